@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSEG_ABI_H_
+#define MSEG_ABI_H_
+
+/*
+ * The ABI between mseg's kernel programs and its userspace. Valid C11 and C++20.
+ *
+ * Everything here is in host byte order unless a field says otherwise. Addresses are always 16
+ * bytes in network byte order, IPv4 as v4-mapped IPv6 (::ffff:a.b.c.d). Ports are host byte order.
+ * All padding is explicit and zero, because most of these structs are map keys.
+ *
+ * How an identity becomes a verdict (all names below are defined in this file):
+ *
+ *   task ──exec──▶ mseg_exe_key ──exe cache──▶ mseg_exe {ref, grade}
+ *   (cgroup class, exe class, user class) ──identities──▶ {label id, class}      once per task and
+ *                                                                                generation
+ *   (protocol, port) ──port table──▶ port class
+ *   (local class, peer class, direction, port class) ──rows──▶ verdict           decide.h
+ *
+ * Every policy table holds two sides in one map, told apart by a side number in the key. The active
+ * generation number is one word; its lowest bit is the side in force.
+ */
+
+#ifdef __bpf__
+/* __u8 ... __u64 come from vmlinux.h, which the includer has read already. */
+#else
+#include <linux/types.h>
+#endif
+
+#ifdef __cplusplus
+#define MSEG_STATIC_ASSERT static_assert
+#define MSEG_ZERO {}
+#else
+#define MSEG_STATIC_ASSERT _Static_assert
+#define MSEG_ZERO {0}
+#endif
+
+/* Raised by every change of a struct, a map or a meaning in this file. */
+#define MSEG_ABI_VERSION 1
+
+enum mseg_direction {
+	MSEG_EGRESS = 0,
+	MSEG_INGRESS = 1,
+};
+
+/* Zero denies: memory that nobody filled in must never allow. */
+enum mseg_verdict {
+	MSEG_DENY = 0,
+	MSEG_ALLOW = 1,
+};
+
+/* Why a verdict is what it is: the closed list of docs/reasons.md. */
+enum mseg_reason {
+	MSEG_REASON_NONE = 0,
+	MSEG_REASON_RULE = 1, /* a rule matched; its number is beside it */
+	MSEG_REASON_DEFAULT = 2, /* no rule matched: denied if the end is selected, else allowed */
+	MSEG_REASON_UNKNOWN_IDENTITY = 3, /* a rule would allow it if the identity were certain */
+	MSEG_REASON_NO_ROW = 4, /* the tables have no answer: a fault, denied and counted */
+	MSEG_REASON_REPLY = 5, /* UDP: the reverse of a flow that was allowed */
+	MSEG_REASON_NO_STATE = 6, /* a map was full or failed: denied and counted */
+	MSEG_REASON_NO_POLICY = 7, /* no generation has ever been active on this host */
+	MSEG_REASON_MAX,
+};
+
+/* How sure an executable's digest is, best last so that grades compare as numbers. */
+enum mseg_grade {
+	MSEG_GRADE_UNKNOWN = 0,
+	MSEG_GRADE_PATH = 1, /* found by a walk over processes older than mseg */
+	MSEG_GRADE_HASH = 2,
+	MSEG_GRADE_IMA = 3,
+	MSEG_GRADE_VERITY = 4,
+	MSEG_GRADE_MAX,
+};
+
+/* ---- identity of an executable -------------------------------------------------------------- */
+
+/*
+ * A file as it was when it was executed. Written only by BPF (file.bpf.h), so that userspace never
+ * has to know how a kernel encodes a device number or a path. Two equal keys mean the same content
+ * and the same path: ctime moves with every write, and a file cannot be written while it runs.
+ */
+struct mseg_exe_key {
+	__u64 ino;
+	__u64 size; /* bytes */
+	__s64 ctime_sec;
+	__u32 ctime_nsec; /* without the kernel's "queried" flag */
+	__u32 dev; /* super_block.s_dev, kernel encoding */
+	__u32 generation; /* inode.i_generation */
+	__u32 flags; /* enum mseg_file_flags */
+	__u64 path_hash; /* 0: no path that could be trusted (see MSEG_FILE_NO_PATH) */
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_exe_key) == 48, "mseg_exe_key");
+
+enum mseg_file_flags {
+	MSEG_FILE_UNLINKED = 1 << 0, /* no link left: memfd, deleted file */
+	MSEG_FILE_REMOTE = 1 << 1, /* network or FUSE file system: content may change unseen */
+	MSEG_FILE_NO_PATH = 1 << 2, /* detached mount, or a mount namespace of an unprivileged user */
+	MSEG_FILE_FINE_CTIME = 1 << 3, /* ctime moves with every change that follows a stat() */
+};
+/* A file with one of these is never hashed: its identity stays unknown. */
+#define MSEG_FILE_UNHASHABLE (MSEG_FILE_UNLINKED | MSEG_FILE_REMOTE)
+
+/* Exe cache: mseg_exe_key -> this. Inserted by the daemon after it hashed the content. */
+struct mseg_exe {
+	__u64 exe_id; /* executable id, 48 bits */
+	__u32 ref; /* the daemon's number of this (digest, path); never 0, never reused in a boot */
+	__u8 grade; /* enum mseg_grade */
+	__u8 pad[3];
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_exe) == 16, "mseg_exe");
+
+/* ---- identity of a process or socket -------------------------------------------------------- */
+
+enum mseg_identity_flags {
+	MSEG_ID_WALKED = 1 << 0, /* older than mseg: the executable was read from mm->exe_file */
+	MSEG_ID_AMBIGUOUS = 1 << 1, /* several owners share one listening address */
+	MSEG_ID_KERNEL = 1 << 2, /* a kernel thread */
+	MSEG_ID_NO_RECORD = 1 << 3, /* no record of this task: treated as unknown */
+};
+
+/*
+ * Who a process is, and what that meant in `generation`. The first fields are facts; cls and
+ * label_id are looked up from them and count only while `generation` is the active one, which is
+ * why generation and cls share one aligned word that is written in one store.
+ */
+struct mseg_identity {
+	__u64 cgroup_id;
+	__u64 exe_id; /* 48 bits, 0 while unknown */
+	__u32 exe_ref; /* 0 while unknown */
+	__u32 uid; /* real uid, in the initial user namespace */
+	__u32 tgid; /* in the initial pid namespace; for events only, never a key */
+	__u8 grade; /* enum mseg_grade */
+	__u8 flags; /* enum mseg_identity_flags */
+	__u8 pad[2];
+	__u64 label_id; /* 48 bits */
+	__u32 generation;
+	__u32 cls; /* class number of that generation */
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_identity) == 48, "mseg_identity");
+
+/* Tasks: the thread-group leader, so that a reused pid can never inherit. */
+struct mseg_task_key {
+	__u64 start_ns; /* task_struct.start_boottime of the leader */
+	__u32 tgid;
+	__u32 pad;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_task_key) == 16, "mseg_task_key");
+
+struct mseg_task {
+	struct mseg_identity id;
+	struct mseg_exe_key exe;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_task) == 96, "mseg_task");
+
+/* Listeners: who answers at an address. A wildcard is ::ffff:0.0.0.0 (IPv4) or :: (both families). */
+struct mseg_listener_key {
+	__u64 netns_cookie;
+	__u8 addr[16];
+	__u16 port;
+	__u8 protocol; /* IPPROTO_TCP, IPPROTO_UDP */
+	__u8 pad[5];
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_listener_key) == 32, "mseg_listener_key");
+
+struct mseg_listener {
+	struct mseg_task owner;
+	__u32 sockets; /* how many sockets share the address (SO_REUSEPORT) */
+	__u32 pad;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_listener) == 104, "mseg_listener");
+
+/*
+ * The owner of a socket that connected or sent, in an array indexed by cookie & (MSEG_SLOTS - 1).
+ * Never deleted: an entry counts only while its cookie is the socket's.
+ */
+#define MSEG_SLOTS 65536
+struct mseg_slot {
+	__u64 cookie;
+	struct mseg_identity owner;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_slot) == 56, "mseg_slot");
+
+/* UDP flows that were allowed, from the side of one socket; an entry permits the reverse too. */
+struct mseg_flow_key {
+	__u64 cookie;
+	__u8 peer[16];
+	__u16 peer_port;
+	__u8 pad[6];
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_flow_key) == 32, "mseg_flow_key");
+
+struct mseg_flow_state {
+	__u64 last_ns; /* CLOCK_MONOTONIC of the last datagram */
+	__u32 generation;
+	__u32 exe_ref; /* of the process that the verdict was for */
+	__u32 tgid;
+	__u8 direction; /* enum mseg_direction of the datagram that opened the flow */
+	__u8 pad[3];
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_flow_state) == 24, "mseg_flow_state");
+
+/* ---- policy tables -------------------------------------------------------------------------- */
+
+/*
+ * Identity classes are derived (64 bits of BLAKE2b over what they mean), never allocated, so that a
+ * value left over from an older generation is not found instead of being mistaken.
+ */
+#define MSEG_CGROUP_PENDING 1ull /* a new cgroup that some selector may match: labels unknown */
+#define MSEG_EXE_OTHER 0ull /* known, and no selector names it */
+#define MSEG_EXE_UNKNOWN 1ull
+#define MSEG_USER_OTHER 0u
+
+/* Cgroups: {cgroup id, side} -> cgroup class and whether a cgroup made below must wait. */
+struct mseg_cgroup_key {
+	__u64 id;
+	__u32 side;
+	__u32 pad;
+};
+struct mseg_cgroup {
+	__u64 cls;
+	__u32 watch; /* 1: some selector may match a cgroup below this one */
+	__u32 pad;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_cgroup_key) == 16, "mseg_cgroup_key");
+MSEG_STATIC_ASSERT(sizeof(struct mseg_cgroup) == 16, "mseg_cgroup");
+
+/* Exe classes: {ref, grade, side} -> class. Absent: MSEG_EXE_OTHER. */
+struct mseg_exe_class_key {
+	__u32 ref;
+	__u8 grade;
+	__u8 side;
+	__u8 pad[2];
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_exe_class_key) == 8, "mseg_exe_class_key");
+
+/* User classes: {uid, side} -> class. Absent: MSEG_USER_OTHER. */
+struct mseg_user_key {
+	__u32 uid;
+	__u32 side;
+};
+
+/*
+ * Identities. Looked up as (cgroup, exe, user), (cgroup, exe, other), (cgroup, other, user),
+ * (cgroup, other, other), first hit wins; the compiler leaves out what the rest of the chain says.
+ */
+struct mseg_identity_key {
+	__u64 cgroup;
+	__u64 exe;
+	__u32 user;
+	__u32 side;
+};
+struct mseg_identity_value {
+	__u64 label_id; /* 0: not known */
+	__u32 cls;
+	__u32 pad;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_identity_key) == 24, "mseg_identity_key");
+MSEG_STATIC_ASSERT(sizeof(struct mseg_identity_value) == 16, "mseg_identity_value");
+
+/* Addresses: an LPM trie. prefixlen counts the side byte: 8 + prefix bits (IPv4: 8 + 96 + n). */
+struct mseg_address_key {
+	__u32 prefixlen;
+	__u8 side;
+	__u8 addr[16];
+	__u8 pad[3]; /* beyond every prefix */
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_address_key) == 24, "mseg_address_key");
+#define MSEG_ADDRESS_MAX_PREFIX (8 + 128)
+
+/*
+ * Port table: an array of blocks of 256 port classes; see mseg_port_index() in decide.h. Class 0 is
+ * every port that no rule names.
+ */
+#define MSEG_PORT_BLOCK 256
+struct mseg_port_block {
+	__u16 cls[MSEG_PORT_BLOCK];
+};
+enum mseg_port_space {
+	MSEG_PORTS_TCP = 0,
+	MSEG_PORTS_UDP = 1,
+	MSEG_PORTS_SCTP = 2,
+	MSEG_PORTS_OTHER = 3, /* protocols without ports: the protocol number stands for the port */
+	MSEG_PORT_SPACES = 4,
+};
+#define MSEG_PORT_BLOCKS (2 * MSEG_PORT_SPACES * 65536 / MSEG_PORT_BLOCK)
+
+/* Rows: the verdicts. peer 0 stands for every peer class that has no row of its own. */
+struct mseg_row_key {
+	__u32 local;
+	__u32 peer;
+	__u16 port; /* port class, 0: every other port */
+	__u8 direction;
+	__u8 side;
+};
+struct mseg_row {
+	__u32 rule; /* number in the generation's rule table, 0: none */
+	__u32 would_rule;
+	__u8 verdict; /* policies in enforce */
+	__u8 would_be; /* policies in enforce and test */
+	__u8 reason;
+	__u8 would_reason;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_row_key) == 12, "mseg_row_key");
+MSEG_STATIC_ASSERT(sizeof(struct mseg_row) == 12, "mseg_row");
+
+/* The word that is flipped. Map `active`, one element. 0: no generation yet. */
+struct mseg_active {
+	__u32 generation;
+	__u32 pad;
+};
+#define MSEG_SIDE(generation) ((generation) & 1u)
+
+/* ---- events --------------------------------------------------------------------------------- */
+
+enum mseg_event_type {
+	MSEG_EVENT_EXE = 1, /* an executable that is not in the cache */
+	MSEG_EVENT_CGROUP = 2, /* a cgroup that waits for its class, or went away */
+	MSEG_EVENT_FLOW = 3,
+};
+
+/* Ring `control`: what the daemon must act on. */
+struct mseg_exe_event {
+	__u32 type; /* MSEG_EVENT_EXE */
+	__u32 tgid;
+	struct mseg_exe_key exe;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_exe_event) == 56, "mseg_exe_event");
+
+struct mseg_cgroup_event {
+	__u32 type; /* MSEG_EVENT_CGROUP */
+	__u32 removed;
+	__u64 id;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_cgroup_event) == 16, "mseg_cgroup_event");
+
+/* Ring `flows`: one judged end of one connection or datagram. */
+struct mseg_flow_event {
+	__u32 type; /* MSEG_EVENT_FLOW */
+	__u32 generation;
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	struct mseg_identity local;
+	struct mseg_identity peer; /* all zero unless peer_known */
+	__u8 peer_addr[16];
+	__u32 rule;
+	__u32 would_rule;
+	__u16 port; /* the service: the responder's port */
+	__u16 peer_port; /* 0 where it is not known */
+	__u8 protocol;
+	__u8 direction;
+	__u8 verdict;
+	__u8 would_be;
+	__u8 reason;
+	__u8 would_reason;
+	__u8 peer_known; /* 1: the peer is a process of this host */
+	__u8 hook; /* enum mseg_hook: who decided */
+	__u8 pad[4];
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_flow_event) == 152, "mseg_flow_event");
+
+/* Which hook gave a verdict; shown in flows so that a refusal can be traced to its place. */
+enum mseg_hook {
+	MSEG_HOOK_CONNECT = 1, /* cgroup/connect4, connect6 */
+	MSEG_HOOK_SENDMSG = 2, /* cgroup/sendmsg4, sendmsg6 */
+	MSEG_HOOK_INGRESS = 3, /* cgroup_skb/ingress */
+	MSEG_HOOK_LSM_CONNECT = 4,
+	MSEG_HOOK_LSM_SENDMSG = 5,
+	MSEG_HOOK_TEST = 6, /* a test-run */
+	MSEG_HOOK_MAX,
+};
+
+/* Per-CPU counters, map `counters`; names in docs/counters.md and `msegctl status`. */
+enum mseg_counter {
+	MSEG_CNT_ALLOWED = 0,
+	MSEG_CNT_DENIED,
+	MSEG_CNT_WOULD_DENY, /* allowed now, denied if policies in test were enforced */
+	MSEG_CNT_NO_ROW,
+	MSEG_CNT_UNKNOWN_EXE, /* decisions with a local executable that was not known */
+	MSEG_CNT_NO_TASK, /* a task without a record */
+	MSEG_CNT_TASKS_FULL,
+	MSEG_CNT_LISTENERS_FULL,
+	MSEG_CNT_CGROUPS_FULL,
+	MSEG_CNT_UDP_FLOWS_FAILED,
+	MSEG_CNT_SLOT_FAILED,
+	MSEG_CNT_FLOW_EVENTS_LOST, /* ring `flows` was full */
+	MSEG_CNT_CONTROL_EVENTS_LOST, /* ring `control` was full */
+	MSEG_CNT_AMBIGUOUS_LISTENER,
+	MSEG_CNT_UNREADABLE_PACKETS, /* at a listener, transport header not found: dropped */
+	MSEG_CNT_MAX,
+};
+
+/* Map `config`, one element: what may change without loading programs anew. */
+struct mseg_config {
+	__u64 udp_flow_ns; /* how long a datagram permits its reverse */
+	__u32 report_allowed; /* 1: allowed connections are reported too */
+	__u32 pad;
+};
+
+#define MSEG_MAX_PROGRAMS 32
+
+/* Map `manifest`, one element: what is loaded, compared before anything is adopted. */
+struct mseg_manifest {
+	__u32 abi_version; /* first, for good: every version can read it */
+	__u32 mode; /* enum mseg_mode */
+	__u8 object_digest[32]; /* SHA-256 of the BPF object */
+	__u64 cgroup_root_id;
+	__u64 loaded_at; /* CLOCK_REALTIME, seconds; 0 until everything is attached and pinned */
+	__u8 tags[MSEG_MAX_PROGRAMS][8]; /* in the order of the loader's program table */
+};
+#define MSEG_MANIFEST_HEAD 56 /* bytes before the tags */
+MSEG_STATIC_ASSERT(sizeof(struct mseg_manifest) == MSEG_MANIFEST_HEAD + 8 * MSEG_MAX_PROGRAMS,
+		   "mseg_manifest");
+
+/*
+ * Argument of the program mseg_explain (run by BPF_PROG_TEST_RUN): what would the kernel decide now?
+ * Ends are given as classes of the active generation, or as facts that it resolves itself.
+ */
+struct mseg_explain {
+	struct mseg_identity local; /* in: facts; out: resolved. Used if resolve_local */
+	struct mseg_identity peer;
+	__u32 local_class; /* in, or out where resolved */
+	__u32 peer_class;
+	__u16 port;
+	__u8 protocol;
+	__u8 direction;
+	__u8 resolve_local;
+	__u8 resolve_peer;
+	__u8 failed; /* out: 1 if an end could not be resolved */
+	__u8 pad0;
+	__u32 generation; /* out: 0 if none is active */
+	__u32 rule; /* out, and all below */
+	__u32 would_rule;
+	__u8 verdict;
+	__u8 would_be;
+	__u8 reason;
+	__u8 would_reason;
+	__u8 probe;
+	__u8 pad[7];
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_explain) == 136, "mseg_explain");
+
+/* What the iterator mseg_file_keys writes for each open file of a process. */
+struct mseg_file_record {
+	__u32 fd;
+	__u32 pad;
+	struct mseg_exe_key key;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_file_record) == 56, "mseg_file_record");
+
+enum mseg_mode {
+	MSEG_MODE_CGROUP = 1,
+	MSEG_MODE_FULL = 2,
+};
+
+#endif /* MSEG_ABI_H_ */
