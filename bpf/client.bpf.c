@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * May this process talk to that address?
+ *
+ * Asked where the kernel still runs in the process that asks, before a packet exists, so the answer
+ * is EPERM at once. connect4/6 also see MSG_FASTOPEN; sendmsg4/6 every datagram with an address of
+ * its own. Who is at the address is answered from the table of this host's listeners, so that both
+ * ends are judged here when both are here.
+ *
+ * Hooks: cgroup/connect4, connect6, sendmsg4, sendmsg6.
+ */
+#include "judge.bpf.h"
+
+static __always_inline int mseg_client(struct bpf_sock_addr *ctx, struct mseg_addr addr, __u8 hook)
+{
+	struct mseg_conn conn = {};
+
+	conn.netns_cookie = bpf_get_netns_cookie(ctx);
+	conn.cookie = bpf_get_socket_cookie(ctx);
+	conn.peer = mseg_destination(addr);
+	conn.peer_port = bpf_ntohs((__u16)ctx->user_port);
+	conn.protocol = ctx->protocol;
+	conn.hook = hook;
+	return mseg_judge_client(&conn);
+}
+
+static __always_inline struct mseg_addr mseg_user_addr6(struct bpf_sock_addr *ctx)
+{
+	struct mseg_addr addr = {};
+
+	addr.words[0] = ctx->user_ip6[0];
+	addr.words[1] = ctx->user_ip6[1];
+	addr.words[2] = ctx->user_ip6[2];
+	addr.words[3] = ctx->user_ip6[3];
+	return addr;
+}
+
+SEC("cgroup/connect4")
+int mseg_connect4(struct bpf_sock_addr *ctx)
+{
+	return mseg_client(ctx, mseg_addr4(ctx->user_ip4), MSEG_HOOK_CONNECT);
+}
+
+SEC("cgroup/connect6")
+int mseg_connect6(struct bpf_sock_addr *ctx)
+{
+	return mseg_client(ctx, mseg_user_addr6(ctx), MSEG_HOOK_CONNECT);
+}
+
+SEC("cgroup/sendmsg4")
+int mseg_sendmsg4(struct bpf_sock_addr *ctx)
+{
+	return mseg_client(ctx, mseg_addr4(ctx->user_ip4), MSEG_HOOK_SENDMSG);
+}
+
+SEC("cgroup/sendmsg6")
+int mseg_sendmsg6(struct bpf_sock_addr *ctx)
+{
+	return mseg_client(ctx, mseg_user_addr6(ctx), MSEG_HOOK_SENDMSG);
+}
+
+char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSEG_IDENTITY_BPF_H_
+#define MSEG_IDENTITY_BPF_H_
+
+/*
+ * Facts (cgroup, executable, user) -> label id and class of the active generation.
+ */
+
+#include "task.bpf.h"
+#include "mseg/decide.h"
+
+static __always_inline __u32 mseg_active_generation(void)
+{
+	__u32 zero = 0;
+	const struct mseg_active *active = bpf_map_lookup_elem(&mseg_active, &zero);
+
+	return active ? *(volatile const __u32 *)&active->generation : 0;
+}
+
+static __always_inline const struct mseg_identity_value *
+mseg_find_identity(__u64 cgroup, __u64 exe, __u32 user, __u32 side)
+{
+	struct mseg_identity_key key = {
+		.cgroup = cgroup, .exe = exe, .user = user, .side = side,
+	};
+
+	return bpf_map_lookup_elem(&mseg_identities, &key);
+}
+
+/* The fall-back chain of abi.h. Look-ups that an earlier one already made are left out. */
+static __always_inline const struct mseg_identity_value *
+mseg_identity_chain(__u64 cgroup, __u64 exe, __u32 user, __u32 side)
+{
+	const struct mseg_identity_value *value;
+
+	value = mseg_find_identity(cgroup, exe, user, side);
+	if (!value && user != MSEG_USER_OTHER)
+		value = mseg_find_identity(cgroup, exe, MSEG_USER_OTHER, side);
+	if (!value && exe != MSEG_EXE_OTHER) {
+		value = mseg_find_identity(cgroup, MSEG_EXE_OTHER, user, side);
+		if (!value && user != MSEG_USER_OTHER)
+			value = mseg_find_identity(cgroup, MSEG_EXE_OTHER, MSEG_USER_OTHER, side);
+	}
+	return value;
+}
+
+static __always_inline __u64 mseg_cgroup_class(__u64 cgroup_id, __u32 side)
+{
+	struct mseg_cgroup_key key = { .id = cgroup_id, .side = side };
+	const struct mseg_cgroup *cgroup = bpf_map_lookup_elem(&mseg_cgroups, &key);
+
+	return cgroup ? cgroup->cls : MSEG_CGROUP_PENDING;
+}
+
+static __always_inline __u64 mseg_exe_class(const struct mseg_identity *id, __u32 side)
+{
+	struct mseg_exe_class_key key = { .ref = id->exe_ref, .grade = id->grade, .side = side };
+	const __u64 *cls;
+
+	if (!id->exe_ref)
+		return MSEG_EXE_UNKNOWN;
+	cls = bpf_map_lookup_elem(&mseg_exe_classes, &key);
+	return cls ? *cls : MSEG_EXE_OTHER;
+}
+
+static __always_inline __u32 mseg_user_class(__u32 uid, __u32 side)
+{
+	struct mseg_user_key key = { .uid = uid, .side = side };
+	const __u32 *cls = bpf_map_lookup_elem(&mseg_users, &key);
+
+	return cls ? *cls : MSEG_USER_OTHER;
+}
+
+/*
+ * Fills in label id, class and generation. False: the tables have no answer, which is a fault of
+ * theirs; the caller denies.
+ */
+static __always_inline bool mseg_resolve(struct mseg_identity *id, __u32 generation)
+{
+	const struct mseg_identity_value *value;
+	__u32 side = MSEG_SIDE(generation);
+	__u64 cgroup, exe;
+	__u32 user;
+	__u64 word;
+
+	if (id->generation == generation)
+		return true;
+	cgroup = mseg_cgroup_class(id->cgroup_id, side);
+	exe = mseg_exe_class(id, side);
+	if (id->flags & MSEG_ID_AMBIGUOUS) {
+		cgroup = MSEG_CGROUP_PENDING;
+		exe = MSEG_EXE_UNKNOWN;
+	}
+	user = mseg_user_class(id->uid, side);
+	value = mseg_identity_chain(cgroup, exe, user, side);
+	if (!value)
+		return false;
+	*(volatile __u64 *)&id->label_id = value->label_id;
+	word = (__u64)value->cls << 32 | generation;
+	*(volatile __u64 *)&id->generation = word;
+	return true;
+}
+
+/* What is known of a process, not resolved; a record is made up for one that has none. */
+static __always_inline void mseg_task_facts(struct task_struct *task, struct mseg_task *out)
+{
+	struct mseg_task_key key = mseg_key_of_task(task);
+	struct mseg_task *record = bpf_map_lookup_elem(&mseg_tasks, &key);
+
+	if (record) {
+		*out = *record;
+	} else {
+		__builtin_memset(out, 0, sizeof(*out));
+		out->id.tgid = key.tgid;
+		out->id.flags = MSEG_ID_NO_RECORD;
+		out->exe.flags = MSEG_FILE_UNLINKED; /* never to be found in the cache */
+		if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
+			out->id.flags |= MSEG_ID_KERNEL;
+	}
+	out->id.cgroup_id = mseg_cgroup_of_task(task);
+	out->id.uid = BPF_CORE_READ(task, cred, uid.val);
+	out->id.generation = 0;
+}
+
+/*
+ * The identity of the current process, resolved, as a copy. Its record is brought up to date first:
+ * an executable that has been hashed since, a move to another cgroup, another user. The record is
+ * replaced as a whole then, because another thread may be reading it.
+ */
+static __always_inline bool mseg_current(struct mseg_identity *out, __u32 generation)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct mseg_task_key key = mseg_key_of_task(task);
+	__u64 cgroup_id = mseg_cgroup_of_task(task);
+	__u32 uid = BPF_CORE_READ(task, cred, uid.val);
+	struct mseg_task *record = bpf_map_lookup_elem(&mseg_tasks, &key);
+
+	if (!record) {
+		struct mseg_task facts;
+
+		mseg_count(MSEG_CNT_NO_TASK);
+		mseg_task_facts(task, &facts);
+		*out = facts.id;
+		return mseg_resolve(out, generation);
+	}
+	if (record->id.cgroup_id != cgroup_id || record->id.uid != uid || !record->id.exe_ref) {
+		struct mseg_task fresh = *record;
+
+		fresh.id.cgroup_id = cgroup_id;
+		fresh.id.uid = uid;
+		fresh.id.generation = 0;
+		if (!fresh.id.exe_ref)
+			mseg_apply_exe(&fresh);
+		if (!mseg_resolve(&fresh.id, generation))
+			return false;
+		bpf_map_update_elem(&mseg_tasks, &key, &fresh, BPF_EXIST);
+		*out = fresh.id;
+		return true;
+	}
+	if (!mseg_resolve(&record->id, generation))
+		return false;
+	*out = record->id;
+	/* The record may have moved on to a newer generation between the two lines above. */
+	return out->generation == generation || mseg_resolve(out, generation);
+}
+
+/* The identity of a listening process in this generation, as a copy. */
+static __always_inline bool mseg_owner(struct mseg_listener *listener, struct mseg_identity *out,
+				       __u32 generation)
+{
+	struct mseg_task *owner = &listener->owner;
+
+	/* An owner that may still change its meaning is resolved anew each time. */
+	if (!owner->id.exe_ref || owner->id.flags & MSEG_ID_AMBIGUOUS) {
+		struct mseg_task fresh = *owner;
+
+		fresh.id.generation = 0;
+		mseg_apply_exe(&fresh);
+		*out = fresh.id;
+		return mseg_resolve(out, generation);
+	}
+	if (!mseg_resolve(&owner->id, generation))
+		return false;
+	*out = owner->id;
+	return out->generation == generation || mseg_resolve(out, generation);
+}
+
+#endif /* MSEG_IDENTITY_BPF_H_ */

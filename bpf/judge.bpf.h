@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSEG_JUDGE_BPF_H_
+#define MSEG_JUDGE_BPF_H_
+
+/*
+ * From two ends to a verdict: gathers what decide.h needs, counts, reports. "Cannot tell" denies
+ * and is counted.
+ */
+
+#include "address.bpf.h"
+#include "identity.bpf.h"
+
+/* One connection or datagram, from the side of the socket that the hook runs for. */
+struct mseg_conn {
+	__u64 netns_cookie;
+	__u64 cookie;
+	struct mseg_addr peer;
+	__u16 peer_port;
+	__u8 protocol;
+	__u8 hook; /* enum mseg_hook */
+};
+
+/* The other end. */
+struct mseg_peer {
+	struct mseg_identity id;
+	__u32 cls;
+	__u32 known; /* a process of this host */
+};
+
+static const struct mseg_row *mseg_row_from_map(const void *rows, const struct mseg_row_key *key)
+{
+	return bpf_map_lookup_elem(&mseg_rows, key);
+}
+
+static __always_inline __u16 mseg_port_class(__u32 side, __u8 protocol, __u16 port)
+{
+	struct mseg_port_place at = mseg_port_place(side, protocol, port);
+	const struct mseg_port_block *block = bpf_map_lookup_elem(&mseg_ports, &at.block);
+
+	return block ? block->cls[at.index & (MSEG_PORT_BLOCK - 1)] : 0;
+}
+
+static __always_inline struct mseg_decision mseg_refusal(enum mseg_reason reason)
+{
+	struct mseg_decision d = {};
+
+	d.reason = reason;
+	d.would_reason = reason;
+	return d;
+}
+
+static __always_inline struct mseg_decision
+mseg_judge_end(__u32 local, __u32 peer, __u8 direction, __u16 port_class, __u32 side)
+{
+	struct mseg_query query = {
+		.local = local, .peer = peer, .port = port_class,
+		.direction = direction, .side = side,
+	};
+
+	return mseg_decide(&query, mseg_row_from_map, NULL);
+}
+
+static __always_inline bool mseg_reports_allowed(void)
+{
+	__u32 zero = 0;
+	const struct mseg_config *config = bpf_map_lookup_elem(&mseg_config, &zero);
+
+	return config && config->report_allowed;
+}
+
+static __always_inline void mseg_count_decision(const struct mseg_decision *d,
+						const struct mseg_identity *local)
+{
+	mseg_count(d->verdict == MSEG_ALLOW ? MSEG_CNT_ALLOWED : MSEG_CNT_DENIED);
+	if (d->verdict == MSEG_ALLOW && d->would_be == MSEG_DENY)
+		mseg_count(MSEG_CNT_WOULD_DENY);
+	if (d->reason == MSEG_REASON_NO_ROW)
+		mseg_count(MSEG_CNT_NO_ROW);
+	if (!local->exe_ref)
+		mseg_count(MSEG_CNT_UNKNOWN_EXE);
+}
+
+/*
+ * Decides first, reports after: a full ring costs a line in the log, never a verdict. The service
+ * port is the responder's.
+ */
+static __always_inline void mseg_report(const struct mseg_conn *conn,
+					const struct mseg_identity *local,
+					const struct mseg_peer *peer, const struct mseg_decision *d,
+					__u8 direction, __u16 port, __u32 generation)
+{
+	struct mseg_flow_event *event;
+
+	mseg_count_decision(d, local);
+	if (d->verdict == MSEG_ALLOW && d->would_be == MSEG_ALLOW && !mseg_reports_allowed())
+		return;
+	event = bpf_ringbuf_reserve(&mseg_flows, sizeof(*event), 0);
+	if (!event) {
+		mseg_count(MSEG_CNT_FLOW_EVENTS_LOST);
+		return;
+	}
+	event->type = MSEG_EVENT_FLOW;
+	event->generation = generation;
+	event->time_ns = bpf_ktime_get_ns();
+	event->local = *local;
+	event->peer = peer->id;
+	__builtin_memcpy(event->peer_addr, conn->peer.bytes, sizeof(event->peer_addr));
+	event->rule = d->rule;
+	event->would_rule = d->would_rule;
+	event->port = port;
+	event->peer_port = conn->peer_port;
+	event->protocol = conn->protocol;
+	event->direction = direction;
+	event->verdict = d->verdict;
+	event->would_be = d->would_be;
+	event->reason = d->reason;
+	event->would_reason = d->would_reason;
+	event->peer_known = peer->known;
+	event->hook = conn->hook;
+	__builtin_memset(event->pad, 0, sizeof(event->pad));
+	/* The reader polls; waking it for every flow would cost more than the flow. */
+	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+}
+
+/* ---- sockets and their owners ---- */
+
+/* Nothing connects without an owner on record: who reads it later must not find another one. */
+static __always_inline bool mseg_own_socket(__u64 cookie, const struct mseg_identity *owner)
+{
+	__u32 index = cookie & (MSEG_SLOTS - 1);
+	struct mseg_slot *slot = bpf_map_lookup_elem(&mseg_slots, &index);
+
+	if (!slot || !cookie) {
+		mseg_count(MSEG_CNT_SLOT_FAILED);
+		return false;
+	}
+	/* Invalid while it is being written: a reader checks the cookie before and after. */
+	*(volatile __u64 *)&slot->cookie = 0;
+	slot->owner = *owner;
+	*(volatile __u64 *)&slot->cookie = cookie;
+	return true;
+}
+
+static __always_inline bool mseg_socket_owner(__u64 cookie, struct mseg_identity *out)
+{
+	__u32 index = cookie & (MSEG_SLOTS - 1);
+	struct mseg_slot *slot = bpf_map_lookup_elem(&mseg_slots, &index);
+
+	if (!slot || !cookie || *(volatile __u64 *)&slot->cookie != cookie)
+		return false;
+	*out = slot->owner;
+	return *(volatile __u64 *)&slot->cookie == cookie;
+}
+
+/* ---- UDP flows ---- */
+
+static __always_inline struct mseg_flow_key mseg_flow_key_of(const struct mseg_conn *conn)
+{
+	struct mseg_flow_key key = {};
+
+	key.cookie = conn->cookie;
+	__builtin_memcpy(key.peer, conn->peer.bytes, sizeof(key.peer));
+	key.peer_port = conn->peer_port;
+	return key;
+}
+
+/* Is this datagram part of a flow that was allowed and is still warm? Keeps it warm if so. */
+static __always_inline bool mseg_udp_flow_holds(const struct mseg_conn *conn, __u32 generation,
+						const struct mseg_identity *sender)
+{
+	struct mseg_flow_key key = mseg_flow_key_of(conn);
+	struct mseg_flow_state *flow = bpf_map_lookup_elem(&mseg_udp_flows, &key);
+	const struct mseg_config *config;
+	__u32 zero = 0;
+	__u64 now;
+
+	if (!flow || flow->generation != generation)
+		return false;
+	/* A socket may change hands; the verdict was for a process and its executable. A reply may
+	 * come from any process of the same executable (workers share a server's socket). */
+	if (sender && flow->exe_ref != sender->exe_ref)
+		return false;
+	if (sender && flow->direction == MSEG_EGRESS && flow->tgid != sender->tgid)
+		return false;
+	config = bpf_map_lookup_elem(&mseg_config, &zero);
+	now = bpf_ktime_get_ns();
+	if (!config || now - flow->last_ns > config->udp_flow_ns)
+		return false;
+	flow->last_ns = now;
+	return true;
+}
+
+static __always_inline bool mseg_udp_flow_open(const struct mseg_conn *conn, __u32 generation,
+					       const struct mseg_identity *owner, __u8 direction)
+{
+	struct mseg_flow_key key = mseg_flow_key_of(conn);
+	struct mseg_flow_state flow = {};
+
+	flow.last_ns = bpf_ktime_get_ns();
+	flow.generation = generation;
+	flow.exe_ref = owner->exe_ref;
+	flow.tgid = owner->tgid;
+	flow.direction = direction;
+	if (!bpf_map_update_elem(&mseg_udp_flows, &key, &flow, BPF_ANY))
+		return true;
+	mseg_count(MSEG_CNT_UDP_FLOWS_FAILED);
+	return false;
+}
+
+/* ---- the client's side ---- */
+
+/* Who is at conn->peer? A process of this host if one listens there, else what the address says. */
+static __always_inline bool mseg_peer_at(const struct mseg_conn *conn, struct mseg_peer *peer,
+					 __u32 generation)
+{
+	struct mseg_listener *listener = NULL;
+
+	__builtin_memset(peer, 0, sizeof(*peer));
+	if (conn->protocol == IPPROTO_TCP || conn->protocol == IPPROTO_UDP)
+		listener = mseg_find_listener(conn->netns_cookie, &conn->peer, conn->protocol,
+					      conn->peer_port);
+	if (listener && mseg_addr_is_local(&conn->peer, conn->netns_cookie)) {
+		peer->known = 1;
+		if (!mseg_owner(listener, &peer->id, generation))
+			return false;
+		if (peer->id.flags & MSEG_ID_AMBIGUOUS)
+			mseg_count(MSEG_CNT_AMBIGUOUS_LISTENER);
+		peer->cls = peer->id.cls;
+		return true;
+	}
+	peer->cls = mseg_address_class(&conn->peer, MSEG_SIDE(generation));
+	return true;
+}
+
+/*
+ * Both ends of a connection that `self` opens, as far as they are on this host. One line for it:
+ * the client's, unless the listener is the one that refuses.
+ */
+static __always_inline bool mseg_judge_pair(const struct mseg_conn *conn,
+					    const struct mseg_identity *self,
+					    struct mseg_peer *peer, __u32 generation)
+{
+	__u32 side = MSEG_SIDE(generation);
+	__u16 port_class = mseg_port_class(side, conn->protocol, conn->peer_port);
+	struct mseg_decision egress, ingress;
+
+	egress = mseg_judge_end(self->cls, peer->cls, MSEG_EGRESS, port_class, side);
+	if (egress.verdict == MSEG_ALLOW && peer->known) {
+		ingress = mseg_judge_end(peer->cls, self->cls, MSEG_INGRESS, port_class, side);
+		if (ingress.verdict != MSEG_ALLOW || ingress.would_be != MSEG_ALLOW) {
+			struct mseg_peer client = { .id = *self, .cls = self->cls, .known = 1 };
+
+			mseg_report(conn, &peer->id, &client, &ingress, MSEG_INGRESS,
+				    conn->peer_port, generation);
+			if (ingress.verdict != MSEG_ALLOW)
+				return false;
+		}
+	}
+	mseg_report(conn, self, peer, &egress, MSEG_EGRESS, conn->peer_port, generation);
+	return egress.verdict == MSEG_ALLOW;
+}
+
+static __always_inline bool mseg_refuse(const struct mseg_conn *conn,
+					const struct mseg_identity *self, struct mseg_peer *peer,
+					enum mseg_reason reason, __u32 generation)
+{
+	struct mseg_decision d = mseg_refusal(reason);
+
+	mseg_report(conn, self, peer, &d, MSEG_EGRESS, conn->peer_port, generation);
+	return false;
+}
+
+/* May the current process open this connection, or send this datagram? */
+static __always_inline bool mseg_judge_client(const struct mseg_conn *conn)
+{
+	__u32 generation = mseg_active_generation();
+	struct mseg_identity self;
+	struct mseg_peer peer = {};
+	bool is_udp = conn->protocol == IPPROTO_UDP;
+
+	if (!generation)
+		return true;
+	if (!mseg_current(&self, generation))
+		return mseg_refuse(conn, &self, &peer, MSEG_REASON_NO_ROW, generation);
+	if (is_udp && mseg_udp_flow_holds(conn, generation, &self))
+		return true;
+	if (!mseg_peer_at(conn, &peer, generation))
+		return mseg_refuse(conn, &self, &peer, MSEG_REASON_NO_ROW, generation);
+	if (!mseg_judge_pair(conn, &self, &peer, generation))
+		return false;
+	if (!mseg_own_socket(conn->cookie, &self))
+		return mseg_refuse(conn, &self, &peer, MSEG_REASON_NO_STATE, generation);
+	if (is_udp && !mseg_udp_flow_open(conn, generation, &self, MSEG_EGRESS))
+		return mseg_refuse(conn, &self, &peer, MSEG_REASON_NO_STATE, generation);
+	return true;
+}
+
+#endif /* MSEG_JUDGE_BPF_H_ */

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * May this process talk to that address? (full mode)
+ *
+ * The same question as client.bpf.c asks, at the LSM hooks: they are not bound to a cgroup, so no
+ * other cgroup program and no detached link changes their answer. Fast Open does not pass
+ * socket_connect, so socket_sendmsg looks at every message that names a destination. What passes
+ * here is asked again at the cgroup hooks, which alone report what was allowed.
+ *
+ * Hooks: lsm/socket_connect, lsm/socket_sendmsg.
+ */
+#include "judge.bpf.h"
+#include <bpf/bpf_tracing.h>
+
+static __always_inline bool mseg_read_destination(const void *address, struct mseg_conn *conn)
+{
+	struct sockaddr_in in = {};
+	struct sockaddr_in6 in6 = {};
+
+	bpf_probe_read_kernel(&in, sizeof(in), address);
+	if (in.sin_family == AF_INET) {
+		conn->peer = mseg_destination(mseg_addr4(in.sin_addr));
+		conn->peer_port = bpf_ntohs(in.sin_port);
+		return true;
+	}
+	if (in.sin_family != AF_INET6)
+		return false;
+	bpf_probe_read_kernel(&in6, sizeof(in6), address);
+	__builtin_memcpy(conn->peer.bytes, in6.sin6_addr, sizeof(conn->peer.bytes));
+	conn->peer = mseg_destination(conn->peer);
+	conn->peer_port = bpf_ntohs(in6.sin6_port);
+	return true;
+}
+
+static __always_inline int mseg_lsm_client(struct socket *sock, const void *address, __u8 hook)
+{
+	struct mseg_conn conn = {};
+	struct sock *sk = sock->sk;
+	__u16 family;
+
+	if (!sk || !mseg_task_is_managed((void *)bpf_get_current_task()))
+		return 0;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if ((family != AF_INET && family != AF_INET6) || !mseg_read_destination(address, &conn))
+		return 0;
+	conn.netns_cookie = BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie);
+	conn.cookie = bpf_get_socket_cookie(sk);
+	conn.protocol = BPF_CORE_READ(sk, sk_protocol);
+	conn.hook = hook;
+	return mseg_judge_client(&conn) ? 0 : -EPERM;
+}
+
+SEC("lsm/socket_connect")
+int BPF_PROG(mseg_lsm_connect, struct socket *sock, struct sockaddr *address, int addrlen, int ret)
+{
+	return ret ? ret : mseg_lsm_client(sock, address, MSEG_HOOK_LSM_CONNECT);
+}
+
+SEC("lsm/socket_sendmsg")
+int BPF_PROG(mseg_lsm_sendmsg, struct socket *sock, struct msghdr *msg, int size, int ret)
+{
+	void *name;
+
+	if (ret)
+		return ret;
+	name = BPF_CORE_READ(msg, msg_name);
+	if (!name)
+		return 0;
+	return mseg_lsm_client(sock, name, MSEG_HOOK_LSM_SENDMSG);
+}
+
+char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";

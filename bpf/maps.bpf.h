@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSEG_MAPS_BPF_H_
+#define MSEG_MAPS_BPF_H_
+
+/*
+ * Every map of mseg, declared once. The objects that use one are linked, and the linker makes the
+ * weak definitions one. Sizes are upper bounds; the loader may lower or raise them before loading.
+ * Hash maps are not preallocated: an entry costs memory only while it is there.
+ */
+
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include "mseg/abi.h"
+
+#define MSEG_MAP __weak SEC(".maps")
+
+/* Set by the loader before the programs are loaded. */
+const volatile __u64 mseg_cgroup_root_id __weak = 0;
+const volatile __u32 mseg_cgroup_root_level __weak = 0;
+
+/* ---- policy tables: two sides each, written by the loader only (cgroups: by mkdir too) ---- */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mseg_active);
+} mseg_active MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 131072);
+	__type(key, struct mseg_cgroup_key);
+	__type(value, struct mseg_cgroup);
+} mseg_cgroups MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct mseg_exe_class_key);
+	__type(value, __u64);
+} mseg_exe_classes MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 8192);
+	__type(key, struct mseg_user_key);
+	__type(value, __u32);
+} mseg_users MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct mseg_identity_key);
+	__type(value, struct mseg_identity_value);
+} mseg_identities MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct mseg_address_key);
+	__type(value, __u32);
+} mseg_addresses MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MSEG_PORT_BLOCKS);
+	__type(key, __u32);
+	__type(value, struct mseg_port_block);
+} mseg_ports MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, struct mseg_row_key);
+	__type(value, struct mseg_row);
+} mseg_rows MSEG_MAP;
+
+/* ---- who is who ---- */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct mseg_exe_key);
+	__type(value, struct mseg_exe);
+} mseg_exes MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, struct mseg_task_key);
+	__type(value, struct mseg_task);
+} mseg_tasks MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct mseg_listener_key);
+	__type(value, struct mseg_listener);
+} mseg_listeners MSEG_MAP;
+
+/* Socket cookie of a listener -> its key above, so that a closed socket takes its entry along. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 131072);
+	__type(key, __u64);
+	__type(value, struct mseg_listener_key);
+} mseg_listening MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MSEG_SLOTS);
+	__type(key, __u32);
+	__type(value, struct mseg_slot);
+} mseg_slots MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32768);
+	__type(key, struct mseg_flow_key);
+	__type(value, struct mseg_flow_state);
+} mseg_udp_flows MSEG_MAP;
+
+/* ---- out to the daemon ---- */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} mseg_control MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 * 1024 * 1024);
+} mseg_flows MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MSEG_CNT_MAX);
+	__type(key, __u32);
+	__type(value, __u64);
+} mseg_counters MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mseg_config);
+} mseg_config MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mseg_manifest);
+} mseg_manifest MSEG_MAP;
+
+static __always_inline void mseg_count(enum mseg_counter which)
+{
+	__u32 key = which;
+	__u64 *n = bpf_map_lookup_elem(&mseg_counters, &key);
+
+	if (n)
+		*n += 1;
+}
+
+#endif /* MSEG_MAPS_BPF_H_ */

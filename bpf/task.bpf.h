@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSEG_TASK_BPF_H_
+#define MSEG_TASK_BPF_H_
+
+/*
+ * Tasks and their records. A record belongs to a thread group and is keyed by the leader's pid and
+ * start time, so it works in every program type of every supported kernel and a reused pid finds
+ * nothing (docs/decisions/0002-task-records.md).
+ */
+
+#include "file.bpf.h"
+
+static __always_inline struct mseg_task_key mseg_key_of_task(struct task_struct *task)
+{
+	struct mseg_task_key key = {};
+
+	key.tgid = BPF_CORE_READ(task, tgid);
+	key.start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
+	return key;
+}
+
+static __always_inline __u64 mseg_cgroup_of_task(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+}
+
+/* Is this cgroup-v2 group the managed root or below it? */
+static __always_inline bool mseg_cgroup_is_managed(struct cgroup *cgrp)
+{
+	struct cgroup *ancestor = NULL;
+	__u32 level = mseg_cgroup_root_level;
+
+	if (BPF_CORE_READ(cgrp, root, hierarchy_id) != 0)
+		return false;
+	if ((__u32)BPF_CORE_READ(cgrp, level) < level)
+		return false;
+	bpf_core_read(&ancestor, sizeof(ancestor), &cgrp->ancestors[level]);
+	return ancestor && BPF_CORE_READ(ancestor, kn, id) == mseg_cgroup_root_id;
+}
+
+static __always_inline bool mseg_task_is_managed(struct task_struct *task)
+{
+	return mseg_cgroup_is_managed(BPF_CORE_READ(task, cgroups, dfl_cgrp));
+}
+
+/* What the cache says of an executable; a file that cannot be vouched for stays unknown. */
+static __always_inline void mseg_apply_exe(struct mseg_task *task)
+{
+	const struct mseg_exe *exe = NULL;
+
+	task->id.exe_id = 0;
+	task->id.exe_ref = 0;
+	task->id.grade = MSEG_GRADE_UNKNOWN;
+	if (!(task->exe.flags & MSEG_FILE_UNHASHABLE))
+		exe = bpf_map_lookup_elem(&mseg_exes, &task->exe);
+	if (!exe)
+		return;
+	task->id.exe_id = exe->exe_id;
+	task->id.exe_ref = exe->ref;
+	task->id.grade = exe->grade;
+	if (task->id.flags & MSEG_ID_WALKED && task->id.grade > MSEG_GRADE_PATH)
+		task->id.grade = MSEG_GRADE_PATH;
+}
+
+static __always_inline void mseg_report_exe(const struct mseg_task *task)
+{
+	struct mseg_exe_event *event;
+
+	if (task->exe.flags & MSEG_FILE_UNHASHABLE)
+		return;
+	event = bpf_ringbuf_reserve(&mseg_control, sizeof(*event), 0);
+	if (!event) {
+		mseg_count(MSEG_CNT_CONTROL_EVENTS_LOST);
+		return;
+	}
+	event->type = MSEG_EVENT_EXE;
+	event->tgid = task->id.tgid;
+	event->exe = task->exe;
+	bpf_ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
+}
+
+/* `file` is what the task runs from now on. A record that cannot be written must not stay old. */
+static __always_inline void mseg_record_task(struct task_struct *task, struct file *file,
+					     __u8 flags)
+{
+	struct mseg_task_key key = mseg_key_of_task(task);
+	struct mseg_task record = {};
+
+	record.id.tgid = key.tgid;
+	record.id.flags = flags;
+	mseg_read_exe_key(file, &record.exe);
+	mseg_apply_exe(&record);
+	if (bpf_map_update_elem(&mseg_tasks, &key, &record, BPF_ANY)) {
+		bpf_map_delete_elem(&mseg_tasks, &key);
+		mseg_count(MSEG_CNT_TASKS_FULL);
+	}
+	if (!record.id.exe_ref)
+		mseg_report_exe(&record);
+}
+
+/* For a task that is older than mseg: all that is left is what it says it runs. */
+static __always_inline void mseg_walk_task(struct task_struct *task)
+{
+	struct mseg_task_key key = mseg_key_of_task(task);
+	struct file *file = BPF_CORE_READ(task, mm, exe_file);
+
+	if (file && !bpf_map_lookup_elem(&mseg_tasks, &key))
+		mseg_record_task(task, file, MSEG_ID_WALKED);
+}
+
+#endif /* MSEG_TASK_BPF_H_ */
