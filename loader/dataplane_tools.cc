@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the daemon runs in the kernel by hand: walks, explain, counters.
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <fstream>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "loader/dataplane.h"
+#include "loader/errno_status.h"
+
+namespace mseg {
+namespace {
+
+// Runs an iterator to its end and returns what it wrote. `tgid`: only this process; 0: all.
+absl::StatusOr<std::string> RunIterator(int program, uint32_t tgid, absl::string_view what) {
+  bpf_iter_link_info info{};
+  LIBBPF_OPTS(bpf_link_create_opts, options);
+  if (tgid != 0) {
+    info.task.pid = tgid;
+    options.iter_info = &info;
+    options.iter_info_len = sizeof(info);
+  }
+  const ScopedFd link(bpf_link_create(program, 0, BPF_TRACE_ITER, &options));
+  if (!link.ok()) return ErrnoStatus(errno, absl::StrCat("start the walk over ", what));
+  const ScopedFd iterator(bpf_iter_create(link.get()));
+  if (!iterator.ok()) return ErrnoStatus(errno, absl::StrCat("start the walk over ", what));
+  std::string out;
+  char buffer[16384];
+  for (;;) {
+    const ssize_t n = read(iterator.get(), buffer, sizeof(buffer));
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (n < 0) return ErrnoStatus(errno, absl::StrCat("walk over ", what));
+    if (n == 0) return out;
+    out.append(buffer, static_cast<size_t>(n));
+  }
+}
+
+}  // namespace
+
+absl::Status Dataplane::AdoptTasks() const {
+  return RunIterator(programs_[ProgramIndex("mseg_adopt_tasks")].get(), 0, "processes").status();
+}
+
+absl::Status Dataplane::AdoptListeners() const {
+  return RunIterator(programs_[ProgramIndex("mseg_adopt_listeners")].get(), 0, "listeners").status();
+}
+
+absl::StatusOr<std::map<int, mseg_exe_key>> Dataplane::FileKeys() const {
+  auto bytes = RunIterator(programs_[ProgramIndex("mseg_file_keys")].get(),
+                           static_cast<uint32_t>(getpid()), "open files");
+  if (!bytes.ok()) return bytes.status();
+  std::map<int, mseg_exe_key> keys;
+  for (size_t at = 0; at + sizeof(mseg_file_record) <= bytes->size();
+       at += sizeof(mseg_file_record)) {
+    mseg_file_record record;
+    std::memcpy(&record, bytes->data() + at, sizeof(record));
+    keys.emplace(static_cast<int>(record.fd), record.key);
+  }
+  return keys;
+}
+
+absl::Status Dataplane::Explain(mseg_explain* args) const {
+  LIBBPF_OPTS(bpf_test_run_opts, options);
+  options.ctx_in = args;
+  options.ctx_size_in = sizeof(*args);
+  options.ctx_out = args;
+  options.ctx_size_out = sizeof(*args);
+  if (bpf_prog_test_run_opts(programs_[ProgramIndex("mseg_explain")].get(), &options) != 0) {
+    return ErrnoStatus(errno, "run mseg_explain");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::array<uint64_t, MSEG_CNT_MAX>> Dataplane::Counters() const {
+  std::array<uint64_t, MSEG_CNT_MAX> sums{};
+  const int cpus = libbpf_num_possible_cpus();
+  if (cpus < 0) return ErrnoStatus(cpus, "count processors");
+  std::vector<uint64_t> values(static_cast<size_t>(cpus));
+  for (uint32_t i = 0; i < MSEG_CNT_MAX; i++) {
+    if (bpf_map_lookup_elem(MapFd("mseg_counters"), &i, values.data()) != 0) {
+      return ErrnoStatus(errno, "read map mseg_counters");
+    }
+    for (uint64_t value : values) sums[i] += value;
+  }
+  return sums;
+}
+
+absl::StatusOr<uint64_t> Dataplane::MapMemory() const {
+  uint64_t total = 0;
+  for (const auto& [name, fd] : maps_) {
+    std::ifstream info(absl::StrCat("/proc/self/fdinfo/", fd.get()));
+    for (std::string line; std::getline(info, line);) {
+      uint64_t bytes = 0;
+      if (absl::StartsWith(line, "memlock:") && absl::SimpleAtoi(line.substr(8), &bytes)) {
+        total += bytes;
+      }
+    }
+  }
+  return total;
+}
+
+}  // namespace mseg

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "loader/feature_probe.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <iterator>
+
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "loader/scoped_fd.h"
+
+namespace mseg {
+namespace {
+
+constexpr bpf_insn kReturnZero[] = {
+    {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .src_reg = 0, .off = 0, .imm = 0},
+    {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
+};
+
+// Loads a program that does nothing at a BTF-typed hook.
+bool CanLoad(bpf_prog_type type, bpf_attach_type attach, const char* hook) {
+  const int id = libbpf_find_vmlinux_btf_id(hook, attach);
+  if (id <= 0) return false;
+  LIBBPF_OPTS(bpf_prog_load_opts, options);
+  options.expected_attach_type = attach;
+  options.attach_btf_id = static_cast<uint32_t>(id);
+  const ScopedFd fd(bpf_prog_load(type, "mseg_probe", "GPL", kReturnZero, std::size(kReturnZero),
+                                  &options));
+  return fd.ok();
+}
+
+// The active security modules. Where securityfs is not mounted, an instance of it is opened that
+// nobody else sees.
+std::string ActiveSecurityModules() {
+  std::ifstream mounted("/sys/kernel/security/lsm");
+  std::string text;
+  if (std::getline(mounted, text)) return text;
+  const ScopedFd fs(static_cast<int>(syscall(SYS_fsopen, "securityfs", 0)));
+  if (!fs.ok() || syscall(SYS_fsconfig, fs.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) {
+    return "";
+  }
+  const ScopedFd mount(static_cast<int>(syscall(SYS_fsmount, fs.get(), 0, 0)));
+  if (!mount.ok()) return "";
+  const ScopedFd file(openat(mount.get(), "lsm", O_RDONLY | O_CLOEXEC));
+  char buffer[512];
+  const ssize_t n = file.ok() ? read(file.get(), buffer, sizeof(buffer)) : -1;
+  return n > 0 ? std::string(buffer, static_cast<size_t>(n)) : "";
+}
+
+bool BpfLsmIsActive() {
+  for (absl::string_view name : absl::StrSplit(ActiveSecurityModules(), absl::ByAnyChar(",\n"))) {
+    if (name == "bpf") return true;
+  }
+  return false;
+}
+
+bool MayUseBpf() {
+  const ScopedFd fd(bpf_map_create(BPF_MAP_TYPE_ARRAY, "mseg_probe", 4, 4, 1, nullptr));
+  return fd.ok();
+}
+
+// What no mode of this version judges, and what only BPF LSM could.
+std::vector<std::string> GapsOf(mseg_mode mode) {
+  std::vector<std::string> gaps = {
+      "af_unix: connections over AF_UNIX sockets are not judged",
+      "af_packet: packet, raw, vsock, SCTP and XDP sockets are not judged",
+      "fd_passing: a socket handed to another process keeps the identity it was opened with",
+      "script_identity: a script has the identity of its interpreter",
+      "write_invalidation: a changed executable is noticed by its ctime when it is next executed, "
+      "not when it is written",
+      "self_protection: root can detach mseg's programs and change its maps",
+  };
+  if (mode == MSEG_MODE_CGROUP) {
+    for (std::string& gap : gaps) gap += " (needs BPF LSM)";
+    gaps.push_back(
+        "single_hook: connections are judged at the cgroup hooks only, without a second lock at the "
+        "LSM hooks (needs BPF LSM)");
+  }
+  gaps.push_back(
+      "first_exec: an executable that was never hashed is unknown until the daemon has read it; "
+      "allow rules that name a process do not match it until then");
+  return gaps;
+}
+
+}  // namespace
+
+Features ProbeFeatures() {
+  Features features;
+  auto add = [&features](std::string name, bool present, bool required, std::string costs) {
+    features.list.push_back({std::move(name), present, required, std::move(costs)});
+    return present;
+  };
+  libbpf_set_print(nullptr);
+  add("bpf_syscall", MayUseBpf(), true, "mseg cannot run (needs root, or CAP_BPF with CAP_NET_ADMIN "
+      "and CAP_PERFMON)");
+  add("btf", access("/sys/kernel/btf/vmlinux", R_OK) == 0, true,
+      "mseg cannot run: the kernel must be built with CONFIG_DEBUG_INFO_BTF");
+  add("ringbuf", libbpf_probe_bpf_map_type(BPF_MAP_TYPE_RINGBUF, nullptr) == 1, true,
+      "mseg cannot run: no events");
+  add("bpf_loop",
+      libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_loop, nullptr) == 1, true,
+      "mseg cannot run: needs kernel 5.17 or newer");
+  add("tp_btf", CanLoad(BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, "sched_process_exec"), true,
+      "mseg cannot run: no identity at exec");
+  const bool loads = CanLoad(BPF_PROG_TYPE_LSM, BPF_LSM_MAC, "socket_connect");
+  add("lsm_programs", loads, false, "full mode: the kernel refuses LSM programs");
+  const bool active = BpfLsmIsActive();
+  add("lsm_active", active, false,
+      "full mode: `bpf` is not among the active security modules (boot with lsm=...,bpf)");
+  features.mode = loads && active ? MSEG_MODE_FULL : MSEG_MODE_CGROUP;
+  features.gaps = GapsOf(features.mode);
+  return features;
+}
+
+absl::Status Features::CheckRequired() const {
+  std::vector<std::string> missing;
+  for (const Feature& feature : list) {
+    if (feature.required && !feature.present) {
+      missing.push_back(absl::StrCat(feature.name, " (", feature.costs, ")"));
+    }
+  }
+  if (missing.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("this kernel or user lacks: ", absl::StrJoin(missing, "; ")));
+}
+
+}  // namespace mseg

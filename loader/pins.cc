@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "loader/pins.h"
+
+#include <bpf/bpf.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <thread>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
+#include "loader/dataplane.h"
+#include "loader/errno_status.h"
+
+namespace mseg {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr char kDefaultBpffs[] = "/sys/fs/bpf";
+constexpr const char* kFolders[] = {kLinkPins, kProgramPins, kMapPins};
+
+bool IsBpffs(const std::string& path) {
+  struct statfs info{};
+  return statfs(path.c_str(), &info) == 0 && info.f_type == BPF_FS_MAGIC;
+}
+
+bool IsMountRoot(const std::string& path) {
+  struct stat here{}, up{};
+  return stat(path.c_str(), &here) == 0 && stat((path + "/..").c_str(), &up) == 0 &&
+         here.st_dev != up.st_dev;
+}
+
+std::string NearestExisting(fs::path path) {
+  std::error_code error;
+  while (!fs::exists(path, error) && path.has_parent_path() && path != path.parent_path()) {
+    path = path.parent_path();
+  }
+  return path.string();
+}
+
+// Program ids of the links and programs pinned below a directory.
+std::set<uint32_t> PinnedPrograms(const std::string& pin_dir) {
+  std::set<uint32_t> ids;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(pin_dir + "/" + kLinkPins, error)) {
+    const ScopedFd fd(bpf_obj_get(entry.path().c_str()));
+    bpf_link_info info{};
+    uint32_t size = sizeof(info);
+    if (fd.ok() && bpf_obj_get_info_by_fd(fd.get(), &info, &size) == 0) ids.insert(info.prog_id);
+  }
+  for (const auto& entry : fs::directory_iterator(pin_dir + "/" + kProgramPins, error)) {
+    const ScopedFd fd(bpf_obj_get(entry.path().c_str()));
+    bpf_prog_info info{};
+    uint32_t size = sizeof(info);
+    if (fd.ok() && bpf_obj_get_info_by_fd(fd.get(), &info, &size) == 0) ids.insert(info.id);
+  }
+  return ids;
+}
+
+// The kernel frees programs some time after the last reference went.
+absl::Status WaitUntilGone(const std::set<uint32_t>& ids) {
+  for (int attempt = 0; attempt < 200; attempt++) {
+    const bool any = std::any_of(ids.begin(), ids.end(), [](uint32_t id) {
+      return ScopedFd(bpf_prog_get_fd_by_id(id)).ok();
+    });
+    if (!any) return absl::OkStatus();
+    std::this_thread::sleep_for(std::chrono::milliseconds(25));
+  }
+  return absl::UnavailableError(
+      "some programs are still held by a process; stop every msegd and bpftool and try again");
+}
+
+}  // namespace
+
+std::string ResolvePinDir(const std::string& path) {
+  return IsBpffs(path) && IsMountRoot(path) ? path + "/mseg" : path;
+}
+
+absl::StatusOr<std::string> PreparePinDir(const std::string& path) {
+  if (!IsBpffs(NearestExisting(path)) && absl::StartsWith(path + "/", "/sys/fs/bpf/")) {
+    if (mount("bpf", kDefaultBpffs, "bpf", 0, nullptr) != 0) {
+      return ErrnoStatus(errno, "mount a bpf file system at /sys/fs/bpf");
+    }
+  }
+  if (!IsBpffs(NearestExisting(path))) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("pin directory ", path, " is not on a bpf file system; mount one there (mount "
+                     "-t bpf bpf DIR) or use a path below /sys/fs/bpf"));
+  }
+  const std::string dir = ResolvePinDir(path);
+  for (const char* folder : kFolders) {
+    std::error_code error;
+    fs::create_directories(dir + "/" + folder, error);
+    if (error) return ErrnoStatus(error.value(), absl::StrCat("make ", dir, "/", folder));
+  }
+  chmod(dir.c_str(), 0700);
+  return dir;
+}
+
+bool HasPins(const std::string& pin_dir) {
+  for (const char* folder : kFolders) {
+    std::error_code error;
+    if (fs::directory_iterator(pin_dir + "/" + folder, error) != fs::directory_iterator()) {
+      return true;
+    }
+  }
+  return false;
+}
+
+absl::StatusOr<std::vector<std::string>> RemovePins(const std::string& pin_dir) {
+  std::vector<std::string> removed;
+  for (const char* folder : kFolders) {
+    const std::string dir = pin_dir + "/" + folder;
+    std::vector<fs::path> pins;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(dir, error)) pins.push_back(entry.path());
+    std::sort(pins.begin(), pins.end());
+    for (const fs::path& pin : pins) {
+      if (unlink(pin.c_str()) != 0) return ErrnoStatus(errno, "unpin " + pin.string());
+      removed.push_back(pin.string());
+    }
+    rmdir(dir.c_str());
+  }
+  rmdir(pin_dir.c_str());
+  return removed;
+}
+
+absl::StatusOr<std::vector<std::string>> FindPinDirs() {
+  std::set<std::string> dirs;
+  std::ifstream mounts("/proc/self/mountinfo");
+  for (std::string line; std::getline(mounts, line);) {
+    const std::vector<std::string> fields = absl::StrSplit(line, ' ');
+    const auto dash = std::find(fields.begin(), fields.end(), "-");
+    if (fields.size() < 5 || dash == fields.end() || dash + 1 == fields.end()) continue;
+    if (*(dash + 1) != "bpf") continue;
+    std::error_code error;
+    for (auto it = fs::recursive_directory_iterator(fields[4], error);
+         it != fs::recursive_directory_iterator(); it.increment(error)) {
+      const fs::path& path = it->path();
+      if (path.filename() == kManifestMap && path.parent_path().filename() == kMapPins) {
+        dirs.insert(path.parent_path().parent_path().string());
+      }
+    }
+  }
+  return std::vector<std::string>(dirs.begin(), dirs.end());
+}
+
+absl::StatusOr<int> PinDirHolder(const std::string& pin_dir) {
+  struct stat info{};
+  if (stat(pin_dir.c_str(), &info) != 0) return 0;
+  const ScopedFd fd(open(pin_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.ok()) return ErrnoStatus(errno, "open " + pin_dir);
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return 0;
+  std::ifstream locks("/proc/locks");
+  for (std::string line; std::getline(locks, line);) {
+    const std::vector<std::string> fields = absl::StrSplit(line, ' ', absl::SkipEmpty());
+    // 1: FLOCK ADVISORY WRITE pid major:minor:inode ...
+    if (fields.size() < 6 || fields[1] != "FLOCK") continue;
+    const std::vector<std::string> where = absl::StrSplit(fields[5], ':');
+    int pid = 0;
+    if (where.size() == 3 && where[2] == std::to_string(info.st_ino) &&
+        absl::SimpleAtoi(fields[4], &pid)) {
+      return pid;
+    }
+  }
+  return absl::UnavailableError(absl::StrCat(pin_dir, " is locked by a process that is not shown"));
+}
+
+absl::StatusOr<std::vector<std::string>> DetachAll(const std::string& pin_dir) {
+  std::vector<std::string> dirs;
+  if (pin_dir.empty()) {
+    auto found = FindPinDirs();
+    if (!found.ok()) return found.status();
+    dirs = *found;
+  } else {
+    dirs.push_back(ResolvePinDir(pin_dir));
+  }
+  std::set<uint32_t> programs;
+  std::vector<std::string> removed;
+  for (const std::string& dir : dirs) {
+    programs.merge(PinnedPrograms(dir));
+    auto pins = RemovePins(dir);
+    if (!pins.ok()) return pins.status();
+    removed.insert(removed.end(), pins->begin(), pins->end());
+  }
+  MSEG_RETURN_IF_ERROR(WaitUntilGone(programs));
+  return removed;
+}
+
+}  // namespace mseg

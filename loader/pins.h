@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MSEG_LOADER_PINS_H_
+#define MSEG_LOADER_PINS_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace mseg {
+
+// Where things are pinned below a pin directory: maps/NAME, programs/NAME, links/NAME.
+inline constexpr char kMapPins[] = "maps";
+inline constexpr char kProgramPins[] = "programs";
+inline constexpr char kLinkPins[] = "links";
+inline constexpr char kManifestMap[] = "mseg_manifest";
+
+// Makes the directory and its folders on a bpffs. /sys/fs/bpf is mounted where a host has not done
+// so; anything else that is no bpffs is FailedPrecondition. The root of a bpffs is not used itself:
+// then `mseg` below it is. Returns the directory to use.
+absl::StatusOr<std::string> PreparePinDir(const std::string& path);
+// The same directory, without making anything.
+std::string ResolvePinDir(const std::string& path);
+
+// Removes every pin below the directory, links first, and the folders. Returns their names.
+absl::StatusOr<std::vector<std::string>> RemovePins(const std::string& pin_dir);
+bool HasPins(const std::string& pin_dir);
+
+}  // namespace mseg
+
+#endif  // MSEG_LOADER_PINS_H_

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MSEG_LOADER_PROGRAMS_H_
+#define MSEG_LOADER_PROGRAMS_H_
+
+#include <linux/bpf.h>
+
+#include <array>
+#include "absl/strings/string_view.h"
+
+namespace mseg {
+
+// When a program is attached.
+enum class Stage {
+  kObserve,  // first: from here on nothing escapes the tables
+  kEnforce,  // once a generation is in force
+  kIngress,  // cgroup_skb: only while a policy needs it
+  kTool,     // never attached: iterators and test-run programs, called by the daemon
+};
+
+enum class Attach { kCgroup, kTracing, kLsm, kNone };
+
+struct ProgramSpec {
+  absl::string_view name;  // in the object, and of the pins
+  Attach attach;
+  bpf_attach_type type;
+  Stage stage;
+  absl::string_view hook;  // as `msegctl status` names it
+};
+
+// Every program of the object. The order is that of mseg_manifest.tags: append only.
+inline constexpr std::array kPrograms = {
+    ProgramSpec{"mseg_exec", Attach::kTracing, BPF_TRACE_RAW_TP, Stage::kObserve,
+                "tp_btf/sched_process_exec"},
+    ProgramSpec{"mseg_fork", Attach::kTracing, BPF_TRACE_RAW_TP, Stage::kObserve,
+                "tp_btf/sched_process_fork"},
+    ProgramSpec{"mseg_exit", Attach::kTracing, BPF_TRACE_RAW_TP, Stage::kObserve,
+                "tp_btf/sched_process_exit"},
+    ProgramSpec{"mseg_cgroup_mkdir", Attach::kTracing, BPF_TRACE_RAW_TP, Stage::kObserve,
+                "tp_btf/cgroup_mkdir"},
+    ProgramSpec{"mseg_cgroup_rmdir", Attach::kTracing, BPF_TRACE_RAW_TP, Stage::kObserve,
+                "tp_btf/cgroup_rmdir"},
+    ProgramSpec{"mseg_sock_release", Attach::kCgroup, BPF_CGROUP_INET_SOCK_RELEASE, Stage::kObserve,
+                "cgroup/sock_release"},
+    ProgramSpec{"mseg_sockops", Attach::kCgroup, BPF_CGROUP_SOCK_OPS, Stage::kObserve, "sockops"},
+    ProgramSpec{"mseg_post_bind4", Attach::kCgroup, BPF_CGROUP_INET4_POST_BIND, Stage::kObserve,
+                "cgroup/post_bind4"},
+    ProgramSpec{"mseg_post_bind6", Attach::kCgroup, BPF_CGROUP_INET6_POST_BIND, Stage::kObserve,
+                "cgroup/post_bind6"},
+    ProgramSpec{"mseg_connect4", Attach::kCgroup, BPF_CGROUP_INET4_CONNECT, Stage::kEnforce,
+                "cgroup/connect4"},
+    ProgramSpec{"mseg_connect6", Attach::kCgroup, BPF_CGROUP_INET6_CONNECT, Stage::kEnforce,
+                "cgroup/connect6"},
+    ProgramSpec{"mseg_sendmsg4", Attach::kCgroup, BPF_CGROUP_UDP4_SENDMSG, Stage::kEnforce,
+                "cgroup/sendmsg4"},
+    ProgramSpec{"mseg_sendmsg6", Attach::kCgroup, BPF_CGROUP_UDP6_SENDMSG, Stage::kEnforce,
+                "cgroup/sendmsg6"},
+    ProgramSpec{"mseg_lsm_connect", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
+                "lsm/socket_connect"},
+    ProgramSpec{"mseg_lsm_sendmsg", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
+                "lsm/socket_sendmsg"},
+    ProgramSpec{"mseg_ingress", Attach::kCgroup, BPF_CGROUP_INET_INGRESS, Stage::kIngress,
+                "cgroup_skb/ingress"},
+    ProgramSpec{"mseg_adopt_tasks", Attach::kNone, BPF_TRACE_ITER, Stage::kTool, "iter/task"},
+    ProgramSpec{"mseg_adopt_listeners", Attach::kNone, BPF_TRACE_ITER, Stage::kTool,
+                "iter/task_file"},
+    ProgramSpec{"mseg_file_keys", Attach::kNone, BPF_TRACE_ITER, Stage::kTool, "iter/task_file"},
+    ProgramSpec{"mseg_explain", Attach::kNone, BPF_CGROUP_INET_INGRESS, Stage::kTool, "syscall"},
+};
+
+// Index into kPrograms; the name must be one of its.
+constexpr size_t ProgramIndex(absl::string_view name) {
+  size_t i = 0;
+  while (kPrograms[i].name != name) i++;
+  return i;
+}
+
+}  // namespace mseg
+
+#endif  // MSEG_LOADER_PROGRAMS_H_
