@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "labels/address.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include "labels/text.h"
+
+namespace mseg {
+namespace {
+
+constexpr uint8_t kMappedPrefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF};
+constexpr int kMappedBits = 96;
+
+IpAddress Masked(const IpAddress& address, int bits) {
+  IpAddress out{};
+  for (int i = 0; i < 16; ++i) {
+    const int left = std::clamp(bits - 8 * i, 0, 8);
+    out[i] = static_cast<uint8_t>(address[i] & (0xFF00 >> left));
+  }
+  return out;
+}
+
+}  // namespace
+
+bool IsIpv4(const IpAddress& address) {
+  return std::equal(std::begin(kMappedPrefix), std::end(kMappedPrefix), address.begin());
+}
+
+absl::StatusOr<IpAddress> ParseIpAddress(std::string_view text) {
+  const std::string copy(text.substr(0, INET6_ADDRSTRLEN));
+  IpAddress address{};
+  if (text.size() == copy.size() && copy.find('\0') == std::string::npos) {
+    if (inet_pton(AF_INET6, copy.c_str(), address.data()) == 1) return address;
+    std::copy(std::begin(kMappedPrefix), std::end(kMappedPrefix), address.begin());
+    if (inet_pton(AF_INET, copy.c_str(), address.data() + sizeof(kMappedPrefix)) == 1) {
+      return address;
+    }
+  }
+  return absl::InvalidArgumentError(Cat("`", text, "` is not an IP address"));
+}
+
+std::string IpAddressText(const IpAddress& address) {
+  char buffer[INET6_ADDRSTRLEN] = {};
+  if (IsIpv4(address)) {
+    inet_ntop(AF_INET, address.data() + sizeof(kMappedPrefix), buffer, sizeof(buffer));
+  } else {
+    inet_ntop(AF_INET6, address.data(), buffer, sizeof(buffer));
+  }
+  return buffer;
+}
+
+bool Cidr::Contains(const IpAddress& other) const {
+  return IsIpv4(other) == ipv4 && Masked(other, bits) == address;
+}
+
+bool Cidr::Contains(const Cidr& other) const {
+  return other.ipv4 == ipv4 && bits <= other.bits && Masked(other.address, bits) == address;
+}
+
+absl::StatusOr<Cidr> ParseCidr(std::string_view text) {
+  const size_t slash = text.find('/');
+  auto address = ParseIpAddress(text.substr(0, slash));
+  if (!address.ok()) {
+    return absl::InvalidArgumentError(
+        Cat("`", text, "` is neither a prefix such as 10.0.0.0/8 nor an IP address"));
+  }
+  // `::ffff:10.0.0.0/104` counts its bits as IPv6 although it names IPv4 addresses.
+  const bool dotted = text.substr(0, slash).find(':') == std::string_view::npos;
+  Cidr cidr{.address = *address, .bits = 128, .ipv4 = IsIpv4(*address)};
+  if (slash != std::string_view::npos) {
+    const std::optional<uint32_t> bits = ParseDecimal(text.substr(slash + 1));
+    const uint32_t most = dotted ? 32 : 128;
+    if (!bits || *bits > most) {
+      return absl::InvalidArgumentError(
+          Cat("`", text, "`: the prefix length must be a number from 0 to ", most));
+    }
+    cidr.bits = static_cast<uint8_t>(*bits + (dotted ? kMappedBits : 0));
+    if (cidr.ipv4 && cidr.bits < kMappedBits) cidr.ipv4 = false;
+  }
+  const IpAddress masked = Masked(cidr.address, cidr.bits);
+  if (masked != cidr.address) {
+    const Cidr meant{.address = masked, .bits = cidr.bits, .ipv4 = cidr.ipv4};
+    return absl::InvalidArgumentError(Cat("`", text, "` has bits set beyond its prefix; write ",
+                                          CidrText(meant), " or the address alone"));
+  }
+  return cidr;
+}
+
+std::string CidrText(const Cidr& cidr) {
+  if (!cidr.ipv4) return Cat(IpAddressText(cidr.address), "/", cidr.bits);
+  return Cat(IpAddressText(cidr.address), "/", cidr.bits - kMappedBits);
+}
+
+}  // namespace mseg

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MSEG_LABELS_AST_H_
+#define MSEG_LABELS_AST_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "labels/address.h"
+#include "labels/diagnostic.h"
+#include "labels/label.h"
+#include "mseg/abi.h"
+
+// What people wrote, checked field by field and nothing more: names are not resolved, documents not
+// compared. docs/policy.md says what it means.
+
+namespace mseg {
+
+// Of a policy and of a workload; ordered, the lower one of the two counts.
+enum class State : uint8_t { kBuild = 0, kTest = 1, kEnforce = 2 };
+std::string_view StateName(State state);
+absl::StatusOr<State> ParseState(std::string_view text);
+
+// `path`, `hash`, `ima`, `verity` (and `unknown`, which no document may ask for).
+std::string_view GradeName(mseg_grade grade);
+absl::StatusOr<mseg_grade> ParseGrade(std::string_view text);
+
+// A place inside a document; the document knows the file. Both count from 1.
+struct Spot {
+  int line = 0;
+  int column = 0;
+  bool operator==(const Spot&) const = default;
+};
+
+template <typename T>
+struct Spotted {
+  T value{};
+  Spot spot;
+};
+using SpottedText = Spotted<std::string>;
+
+struct LabelRequirement {
+  enum class Operator : uint8_t { kIn, kNotIn, kExists, kDoesNotExist };
+  std::string key;
+  Operator op = Operator::kIn;
+  std::vector<std::string> values;  // sorted, each once; `key: value` is In with one value
+  Spot spot;
+};
+
+struct ProcessSelector {
+  std::vector<SpottedText> names;  // file names, compared as they are
+  std::vector<SpottedText> exes;   // absolute paths, globs allowed
+  std::vector<Spotted<Digest>> digests;
+  std::optional<mseg_grade> grade;  // least grade accepted
+  std::vector<SpottedText> users;   // names or numbers
+  Spot spot;
+};
+
+struct Selector {
+  std::vector<LabelRequirement> labels;
+  std::optional<ProcessSelector> process;
+  std::vector<Spotted<Cidr>> cidrs;
+  std::vector<Spotted<Cidr>> except;
+  Spot spot;
+
+  bool MatchesAnyone() const { return labels.empty() && !process && cidrs.empty(); }
+};
+
+// Ports of one protocol, or (kProtocol) a protocol without ports, or (kAny) everything.
+struct PortRange {
+  enum class Kind : uint8_t { kPorts, kProtocol, kAny };
+  Kind kind = Kind::kPorts;
+  uint8_t protocol = 0;  // IPPROTO_*
+  uint16_t first = 0;
+  uint16_t last = 0;
+  auto operator<=>(const PortRange&) const = default;
+};
+// `tcp/3306`, `tcp/8000-8010`, `udp/53`, `sctp/36412`, `icmp` (both families), `any`. The text must
+// be of one of these forms; a service's name is not.
+absl::StatusOr<std::vector<PortRange>> ParsePortItem(std::string_view text);
+// Whether `text` has the form of a port item rather than of a service's name.
+bool LooksLikePortItem(std::string_view text);
+
+// One item under `services`: ports written in place, or the name of a Service.
+struct ServiceItem {
+  std::string service;  // empty for ports written in place
+  std::vector<PortRange> ports;
+  Spot spot;
+};
+
+enum class RuleAt : uint8_t { kBoth, kFrom, kTo };
+
+struct Rule {
+  std::string name;  // `#N`, counted from 1, where none was given
+  mseg_verdict verdict = MSEG_ALLOW;
+  std::optional<Selector> from;
+  std::optional<Selector> to;
+  RuleAt at = RuleAt::kBoth;
+  std::vector<ServiceItem> services;  // empty: every service
+  Spot spot;
+};
+
+struct Policy {
+  State state = State::kEnforce;
+  std::optional<Selector> selects;  // absent: nobody
+  bool ingress = true;
+  bool egress = true;
+  std::vector<Rule> rules;
+};
+
+struct WorkloadMatch {
+  std::vector<SpottedText> cgroups;  // paths below the cgroup root, globs allowed
+  std::vector<SpottedText> exes;
+  std::vector<Spotted<Digest>> digests;
+  std::vector<SpottedText> users;
+  bool host = false;
+  std::vector<Spotted<Cidr>> addresses;  // single addresses
+  Spot spot;
+
+  bool HasProcessField() const { return !exes.empty() || !digests.empty() || !users.empty(); }
+  // `addresses` alone says where somebody else is reached; it describes no process of this host.
+  bool MatchesProcesses() const { return HasProcessField() || !cgroups.empty() || host; }
+};
+
+struct Workload {
+  LabelSet labels;
+  Spot labels_spot;
+  WorkloadMatch match;
+  State state = State::kEnforce;
+};
+
+struct Service {
+  std::vector<PortRange> ports;
+};
+
+struct AddressGroup {
+  LabelSet labels;
+  Spot labels_spot;
+  std::vector<Spotted<Cidr>> cidrs;
+  std::vector<Spotted<Cidr>> except;
+};
+
+enum class DocumentKind : uint8_t { kWorkload, kPolicy, kService, kAddressGroup };
+std::string_view DocumentKindName(DocumentKind kind);  // as written: `Workload`, ...
+
+struct Document {
+  DocumentKind kind = DocumentKind::kPolicy;
+  std::string name;
+  std::string file;
+  Spot name_spot;
+  // The document's own YAML, without the `---` line: parsing it alone with `first_line` gives this
+  // document again, places included. That is how a store keeps documents one by one.
+  std::string text;
+  int first_line = 1;
+  std::variant<Workload, Policy, Service, AddressGroup> spec;
+
+  Place At(const Spot& spot) const { return Place{file, spot.line, spot.column}; }
+  Place place() const { return At(name_spot); }
+};
+
+// Text to documents. Collects every error of the text, not only the first; gives InvalidArgument if
+// there was one. `first_line` is the number of the text's first line in `file`.
+absl::StatusOr<std::vector<Document>> ParseDocuments(std::string_view file, std::string_view text,
+                                                     Diagnostics* diagnostics, int first_line = 1);
+
+}  // namespace mseg
+
+#endif  // MSEG_LABELS_AST_H_

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "labels/classifier.h"
+
+#include "labels/classifier_impl.h"
+#include "labels/identity_tables.h"
+
+namespace mseg {
+
+Classifier::Classifier(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+Classifier::~Classifier() = default;
+
+ExeClass Classifier::ExeClassOf(const ExecutableInfo& executable, mseg_grade grade) const {
+  const ExeVector exe = impl_->matcher.ExeVectorOf(executable, grade);
+  const uint64_t cls = ExeClassNumber(impl_->matcher.program(), exe);
+  return ExeClass{.cls = cls, .known = cls == MSEG_EXE_OTHER || impl_->exe_classes.contains(cls)};
+}
+
+CgroupClass Classifier::CgroupClassOf(std::string_view path) const {
+  const CgroupHits hits = impl_->matcher.CgroupHitsOf(path);
+  const uint64_t cls = CgroupClassNumber(impl_->matcher.program(), hits);
+  return CgroupClass{.cls = cls,
+                     .watch = impl_->matcher.Watch(path),
+                     .known = impl_->cgroup_classes.contains(cls)};
+}
+
+std::optional<uint32_t> Classifier::ClassOf(const IdentityFacts& facts) const {
+  const Subject subject = impl_->matcher.SubjectOf(facts);
+  const std::optional<uint32_t> cls = impl_->registry.Find(impl_->matcher.SignatureOf(subject));
+  // A class of addresses alone has no rows by which it could judge.
+  if (!cls || !impl_->locals.contains(*cls)) return std::nullopt;
+  return cls;
+}
+
+uint32_t Classifier::ClassOfAddress(const IpAddress& address) const {
+  const AddressRegion& region = RegionOf(impl_->regions, address);
+  const Subject subject = impl_->matcher.AddressSubject(region.prefix, region.labels);
+  // The compiler has interned the signature of every region.
+  return impl_->registry.Find(impl_->matcher.SignatureOf(subject)).value_or(0);
+}
+
+const LabelSet& Classifier::LabelsOfAddress(const IpAddress& address) const {
+  return RegionOf(impl_->regions, address).labels;
+}
+
+}  // namespace mseg

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "labels/compiler.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "labels/address_classes.h"
+#include "labels/budget.h"
+#include "labels/classifier_impl.h"
+#include "labels/identity_tables.h"
+#include "labels/port_classes.h"
+#include "labels/program.h"
+#include "labels/row_builder.h"
+#include "labels/text.h"
+
+namespace mseg {
+namespace {
+
+template <typename Key, typename Value>
+void SortByKeyBytes(GenerationImage::Table<Key, Value>* table) {
+  std::sort(table->begin(), table->end(), [](const auto& a, const auto& b) {
+    return std::memcmp(&a.first, &b.first, sizeof(Key)) < 0;
+  });
+  table->erase(std::unique(table->begin(), table->end(),
+                           [](const auto& a, const auto& b) {
+                             return std::memcmp(&a.first, &b.first, sizeof(Key)) == 0;
+                           }),
+               table->end());
+}
+
+// Whether one prefix's bytes hold another's, families aside: how the kernel's trie compares.
+bool TrieHolds(const mseg_address_key& outer, const mseg_address_key& inner) {
+  if (outer.prefixlen >= inner.prefixlen) return false;
+  const uint32_t bits = outer.prefixlen - 8;
+  if (std::memcmp(outer.addr, inner.addr, bits / 8) != 0) return false;
+  const uint8_t mask = static_cast<uint8_t>(0xFF00 >> (bits % 8));
+  return bits % 8 == 0 || ((outer.addr[bits / 8] ^ inner.addr[bits / 8]) & mask) == 0;
+}
+
+struct AddressEntry {
+  mseg_address_key key{};
+  ClassRegistry::Handle cls = nullptr;
+  const LabelSet* labels = nullptr;
+};
+
+// Address entries, shortest prefix first within a branch, without those that the enclosing one
+// makes superfluous. Regions are sorted by (address, bits), so the enclosing entries of the last
+// one are a stack.
+void FillAddresses(const std::vector<AddressRegion>& regions,
+                   const std::vector<ClassRegistry::Handle>& classes, GenerationImage* image) {
+  std::vector<AddressEntry> kept;
+  std::vector<AddressEntry> enclosing;
+  for (size_t i = 0; i < regions.size(); ++i) {
+    const AddressEntry entry{AddressKey(regions[i].prefix), classes[i], &regions[i].labels};
+    while (!enclosing.empty() && !TrieHolds(enclosing.back().key, entry.key)) enclosing.pop_back();
+    const bool superfluous = !enclosing.empty() && enclosing.back().cls == entry.cls &&
+                             *enclosing.back().labels == *entry.labels;
+    if (superfluous) continue;
+    kept.push_back(entry);
+    enclosing.push_back(entry);
+  }
+  std::sort(kept.begin(), kept.end(), [](const AddressEntry& a, const AddressEntry& b) {
+    return std::memcmp(&a.key, &b.key, sizeof(a.key)) < 0;
+  });
+  for (const AddressEntry& entry : kept) {
+    image->addresses.emplace_back(entry.key, ClassRegistry::NumberOf(entry.cls));
+    image->address_labels.push_back(*entry.labels);
+  }
+}
+
+void FillIdentities(IdentityTables tables, std::set<uint32_t>* locals, GenerationImage* image) {
+  for (const IdentityTables::Entry& entry : tables.identities) {
+    mseg_identity_value value{};
+    value.label_id = entry.label_id;
+    value.cls = ClassRegistry::NumberOf(entry.cls);
+    image->identities.emplace_back(entry.key, value);
+    locals->insert(value.cls);
+  }
+  for (ClassRegistry::Handle cls : tables.extra) {
+    image->identity_classes.push_back(ClassRegistry::NumberOf(cls));
+    locals->insert(ClassRegistry::NumberOf(cls));
+  }
+  image->cgroups = std::move(tables.cgroups);
+  image->exe_classes = std::move(tables.exe_classes);
+  image->users = std::move(tables.users);
+  image->label_sets = std::move(tables.label_sets);
+  image->conflicts.assign(tables.conflicts.begin(), tables.conflicts.end());
+  SortByKeyBytes(&image->cgroups);
+  SortByKeyBytes(&image->exe_classes);
+  SortByKeyBytes(&image->users);
+  SortByKeyBytes(&image->identities);
+}
+
+void CountDocuments(const PolicySet& policy, Budget* budget) {
+  budget->policies = policy.OfKind(DocumentKind::kPolicy).size();
+  budget->workloads = policy.OfKind(DocumentKind::kWorkload).size();
+  for (size_t i : policy.OfKind(DocumentKind::kPolicy)) {
+    budget->rules += std::get<Policy>(policy.documents()[i].spec).rules.size();
+  }
+}
+
+// Adds what was counted until then to the message, and hands semantic errors to the caller's list.
+absl::Status Refuse(const absl::Status& status, GenerationImage* image, Diagnostics* diagnostics) {
+  if (!absl::IsResourceExhausted(status)) {
+    diagnostics->emplace_back().message = std::string(status.message());
+    return status;
+  }
+  FillBudget(image);
+  return absl::ResourceExhaustedError(Cat("the policy does not fit: ", status.message(),
+                                          " (counted so far: ", BudgetText(image->budget), ")"));
+}
+
+absl::Status Fill(const Inventory& inventory, const CompileOptions& options, Classifier::Impl* impl,
+                  GenerationImage* image) {
+  const Program& program = impl->matcher.program();
+  absl::StatusOr<PortClasses> ports = BuildPortClasses(program);
+  if (!ports.ok()) return ports.status();
+  image->budget.port_classes = ports->count;
+  impl->regions = BuildAddressRegions(program);
+  std::vector<ClassRegistry::Handle> address_classes;
+  for (const AddressRegion& region : impl->regions) {
+    const Subject subject = impl->matcher.AddressSubject(region.prefix, region.labels);
+    address_classes.push_back(impl->registry.Intern(impl->matcher.SignatureOf(subject)));
+  }
+  absl::StatusOr<IdentityTables> tables =
+      BuildIdentityTables(impl->matcher, inventory, options, &impl->registry);
+  if (!tables.ok()) return tables.status();
+  impl->registry.Seal();
+  impl->exe_classes = tables->known_exe_classes;
+  impl->cgroup_classes = tables->known_cgroup_classes;
+  FillIdentities(*std::move(tables), &impl->locals, image);
+  FillAddresses(impl->regions, address_classes, image);
+  image->ports = ports->table;
+  image->rules = program.rule_table;
+  const std::vector<Signature> signatures = impl->registry.ByNumber();
+  image->budget.classes = signatures.size();
+  absl::Status status =
+      BuildRows(program, *ports, signatures, impl->locals, options.max_rows, &image->rows);
+  if (!status.ok()) return status;
+  SortByKeyBytes(&image->rows);
+  FillBudget(image);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Mentions CollectMentions(const PolicySet& policy) {
+  Mentions out;
+  auto add_users = [&out](const std::vector<SpottedText>& users) {
+    for (const SpottedText& user : users) {
+      if (!ParseDecimal(user.value)) out.users.insert(user.value);
+    }
+  };
+  auto add_exes = [&out](const std::vector<SpottedText>& exes) {
+    for (const SpottedText& exe : exes) out.exe_paths.insert(exe.value);
+  };
+  auto add_selector = [&](const std::optional<Selector>& selector) {
+    if (!selector || !selector->process) return;
+    add_exes(selector->process->exes);
+    add_users(selector->process->users);
+    for (const SpottedText& name : selector->process->names) out.exe_names.insert(name.value);
+  };
+  for (const Document& document : policy.documents()) {
+    if (const Workload* workload = std::get_if<Workload>(&document.spec)) {
+      add_exes(workload->match.exes);
+      add_users(workload->match.users);
+    } else if (const Policy* rules = std::get_if<Policy>(&document.spec)) {
+      add_selector(rules->selects);
+      for (const Rule& rule : rules->rules) {
+        add_selector(rule.from);
+        add_selector(rule.to);
+      }
+    }
+  }
+  return out;
+}
+
+absl::StatusOr<GenerationImage> Compile(const PolicySet& policy, const Inventory& inventory,
+                                        const CompileOptions& options, Diagnostics* diagnostics) {
+  GenerationImage image;
+  CountDocuments(policy, &image.budget);
+  auto impl = std::make_unique<Classifier::Impl>(Matcher(BuildProgram(policy), inventory.uids));
+  absl::Status status = Fill(inventory, options, impl.get(), &image);
+  if (!status.ok()) return Refuse(status, &image, diagnostics);
+  image.classifier = std::make_shared<const Classifier>(std::move(impl));
+  return image;
+}
+
+}  // namespace mseg

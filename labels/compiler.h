@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MSEG_LABELS_COMPILER_H_
+#define MSEG_LABELS_COMPILER_H_
+
+#include <cstdint>
+#include <set>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "labels/ast.h"
+#include "labels/classifier.h"
+#include "labels/diagnostic.h"
+#include "labels/image.h"
+#include "labels/inventory.h"
+#include "labels/label.h"
+#include "labels/policy_set.h"
+
+namespace mseg {
+
+struct CompileOptions {
+  Salt salt{};
+  uint64_t max_rows = 131072;  // a generation with more rows is refused
+  uint64_t max_identities = 32768;
+};
+
+// What a policy names and the host must look up before compiling.
+struct Mentions {
+  std::set<std::string> exe_paths;  // literal paths and globs of `exe`
+  std::set<std::string> exe_names;  // file names of `name`
+  std::set<std::string> users;      // names (numbers need no look-up)
+};
+Mentions CollectMentions(const PolicySet& policy);
+
+// Compiles the whole policy for this host. Deterministic: the same input gives the same image, byte
+// for byte. Semantic errors go to `diagnostics` and give InvalidArgument; what does not fit gives
+// ResourceExhausted with the budget in the message.
+absl::StatusOr<GenerationImage> Compile(const PolicySet& policy, const Inventory& inventory,
+                                        const CompileOptions& options, Diagnostics* diagnostics);
+
+}  // namespace mseg
+
+#endif  // MSEG_LABELS_COMPILER_H_

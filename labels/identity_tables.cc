@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "labels/identity_tables.h"
+
+#include <sodium.h>
+
+#include <algorithm>
+
+#include "labels/text.h"
+
+namespace mseg {
+namespace {
+
+constexpr char kEnd = '\x1f';
+
+// 0 and 1 have meanings of their own in abi.h.
+uint64_t DerivedClass(std::string_view domain, const std::string& meaning) {
+  const std::string text = Cat(domain, "\x1e", meaning);
+  uint8_t hash[crypto_generichash_blake2b_BYTES_MIN] = {};
+  (void)crypto_generichash_blake2b(
+      hash, sizeof(hash), reinterpret_cast<const uint8_t*>(text.data()), text.size(), nullptr, 0);
+  uint64_t cls = 0;
+  for (size_t i = 0; i < 8; ++i) cls = (cls << 8) | hash[i];
+  return cls < 2 ? cls + 2 : cls;
+}
+
+// A cgroup class, exe class or user of this host, with an example for messages.
+struct CgroupGroup {
+  uint64_t cls = MSEG_CGROUP_PENDING;
+  CgroupHits hits;
+  std::string example;
+};
+struct ExeGroup {
+  uint64_t cls = MSEG_EXE_OTHER;
+  ExeVector exe;
+  std::string example;
+};
+struct UserGroup {
+  uint32_t cls = MSEG_USER_OTHER;
+  UserFacts user;
+};
+
+class TablesBuilder {
+ public:
+  TablesBuilder(const Matcher& matcher, const CompileOptions& options, ClassRegistry* registry)
+      : matcher_(matcher), options_(options), registry_(registry) {}
+
+  absl::StatusOr<IdentityTables> Build(const Inventory& inventory) {
+    if (absl::Status status = CheckExecutableIds(inventory); !status.ok()) return status;
+    AddCgroups(inventory);
+    AddExecutables(inventory);
+    AddUsers();
+    for (const auto& [cls, group] : cgroups_) {
+      if (absl::Status status = AddIdentities(group); !status.ok()) return status;
+    }
+    for (const IdentityFacts& facts : inventory.identities) {
+      const Subject subject = matcher_.SubjectOf(facts);
+      absl::StatusOr<Value> value = ValueOf(subject);
+      if (!value.ok()) return value.status();
+      tables_.extra.push_back(value->cls);
+    }
+    return std::move(tables_);
+  }
+
+ private:
+  struct Value {
+    uint64_t label_id = 0;
+    ClassRegistry::Handle cls = nullptr;
+    std::vector<std::string> conflicts;
+    bool SameEntry(const Value& other) const {
+      return label_id == other.label_id && cls == other.cls;
+    }
+  };
+
+  static absl::Status CheckExecutableIds(const Inventory& inventory) {
+    std::map<uint64_t, const ExecutableInfo*> by_id;
+    for (const ExecutableInfo& executable : inventory.executables) {
+      if (executable.exe_id == 0) continue;
+      const auto [it, added] = by_id.emplace(executable.exe_id, &executable);
+      if (added || it->second->digest == executable.digest) continue;
+      return absl::InvalidArgumentError(Cat("two executables have one short id: ", it->second->path,
+                                            " (", DigestText(it->second->digest), ") and ",
+                                            executable.path, " (", DigestText(executable.digest),
+                                            "); one of them must be replaced"));
+    }
+    return absl::OkStatus();
+  }
+
+  void AddCgroups(const Inventory& inventory) {
+    cgroups_[MSEG_CGROUP_PENDING] =
+        CgroupGroup{.hits = {.pending = true, .hits = {}}, .example = "(pending)"};
+    std::map<uint64_t, std::string> paths;
+    for (const CgroupInfo& cgroup : inventory.cgroups) paths.emplace(cgroup.id, cgroup.path);
+    for (const auto& [id, path] : paths) {
+      CgroupGroup group{.hits = matcher_.CgroupHitsOf(path), .example = path};
+      group.cls = CgroupClassNumber(matcher_.program(), group.hits);
+      mseg_cgroup_key key{};
+      key.id = id;
+      mseg_cgroup value{};
+      value.cls = group.cls;
+      value.watch = matcher_.Watch(path) ? 1 : 0;
+      tables_.cgroups.emplace_back(key, value);
+      tables_.known_cgroup_classes.insert(group.cls);
+      const auto [it, added] = cgroups_.emplace(group.cls, group);
+      if (!added && path < it->second.example) it->second.example = path;
+    }
+  }
+
+  void AddExecutables(const Inventory& inventory) {
+    for (const ExecutableInfo& executable : inventory.executables) {
+      for (mseg_grade grade : std::set<mseg_grade>{executable.grade, MSEG_GRADE_PATH}) {
+        ExeGroup group{.exe = matcher_.ExeVectorOf(executable, grade), .example = executable.path};
+        group.cls = ExeClassNumber(matcher_.program(), group.exe);
+        if (group.cls == MSEG_EXE_OTHER) continue;
+        mseg_exe_class_key key{};
+        key.ref = executable.ref;
+        key.grade = static_cast<uint8_t>(grade);
+        tables_.exe_classes.emplace_back(key, group.cls);
+        tables_.known_exe_classes.insert(group.cls);
+        const auto [it, added] = exes_.emplace(group.cls, group);
+        if (!added && group.example < it->second.example) it->second.example = group.example;
+      }
+    }
+  }
+
+  void AddUsers() {
+    for (uint32_t uid : matcher_.MentionedUids()) {
+      mseg_user_key key{};
+      key.uid = uid;
+      const uint32_t cls = static_cast<uint32_t>(users_.size()) + 1;
+      tables_.users.emplace_back(key, cls);
+      users_.push_back(UserGroup{.cls = cls, .user = {.known = true, .uid = uid, .name = {}}});
+    }
+  }
+
+  absl::StatusOr<Value> ValueOf(const Subject& subject) {
+    Value value;
+    value.cls = registry_->Intern(matcher_.SignatureOf(subject));
+    value.conflicts = subject.conflicts;
+    if (!subject.exact) return value;
+    value.label_id = LabelId(options_.salt, subject.certain);
+    absl::Status status = RegisterLabelSet(value.label_id, subject.certain, &tables_.label_sets);
+    if (!status.ok()) return status;
+    return value;
+  }
+
+  absl::Status Emit(const CgroupGroup& cgroup, const ExeGroup& exe, const UserGroup& user,
+                    const Value& value) {
+    if (tables_.identities.size() >= options_.max_identities) {
+      return absl::ResourceExhaustedError(
+          Cat("more than ", options_.max_identities, " identities are needed"));
+    }
+    IdentityTables::Entry entry;
+    entry.key.cgroup = cgroup.cls;
+    entry.key.exe = exe.cls;
+    entry.key.user = user.cls;
+    entry.label_id = value.label_id;
+    entry.cls = value.cls;
+    tables_.identities.push_back(entry);
+    return absl::OkStatus();
+  }
+
+  void NoteConflicts(const CgroupGroup& cgroup, const ExeGroup& exe, const UserGroup& user,
+                     const Value& value, const std::vector<std::string>& already) {
+    for (const std::string& conflict : value.conflicts) {
+      if (std::find(already.begin(), already.end(), conflict) != already.end()) continue;
+      std::string who = Cat("cgroup ", cgroup.example);
+      if (exe.cls != MSEG_EXE_OTHER) Append(&who, ", executable ", exe.example);
+      if (user.user.uid) Append(&who, ", user ", *user.user.uid);
+      tables_.conflicts.insert(Cat(who, ": ", conflict));
+    }
+  }
+
+  // All identities of one cgroup class, left out where the rest of the kernel's chain says the
+  // same: (exe, user), (exe, other), (other, user), (other, other).
+  absl::Status AddIdentities(const CgroupGroup& cgroup) {
+    const ExeGroup other_exe;
+    const UserGroup other_user;
+    auto value_of = [&](const ExeGroup& exe, const UserGroup& user) {
+      return ValueOf(matcher_.ProcessSubject(cgroup.hits, exe.exe, user.user));
+    };
+    absl::StatusOr<Value> base = value_of(other_exe, other_user);
+    if (!base.ok()) return base.status();
+    NoteConflicts(cgroup, other_exe, other_user, *base, {});
+    if (absl::Status s = Emit(cgroup, other_exe, other_user, *base); !s.ok()) return s;
+    std::vector<Value> by_user;
+    for (const UserGroup& user : users_) {
+      absl::StatusOr<Value> value = value_of(other_exe, user);
+      if (!value.ok()) return value.status();
+      NoteConflicts(cgroup, other_exe, user, *value, base->conflicts);
+      if (!value->SameEntry(*base)) {
+        if (absl::Status s = Emit(cgroup, other_exe, user, *value); !s.ok()) return s;
+      }
+      by_user.push_back(*std::move(value));
+    }
+    ExeGroup unknown{
+        .cls = MSEG_EXE_UNKNOWN, .exe = {.unknown = true, .hits = {}}, .example = "(unknown)"};
+    if (absl::Status s = AddForExe(cgroup, unknown, *base, by_user); !s.ok()) return s;
+    if (!ExeMatters(cgroup, unknown)) return absl::OkStatus();
+    for (const auto& [cls, exe] : exes_) {
+      if (absl::Status s = AddForExe(cgroup, exe, *base, by_user); !s.ok()) return s;
+    }
+    return absl::OkStatus();
+  }
+
+  // Whether any executable could make a difference in this cgroup. If an unknown one, which matches
+  // every exe matcher perhaps, changes nothing, none does.
+  bool ExeMatters(const CgroupGroup& cgroup, const ExeGroup& unknown) {
+    std::vector<UserGroup> users = users_;
+    users.emplace_back();
+    return std::any_of(users.begin(), users.end(), [&](const UserGroup& user) {
+      const Subject with = matcher_.ProcessSubject(cgroup.hits, unknown.exe, user.user);
+      if (with.conditional) return true;
+      const Subject without = matcher_.ProcessSubject(cgroup.hits, {}, user.user);
+      return matcher_.SignatureOf(with) != matcher_.SignatureOf(without);
+    });
+  }
+
+  absl::Status AddForExe(const CgroupGroup& cgroup, const ExeGroup& exe, const Value& base,
+                         const std::vector<Value>& by_user) {
+    const UserGroup other_user;
+    absl::StatusOr<Value> any_user =
+        ValueOf(matcher_.ProcessSubject(cgroup.hits, exe.exe, other_user.user));
+    if (!any_user.ok()) return any_user.status();
+    NoteConflicts(cgroup, exe, other_user, *any_user, base.conflicts);
+    const bool emitted = !any_user->SameEntry(base);
+    if (emitted) {
+      if (absl::Status s = Emit(cgroup, exe, other_user, *any_user); !s.ok()) return s;
+    }
+    for (size_t i = 0; i < users_.size(); ++i) {
+      absl::StatusOr<Value> value =
+          ValueOf(matcher_.ProcessSubject(cgroup.hits, exe.exe, users_[i].user));
+      if (!value.ok()) return value.status();
+      std::vector<std::string> already = any_user->conflicts;
+      already.insert(already.end(), by_user[i].conflicts.begin(), by_user[i].conflicts.end());
+      NoteConflicts(cgroup, exe, users_[i], *value, already);
+      if (value->SameEntry(emitted ? *any_user : by_user[i])) continue;
+      if (absl::Status s = Emit(cgroup, exe, users_[i], *value); !s.ok()) return s;
+    }
+    return absl::OkStatus();
+  }
+
+  const Matcher& matcher_;
+  const CompileOptions& options_;
+  ClassRegistry* registry_;
+  IdentityTables tables_;
+  std::map<uint64_t, CgroupGroup> cgroups_;
+  std::map<uint64_t, ExeGroup> exes_;
+  std::vector<UserGroup> users_;
+};
+
+}  // namespace
+
+uint64_t ExeClassNumber(const Program& program, const ExeVector& exe) {
+  if (exe.unknown) return MSEG_EXE_UNKNOWN;
+  if (exe.hits.empty()) return MSEG_EXE_OTHER;
+  // By the matchers' text, not their numbers, so that other rules do not change the class.
+  std::vector<std::string> parts;
+  for (const auto& [matcher, tri] : exe.hits) {
+    parts.push_back(Cat(static_cast<int>(tri), program.exe_matchers[matcher].text));
+  }
+  std::sort(parts.begin(), parts.end());
+  std::string meaning;
+  for (const std::string& part : parts) Append(&meaning, part, "\x1e");
+  return DerivedClass("exe", meaning);
+}
+
+uint64_t CgroupClassNumber(const Program& program, const CgroupHits& hits) {
+  if (hits.pending) return MSEG_CGROUP_PENDING;
+  std::string meaning;
+  for (const auto& [workload, depth] : hits.hits) {
+    meaning += program.workloads[workload].name;
+    meaning += kEnd;
+    Append(&meaning, depth, "\x1e");
+  }
+  return DerivedClass("cgroup", meaning);
+}
+
+absl::Status RegisterLabelSet(uint64_t id, const LabelSet& labels,
+                              std::map<uint64_t, LabelSet>* label_sets) {
+  const auto [it, added] = label_sets->emplace(id, labels);
+  if (added || it->second == labels) return absl::OkStatus();
+  return absl::InvalidArgumentError(Cat("two label sets have one short id: `", it->second.Text(),
+                                        "` and `", labels.Text(),
+                                        "`; change a label of one of them"));
+}
+
+absl::StatusOr<IdentityTables> BuildIdentityTables(const Matcher& matcher,
+                                                   const Inventory& inventory,
+                                                   const CompileOptions& options,
+                                                   ClassRegistry* registry) {
+  return TablesBuilder(matcher, options, registry).Build(inventory);
+}
+
+}  // namespace mseg

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MSEG_LABELS_IDENTITY_TABLES_H_
+#define MSEG_LABELS_IDENTITY_TABLES_H_
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "labels/class_registry.h"
+#include "labels/compiler.h"
+#include "labels/image.h"
+#include "labels/inventory.h"
+#include "labels/matcher.h"
+
+namespace mseg {
+
+// Classes of executables and cgroups: 64 bits of BLAKE2b over what the policy's matchers and
+// patterns say about them. Never 0 or 1. 0 for an executable that none names.
+uint64_t ExeClassNumber(const Program& program, const ExeVector& exe);
+uint64_t CgroupClassNumber(const Program& program, const CgroupHits& hits);
+
+// The tables that turn (cgroup, executable, user) into a class. Class numbers are known only after
+// the registry was sealed, hence the handles.
+struct IdentityTables {
+  struct Entry {
+    mseg_identity_key key{};
+    uint64_t label_id = 0;
+    ClassRegistry::Handle cls = nullptr;
+  };
+  GenerationImage::Table<mseg_cgroup_key, mseg_cgroup> cgroups;
+  GenerationImage::Table<mseg_exe_class_key, uint64_t> exe_classes;
+  GenerationImage::Table<mseg_user_key, uint32_t> users;
+  std::vector<Entry> identities;
+  std::vector<ClassRegistry::Handle> extra;  // of Inventory::identities
+  std::map<uint64_t, LabelSet> label_sets;
+  std::set<std::string> conflicts;
+  std::set<uint64_t> known_exe_classes;
+  std::set<uint64_t> known_cgroup_classes;
+};
+absl::StatusOr<IdentityTables> BuildIdentityTables(const Matcher& matcher,
+                                                   const Inventory& inventory,
+                                                   const CompileOptions& options,
+                                                   ClassRegistry* registry);
+
+// Notes what a label id means; refused if it means something else already.
+absl::Status RegisterLabelSet(uint64_t id, const LabelSet& labels,
+                              std::map<uint64_t, LabelSet>* label_sets);
+
+}  // namespace mseg
+
+#endif  // MSEG_LABELS_IDENTITY_TABLES_H_

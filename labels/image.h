@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MSEG_LABELS_IMAGE_H_
+#define MSEG_LABELS_IMAGE_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "labels/diagnostic.h"
+#include "labels/label.h"
+#include "mseg/abi.h"
+
+namespace mseg {
+
+class Classifier;
+
+// One rule or default that can decide. Number 0 of the table is "none".
+struct RuleInfo {
+  std::string policy;
+  std::string rule;  // empty for a policy's default
+  Place place;       // of the rule, or of `selects`
+};
+
+// What a policy costs, printed before it is applied.
+struct Budget {
+  uint64_t policies = 0;
+  uint64_t rules = 0;
+  uint64_t workloads = 0;
+  uint64_t classes = 0;  // identity and address classes, class 0 included
+  uint64_t port_classes = 0;
+  uint64_t rows = 0;
+  uint64_t identities = 0;
+  uint64_t entries = 0;       // over all tables
+  uint64_t kernel_bytes = 0;  // estimate for both sides
+};
+// `rules 3, classes 5, rows 7, ...` on one line.
+std::string BudgetText(const Budget& budget);
+
+// One compiled, immutable generation: the content of one side of the kernel's tables. Keys carry
+// side 0; whoever stages the image sets the side. Vectors are sorted by key bytes and hold each key
+// once, so that two images can be compared entry by entry.
+struct GenerationImage {
+  template <typename Key, typename Value>
+  using Table = std::vector<std::pair<Key, Value>>;
+
+  Table<mseg_cgroup_key, mseg_cgroup> cgroups;
+  Table<mseg_exe_class_key, uint64_t> exe_classes;
+  Table<mseg_user_key, uint32_t> users;
+  Table<mseg_identity_key, mseg_identity_value> identities;
+  Table<mseg_address_key, uint32_t> addresses;
+  // Port classes other than 0: {port space << 16 | port} -> class.
+  std::vector<std::pair<uint32_t, uint16_t>> ports;
+  Table<mseg_row_key, mseg_row> rows;
+
+  std::vector<RuleInfo> rules;              // index = mseg_row.rule
+  std::map<uint64_t, LabelSet> label_sets;  // label id -> what it means
+  std::vector<LabelSet> address_labels;     // of addresses[i]
+  // Processes for which two documents give one key two values: `cgroup /a, exe ...: env is dev
+  // (Workload "a") and prod (Workload "b")`. Sorted.
+  std::vector<std::string> conflicts;
+  std::vector<uint32_t> identity_classes;  // of Inventory::identities[i]
+  Budget budget;
+  // Answers for what appears after the image was compiled. Never null in a compiled image.
+  std::shared_ptr<const Classifier> classifier;
+};
+
+}  // namespace mseg
+
+#endif  // MSEG_LABELS_IMAGE_H_

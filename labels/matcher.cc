@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "labels/matcher.h"
+
+#include <algorithm>
+#include <set>
+#include <tuple>
+
+#include "labels/text.h"
+
+namespace mseg {
+
+// One Workload that may apply to a process. Rank orders specificity: process fields over cgroup,
+// deeper cgroups over shallower ones, all over `host`.
+struct Matcher::Contribution {
+  uint32_t workload = 0;
+  std::pair<int, int> rank;
+  Tri tri = Tri::kNo;
+};
+
+namespace {
+
+constexpr int kNoCgroup = -1;
+constexpr std::string_view kConflictKey = "mseg/conflict";
+
+Tri And(Tri a, Tri b) { return std::min(a, b); }
+Tri YesIf(bool condition) { return condition ? Tri::kYes : Tri::kNo; }
+
+std::string LabelIndexKey(std::string_view key, std::string_view value) {
+  return Cat(key, "\x1f", value);
+}
+
+// One path must satisfy both `name` and `exe` where a selector has both.
+bool MatchesPath(const ExeMatcher& matcher, const std::string& path) {
+  const bool name =
+      matcher.names.empty() || std::binary_search(matcher.names.begin(), matcher.names.end(),
+                                                  path.substr(path.rfind('/') + 1));
+  return name && (matcher.exes.empty() ||
+                  std::any_of(matcher.exes.begin(), matcher.exes.end(),
+                              [&](const PathPattern& pattern) { return pattern.Matches(path); }));
+}
+
+Tri MatchExe(const ExeMatcher& matcher, const ExecutableInfo& executable, mseg_grade grade) {
+  // What was found out with less certainty than asked for is not known, whatever it says.
+  if (matcher.grade > grade) return Tri::kMaybe;
+  if (!matcher.names.empty() || !matcher.exes.empty()) {
+    if (!executable.trusted_path) return Tri::kNo;
+    const bool found = MatchesPath(matcher, executable.path) ||
+                       std::any_of(executable.aliases.begin(), executable.aliases.end(),
+                                   [&](const auto& link) { return MatchesPath(matcher, link); });
+    if (!found) return Tri::kNo;
+  }
+  if (!matcher.digests.empty() &&
+      !std::binary_search(matcher.digests.begin(), matcher.digests.end(), executable.digest)) {
+    return Tri::kNo;
+  }
+  return Tri::kYes;
+}
+
+// Whether a requirement holds for one value; null: the key is absent.
+bool Holds(const LabelRequirement& requirement, const std::string* value) {
+  using Operator = LabelRequirement::Operator;
+  const bool listed = value != nullptr && std::binary_search(requirement.values.begin(),
+                                                             requirement.values.end(), *value);
+  switch (requirement.op) {
+    case Operator::kIn:
+      return listed;
+    case Operator::kNotIn:
+      return !listed;
+    case Operator::kExists:
+      return value != nullptr;
+    case Operator::kDoesNotExist:
+      return value == nullptr;
+  }
+  return false;
+}
+
+Tri MatchRequirement(const LabelRequirement& requirement, const Subject& subject) {
+  if (subject.labels_unknown) return Tri::kMaybe;
+  const auto it = subject.labels.find(requirement.key);
+  if (it == subject.labels.end()) return YesIf(Holds(requirement, nullptr));
+  if (it->second.unknown) return Tri::kMaybe;
+  size_t worlds = it->second.values.size();
+  size_t matching = 0;
+  for (const std::string& value : it->second.values) matching += Holds(requirement, &value) ? 1 : 0;
+  if (it->second.may_be_absent) {
+    ++worlds;
+    matching += Holds(requirement, nullptr) ? 1 : 0;
+  }
+  if (matching == 0) return Tri::kNo;
+  return matching == worlds ? Tri::kYes : Tri::kMaybe;
+}
+
+Tri MatchCidrs(const CompiledSelector& selector, const Subject& subject) {
+  if (selector.cidrs.empty()) return Tri::kYes;
+  // An address says nothing about a process that has an identity.
+  if (!subject.is_address) return Tri::kNo;
+  auto holds = [&subject](const Cidr& cidr) { return cidr.Contains(subject.region); };
+  return YesIf(std::any_of(selector.cidrs.begin(), selector.cidrs.end(), holds) &&
+               std::none_of(selector.except.begin(), selector.except.end(), holds));
+}
+
+}  // namespace
+
+Tri ExeVector::At(uint32_t matcher) const {
+  if (unknown) return Tri::kMaybe;
+  const auto it = std::lower_bound(
+      hits.begin(), hits.end(), matcher,
+      [](const std::pair<uint32_t, Tri>& hit, uint32_t number) { return hit.first < number; });
+  return it != hits.end() && it->first == matcher ? it->second : Tri::kNo;
+}
+
+Matcher::Matcher(Program program, std::map<std::string, uint32_t> uids)
+    : program_(std::move(program)), uids_(std::move(uids)) {
+  IndexWorkloads();
+  IndexSelectors();
+}
+
+void Matcher::IndexWorkloads() {
+  workloads_by_exe_.resize(program_.exe_matchers.size());
+  for (uint32_t i = 0; i < program_.workloads.size(); ++i) {
+    const CompiledWorkload& workload = program_.workloads[i];
+    for (uint32_t p = 0; p < workload.cgroups.size(); ++p) {
+      const PathPattern& pattern = workload.cgroups[p];
+      if (!pattern.literal()) {
+        glob_cgroups_.emplace_back(i, p);
+        continue;
+      }
+      workloads_by_cgroup_[pattern.text()].push_back(i);
+      for (std::string_view above = pattern.text(); above.size() > 1;) {
+        above = above.substr(0, std::max<size_t>(above.rfind('/'), 1));
+        literal_parents_.emplace(above, true);
+      }
+    }
+    if (!workload.cgroups.empty()) continue;
+    if (workload.exe_matcher != kNone) {
+      workloads_by_exe_[workload.exe_matcher].push_back(i);
+    } else {
+      other_workloads_.push_back(i);
+    }
+  }
+}
+
+void Matcher::IndexSelectors() {
+  for (uint32_t i = 0; i < program_.selectors.size(); ++i) {
+    const CompiledSelector& selector = program_.selectors[i];
+    const auto demanded = std::find_if(
+        selector.labels.begin(), selector.labels.end(),
+        [](const LabelRequirement& r) { return r.op == LabelRequirement::Operator::kIn; });
+    if (demanded == selector.labels.end()) {
+      (selector.cidrs.empty() ? other_selectors_ : address_selectors_).push_back(i);
+      continue;
+    }
+    selectors_by_key_[demanded->key].push_back(i);
+    for (const std::string& value : demanded->values) {
+      selectors_by_label_[LabelIndexKey(demanded->key, value)].push_back(i);
+    }
+  }
+}
+
+ExeVector Matcher::ExeVectorOf(const ExecutableInfo& executable, mseg_grade grade) const {
+  ExeVector out;
+  for (uint32_t i = 0; i < program_.exe_matchers.size(); ++i) {
+    const Tri tri = MatchExe(program_.exe_matchers[i], executable, grade);
+    if (tri != Tri::kNo) out.hits.emplace_back(i, tri);
+  }
+  return out;
+}
+
+CgroupHits Matcher::CgroupHitsOf(std::string_view path) const {
+  std::map<uint32_t, int> deepest;
+  auto add = [&deepest](uint32_t workload, int depth) {
+    const auto [it, added] = deepest.emplace(workload, depth);
+    it->second = std::max(it->second, depth);
+  };
+  std::string above;
+  int depth = 0;
+  auto add_literals = [&](std::string_view at) {
+    const auto it = workloads_by_cgroup_.find(ToAbsl(at));
+    if (it == workloads_by_cgroup_.end()) return;
+    for (uint32_t workload : it->second) add(workload, depth);
+  };
+  add_literals("/");
+  for (std::string_view component : PathComponents(path)) {
+    Append(&above, "/", component);
+    ++depth;
+    add_literals(above);
+  }
+  for (const auto& [workload, pattern] : glob_cgroups_) {
+    const int found = program_.workloads[workload].cgroups[pattern].DeepestMatch(path);
+    if (found >= 0) add(workload, found);
+  }
+  return CgroupHits{.pending = false, .hits = {deepest.begin(), deepest.end()}};
+}
+
+bool Matcher::Watch(std::string_view path) const {
+  const std::string clean = path.size() > 1 && path.ends_with('/')
+                                ? std::string(path.substr(0, path.size() - 1))
+                                : std::string(path);
+  if (literal_parents_.contains(clean)) return true;
+  return std::any_of(glob_cgroups_.begin(), glob_cgroups_.end(), [&](const auto& glob) {
+    return program_.workloads[glob.first].cgroups[glob.second].MayMatchBelow(path);
+  });
+}
+
+std::vector<uint32_t> Matcher::MentionedUids() const {
+  std::set<uint32_t> out;
+  for (const std::string& user : program_.users) {
+    if (const std::optional<uint32_t> number = ParseDecimal(user)) {
+      out.insert(*number);
+    } else if (auto it = uids_.find(user); it != uids_.end()) {
+      out.insert(it->second);
+    }
+  }
+  return {out.begin(), out.end()};
+}
+
+Tri Matcher::MatchUsers(const std::vector<std::string>& users, const UserFacts& user) const {
+  if (users.empty()) return Tri::kYes;
+  if (!user.known) return Tri::kMaybe;
+  for (const std::string& wanted : users) {
+    if (!user.name.empty() && wanted == user.name) return Tri::kYes;
+    std::optional<uint32_t> uid = ParseDecimal(wanted);
+    if (!uid) {
+      const auto it = uids_.find(wanted);
+      if (it != uids_.end()) uid = it->second;
+    }
+    if (uid && user.uid == uid) return Tri::kYes;
+  }
+  return Tri::kNo;
+}
+
+void Matcher::AddContribution(uint32_t workload, int depth, Tri cgroup, const ExeVector& exe,
+                              const UserFacts& user, std::vector<Contribution>* out) const {
+  const CompiledWorkload& compiled = program_.workloads[workload];
+  Tri tri = And(cgroup, MatchUsers(compiled.users, user));
+  if (compiled.exe_matcher != kNone) tri = And(tri, exe.At(compiled.exe_matcher));
+  if (tri == Tri::kNo) return;
+  out->push_back(Contribution{
+      .workload = workload, .rank = {compiled.has_process_field ? 1 : 0, depth}, .tri = tri});
+}
+
+std::vector<Matcher::Contribution> Matcher::Contributions(const CgroupHits& cgroup,
+                                                          const ExeVector& exe,
+                                                          const UserFacts& user) const {
+  std::vector<Contribution> out;
+  for (const auto& [workload, depth] : cgroup.hits) {
+    AddContribution(workload, depth, Tri::kYes, exe, user, &out);
+  }
+  for (uint32_t workload : other_workloads_) {
+    AddContribution(workload, kNoCgroup, Tri::kYes, exe, user, &out);
+  }
+  if (exe.unknown) {
+    for (const std::vector<uint32_t>& workloads : workloads_by_exe_) {
+      for (uint32_t workload : workloads) {
+        AddContribution(workload, kNoCgroup, Tri::kYes, exe, user, &out);
+      }
+    }
+  }
+  for (const auto& [matcher, tri] : exe.hits) {
+    for (uint32_t workload : workloads_by_exe_[matcher]) {
+      AddContribution(workload, kNoCgroup, Tri::kYes, exe, user, &out);
+    }
+  }
+  return out;
+}
+
+void Matcher::MergeLabels(const std::vector<Contribution>& contributions, Subject* subject) const {
+  struct Offer {
+    std::pair<int, int> rank;
+    Tri tri;
+    const std::string* value;
+    const std::string* workload;
+  };
+  std::map<std::string_view, std::vector<Offer>> offers;
+  for (const Contribution& contribution : contributions) {
+    const CompiledWorkload& workload = program_.workloads[contribution.workload];
+    for (const auto& [key, value] : workload.labels.values()) {
+      offers[key].push_back(Offer{contribution.rank, contribution.tri, &value, &workload.name});
+    }
+  }
+  for (auto& [key, list] : offers) {
+    std::sort(list.begin(), list.end(), [](const Offer& a, const Offer& b) {
+      return std::tie(b.rank, b.tri, *a.value, *a.workload) <
+             std::tie(a.rank, a.tri, *b.value, *b.workload);
+    });
+    const auto certain =
+        std::find_if(list.begin(), list.end(), [](const Offer& o) { return o.tri == Tri::kYes; });
+    LabelChoice choice;
+    choice.may_be_absent = certain == list.end();
+    std::set<std::string> values;
+    for (const Offer& offer : list) {
+      if (certain != list.end() && offer.rank < certain->rank) break;
+      values.insert(*offer.value);
+      if (offer.tri == Tri::kYes && *offer.value != *certain->value && !choice.unknown) {
+        choice.unknown = true;
+        subject->conflicts.push_back(Cat(key, " is ", *certain->value, " (Workload `",
+                                         *certain->workload, "`) and ", *offer.value,
+                                         " (Workload `", *offer.workload, "`)"));
+      }
+    }
+    choice.values.assign(values.begin(), values.end());
+    if (!choice.unknown && !choice.may_be_absent && choice.values.size() == 1) {
+      subject->certain.SetReserved(key, choice.values[0]);
+    } else if (!choice.unknown) {
+      subject->exact = false;
+    }
+    subject->labels.emplace(std::string(key), std::move(choice));
+  }
+}
+
+Subject Matcher::ProcessSubject(const CgroupHits& cgroup, const ExeVector& exe,
+                                const UserFacts& user) const {
+  Subject subject;
+  subject.exe = exe;
+  subject.user = user;
+  const std::vector<Contribution> contributions = Contributions(cgroup, exe, user);
+  for (const Contribution& contribution : contributions) {
+    // What only may apply does not soften enforcement.
+    if (contribution.tri != Tri::kYes) {
+      subject.conditional = true;
+      continue;
+    }
+    subject.state = std::min(subject.state, program_.workloads[contribution.workload].state);
+  }
+  if (cgroup.pending) {
+    subject.labels_unknown = true;
+    subject.exact = false;
+    return subject;
+  }
+  MergeLabels(contributions, &subject);
+  if (!subject.conflicts.empty()) {
+    subject.certain.SetReserved(kConflictKey, "true");
+    subject.labels.emplace(std::string(kConflictKey), LabelChoice{.values = {"true"}});
+  }
+  return subject;
+}
+
+Subject Matcher::SubjectOf(const IdentityFacts& facts) const {
+  ExeVector exe;
+  if (facts.exe == IdentityFacts::Exe::kUnknown) exe.unknown = true;
+  if (facts.exe == IdentityFacts::Exe::kKnown) {
+    exe = ExeVectorOf(facts.executable, facts.executable.grade);
+  }
+  UserFacts user{.known = true, .uid = facts.uid, .name = facts.user};
+  if (!facts.labels) {
+    const CgroupHits cgroup =
+        facts.cgroup ? CgroupHitsOf(*facts.cgroup) : CgroupHits{.pending = true, .hits = {}};
+    return ProcessSubject(cgroup, exe, user);
+  }
+  Subject subject;
+  subject.exe = std::move(exe);
+  subject.user = std::move(user);
+  subject.state = facts.state;
+  subject.certain = *facts.labels;
+  for (const auto& [key, value] : facts.labels->values()) {
+    subject.labels.emplace(key, LabelChoice{.values = {value}});
+  }
+  return subject;
+}
+
+Subject Matcher::AddressSubject(const Cidr& region, const LabelSet& labels) const {
+  Subject subject;
+  subject.is_address = true;
+  subject.region = region;
+  subject.exe.unknown = true;
+  subject.user.known = false;
+  subject.certain = labels;
+  for (const auto& [key, value] : labels.values()) {
+    subject.labels.emplace(key, LabelChoice{.values = {value}});
+  }
+  return subject;
+}
+
+Tri Matcher::Matches(uint32_t number, const Subject& subject) const {
+  const CompiledSelector& selector = program_.selectors[number];
+  Tri tri = MatchCidrs(selector, subject);
+  for (const LabelRequirement& requirement : selector.labels) {
+    if (tri == Tri::kNo) return tri;
+    tri = And(tri, MatchRequirement(requirement, subject));
+  }
+  if (tri == Tri::kNo) return tri;
+  if (selector.exe_matcher != kNone) tri = And(tri, subject.exe.At(selector.exe_matcher));
+  return And(tri, MatchUsers(selector.users, subject.user));
+}
+
+std::vector<uint32_t> Matcher::Candidates(const Subject& subject) const {
+  std::vector<uint32_t> out = other_selectors_;
+  auto add = [&out](const auto& index, std::string_view key) {
+    const auto it = index.find(ToAbsl(key));
+    if (it != index.end()) out.insert(out.end(), it->second.begin(), it->second.end());
+  };
+  if (subject.is_address) {
+    out.insert(out.end(), address_selectors_.begin(), address_selectors_.end());
+  }
+  if (subject.labels_unknown) {
+    for (const auto& [key, selectors] : selectors_by_key_) {
+      out.insert(out.end(), selectors.begin(), selectors.end());
+    }
+  }
+  for (const auto& [key, choice] : subject.labels) {
+    if (choice.unknown) {
+      add(selectors_by_key_, key);
+      continue;
+    }
+    for (const std::string& value : choice.values) {
+      add(selectors_by_label_, LabelIndexKey(key, value));
+    }
+  }
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
+}
+
+Signature Matcher::SignatureOf(const Subject& subject) const {
+  Signature signature;
+  signature.state = subject.state;
+  for (uint32_t selector : Candidates(subject)) {
+    const Tri tri = Matches(selector, subject);
+    if (tri != Tri::kNo) signature.selectors.emplace_back(selector, tri);
+  }
+  return signature;
+}
+
+}  // namespace mseg

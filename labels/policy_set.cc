@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "labels/policy_set.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "labels/text.h"
+#include "labels/workload_conflicts.h"
+#include "labels/yaml_reader.h"
+
+namespace mseg {
+namespace {
+
+std::string At(const Document& document, Spot spot) {
+  return Cat(document.file, ":", spot.line, ":", spot.column);
+}
+
+class Checker {
+ public:
+  Checker(const PolicySet& set, Diagnostics* diagnostics) : set_(set), diagnostics_(diagnostics) {}
+
+  void Check() {
+    CheckNames();
+    CheckServices();
+    CheckWorkloads();
+    CheckAddresses();
+  }
+
+ private:
+  // Somebody who owns a prefix: an AddressGroup, or a Workload by one of its addresses.
+  struct Owner {
+    const Document* document;
+    const LabelSet* labels;
+    Spot spot;
+  };
+
+  // Whether more errors would not be shown anyway; looking for them may take long then.
+  bool Full() const { return diagnostics_->size() > kMaxDiagnostics; }
+
+  void Error(const Document& document, Spot spot, std::string message) {
+    if (Full()) return;
+    SourceText(document.file, document.text, document.first_line, diagnostics_)
+        .Error(spot, std::move(message));
+  }
+
+  const Document& DocumentAt(size_t index) const { return set_.documents()[index]; }
+
+  void CheckNames() {
+    const std::vector<Document>& documents = set_.documents();
+    for (size_t i = 1; i < documents.size(); ++i) {
+      const Document& first = documents[i - 1];
+      const Document& second = documents[i];
+      if (first.kind != second.kind || first.name != second.name) continue;
+      Error(second, second.name_spot,
+            Cat(DocumentKindName(second.kind), " `", second.name, "` is already in ",
+                At(first, first.name_spot)));
+    }
+  }
+
+  void CheckServices() {
+    std::vector<std::string_view> known;
+    for (size_t i : set_.OfKind(DocumentKind::kService)) {
+      const Document& service = DocumentAt(i);
+      known.push_back(service.name);
+      if (LooksLikePortItem(service.name)) {
+        Error(service, service.name_spot,
+              Cat("a Service cannot be named `", service.name,
+                  "`: in a rule that means the protocol"));
+      }
+    }
+    for (size_t i : set_.OfKind(DocumentKind::kPolicy)) {
+      const Document& document = DocumentAt(i);
+      for (const Rule& rule : std::get<Policy>(document.spec).rules) {
+        for (const ServiceItem& item : rule.services) {
+          if (!item.service.empty()) CheckService(document, item, known);
+        }
+      }
+    }
+  }
+
+  void CheckService(const Document& document, const ServiceItem& item,
+                    const std::vector<std::string_view>& known) {
+    if (Full() || set_.Find(DocumentKind::kService, item.service) != nullptr) return;
+    // Comparing with thousands of names for thousands of errors would take minutes.
+    const std::string_view nearest =
+        known.size() <= 1000 ? Nearest(item.service, known) : std::string_view();
+    std::string message = Cat("no Service is named `", item.service, "`");
+    if (!nearest.empty()) {
+      Append(&message, "; did you mean `", nearest, "`?");
+    } else {
+      Append(&message, "; name one, or write ports such as tcp/443");
+    }
+    Error(document, item.spot, std::move(message));
+  }
+
+  void CheckWorkloads() {
+    std::vector<const Document*> documents;
+    std::vector<const Workload*> workloads;
+    for (size_t i : set_.OfKind(DocumentKind::kWorkload)) {
+      documents.push_back(&DocumentAt(i));
+      workloads.push_back(&std::get<Workload>(DocumentAt(i).spec));
+    }
+    for (const auto& [i, j] : FindWorkloadConflicts(workloads)) {
+      const std::string key(DifferingKey(workloads[i]->labels, workloads[j]->labels));
+      Error(*documents[j], workloads[j]->labels_spot,
+            Cat("label `", key, "` is `", workloads[j]->labels.values().at(key), "` here and `",
+                workloads[i]->labels.values().at(key), "` in Workload `", documents[i]->name, "` (",
+                At(*documents[i], workloads[i]->labels_spot),
+                "), which matches the same processes at the same level"));
+    }
+  }
+
+  void CheckAddresses() {
+    std::map<Cidr, std::vector<Owner>> owners;
+    for (size_t i : set_.OfKind(DocumentKind::kWorkload)) {
+      const Workload& workload = std::get<Workload>(DocumentAt(i).spec);
+      for (const Spotted<Cidr>& address : workload.match.addresses) {
+        owners[address.value].push_back(Owner{&DocumentAt(i), &workload.labels, address.spot});
+      }
+    }
+    for (size_t i : set_.OfKind(DocumentKind::kAddressGroup)) {
+      const AddressGroup& group = std::get<AddressGroup>(DocumentAt(i).spec);
+      for (const Spotted<Cidr>& cidr : group.cidrs) {
+        owners[cidr.value].push_back(Owner{&DocumentAt(i), &group.labels, cidr.spot});
+      }
+    }
+    for (const auto& [cidr, list] : owners) {
+      for (size_t i = 1; i < list.size(); ++i) {
+        if (*list[i].labels == *list[0].labels) continue;
+        Error(*list[i].document, list[i].spot,
+              Cat(CidrText(cidr), " has the labels `", list[i].labels->Text(), "` here and `",
+                  list[0].labels->Text(), "` in ", DocumentKindName(list[0].document->kind), " `",
+                  list[0].document->name, "` (", At(*list[0].document, list[0].spot), ")"));
+      }
+    }
+  }
+
+  const PolicySet& set_;
+  Diagnostics* diagnostics_;
+};
+
+}  // namespace
+
+const Document* PolicySet::Find(DocumentKind kind, std::string_view name) const {
+  const auto it = std::lower_bound(documents_.begin(), documents_.end(), std::tie(kind, name),
+                                   [](const Document& document, const auto& wanted) {
+                                     const std::string_view text = document.name;
+                                     return std::tie(document.kind, text) < wanted;
+                                   });
+  if (it == documents_.end() || it->kind != kind || it->name != name) return nullptr;
+  return &*it;
+}
+
+absl::StatusOr<PolicySet> BuildPolicySet(std::vector<Document> documents,
+                                         Diagnostics* diagnostics) {
+  PolicySet set;
+  set.documents_ = std::move(documents);
+  std::stable_sort(set.documents_.begin(), set.documents_.end(),
+                   [](const Document& a, const Document& b) {
+                     return std::tie(a.kind, a.name) < std::tie(b.kind, b.name);
+                   });
+  for (size_t i = 0; i < set.documents_.size(); ++i) {
+    set.by_kind_[static_cast<size_t>(set.documents_[i].kind)].push_back(i);
+  }
+  const size_t errors_before = diagnostics->size();
+  Checker(set, diagnostics).Check();
+  SortDiagnostics(errors_before, diagnostics);
+  const size_t errors = diagnostics->size() - errors_before;
+  if (errors > 0) {
+    return absl::InvalidArgumentError(
+        Cat(errors, errors == 1 ? " error" : " errors", " between documents"));
+  }
+  return set;
+}
+
+}  // namespace mseg

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MSEG_LABELS_POLICY_SET_H_
+#define MSEG_LABELS_POLICY_SET_H_
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "labels/ast.h"
+
+namespace mseg {
+
+// Documents that were checked against each other: names are unique per kind, every service that a
+// rule names exists, no two documents give one thing two values. Immutable.
+class PolicySet {
+ public:
+  PolicySet() = default;
+
+  // Sorted by (kind, name).
+  const std::vector<Document>& documents() const { return documents_; }
+  const Document* Find(DocumentKind kind, std::string_view name) const;
+  // Indices into documents(), by name.
+  const std::vector<size_t>& OfKind(DocumentKind kind) const {
+    return by_kind_[static_cast<size_t>(kind)];
+  }
+
+ private:
+  friend absl::StatusOr<PolicySet> BuildPolicySet(std::vector<Document> documents,
+                                                  Diagnostics* diagnostics);
+  std::vector<Document> documents_;
+  std::vector<size_t> by_kind_[4];
+};
+
+// Checks documents against each other. Collects every error; gives InvalidArgument if there was
+// one.
+absl::StatusOr<PolicySet> BuildPolicySet(std::vector<Document> documents, Diagnostics* diagnostics);
+
+}  // namespace mseg
+
+#endif  // MSEG_LABELS_POLICY_SET_H_

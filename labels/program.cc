@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "labels/program.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "labels/text.h"
+
+namespace mseg {
+namespace {
+
+// A separator that no checked text can hold.
+constexpr char kEnd = '\x1f';
+
+std::vector<std::string> SortedTexts(const std::vector<SpottedText>& texts) {
+  std::vector<std::string> out;
+  for (const SpottedText& text : texts) out.push_back(text.value);
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
+}
+
+template <typename T>
+std::vector<T> SortedValues(const std::vector<Spotted<T>>& spotted) {
+  std::vector<T> out;
+  for (const Spotted<T>& item : spotted) out.push_back(item.value);
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
+}
+
+void AppendList(std::string* out, char tag, const std::vector<std::string>& items) {
+  for (const std::string& item : items) {
+    *out += tag;
+    *out += item;
+    *out += kEnd;
+  }
+}
+
+class ProgramBuilder {
+ public:
+  Program Build(const PolicySet& policy) {
+    program_.port_sets.push_back({PortRange{.kind = PortRange::Kind::kAny}});
+    port_set_ids_.emplace(program_.port_sets[0], 0);
+    program_.rule_table.emplace_back();
+    for (size_t i : policy.OfKind(DocumentKind::kWorkload)) AddWorkload(policy.documents()[i]);
+    for (size_t i : policy.OfKind(DocumentKind::kAddressGroup)) AddGroup(policy.documents()[i]);
+    for (size_t i : policy.OfKind(DocumentKind::kPolicy)) AddPolicy(policy, policy.documents()[i]);
+    std::sort(program_.owners.begin(), program_.owners.end(),
+              [](const AddressOwner& a, const AddressOwner& b) { return a.cidr < b.cidr; });
+    std::sort(program_.users.begin(), program_.users.end());
+    program_.users.erase(std::unique(program_.users.begin(), program_.users.end()),
+                         program_.users.end());
+    return std::move(program_);
+  }
+
+ private:
+  uint32_t AddExeMatcher(const std::vector<SpottedText>& names,
+                         const std::vector<SpottedText>& exes,
+                         const std::vector<Spotted<Digest>>& digests,
+                         std::optional<mseg_grade> grade) {
+    if (names.empty() && exes.empty() && digests.empty() && !grade) return kNone;
+    ExeMatcher matcher;
+    matcher.names = SortedTexts(names);
+    matcher.digests = SortedValues(digests);
+    matcher.grade = grade.value_or(MSEG_GRADE_UNKNOWN);
+    AppendList(&matcher.text, 'n', matcher.names);
+    for (const std::string& exe : SortedTexts(exes)) {
+      // The parser accepted it; parsing again cannot fail.
+      if (absl::StatusOr<PathPattern> pattern = PathPattern::Parse(exe); pattern.ok()) {
+        matcher.exes.push_back(*std::move(pattern));
+      }
+      AppendList(&matcher.text, 'e', {exe});
+    }
+    for (const Digest& digest : matcher.digests) {
+      AppendList(&matcher.text, 'd', {DigestText(digest)});
+    }
+    if (grade) AppendList(&matcher.text, 'g', {std::string(GradeName(*grade))});
+    const auto [it, added] =
+        exe_matcher_ids_.emplace(matcher.text, static_cast<uint32_t>(program_.exe_matchers.size()));
+    if (added) program_.exe_matchers.push_back(std::move(matcher));
+    return it->second;
+  }
+
+  std::vector<std::string> AddUsers(const std::vector<SpottedText>& users) {
+    std::vector<std::string> out = SortedTexts(users);
+    program_.users.insert(program_.users.end(), out.begin(), out.end());
+    return out;
+  }
+
+  uint32_t AddSelector(const std::optional<Selector>& selector) {
+    if (!selector || selector->MatchesAnyone()) return kNone;
+    CompiledSelector compiled;
+    compiled.labels = selector->labels;
+    auto order = [](const LabelRequirement& a, const LabelRequirement& b) {
+      return std::tie(a.key, a.op, a.values) < std::tie(b.key, b.op, b.values);
+    };
+    std::sort(compiled.labels.begin(), compiled.labels.end(), order);
+    if (const auto& process = selector->process) {
+      compiled.exe_matcher =
+          AddExeMatcher(process->names, process->exes, process->digests, process->grade);
+      compiled.users = AddUsers(process->users);
+    }
+    compiled.cidrs = SortedValues(selector->cidrs);
+    compiled.except = SortedValues(selector->except);
+    std::string text;
+    for (const LabelRequirement& requirement : compiled.labels) {
+      AppendList(&text, static_cast<char>('0' + static_cast<int>(requirement.op)),
+                 {requirement.key});
+      AppendList(&text, 'v', requirement.values);
+    }
+    AppendList(&text, 'x', {Cat(compiled.exe_matcher)});
+    AppendList(&text, 'u', compiled.users);
+    for (const Cidr& cidr : compiled.cidrs) AppendList(&text, 'c', {CidrText(cidr)});
+    for (const Cidr& cidr : compiled.except) AppendList(&text, 'z', {CidrText(cidr)});
+    const auto [it, added] =
+        selector_ids_.emplace(std::move(text), static_cast<uint32_t>(program_.selectors.size()));
+    if (added) program_.selectors.push_back(std::move(compiled));
+    return it->second;
+  }
+
+  uint32_t AddPorts(const PolicySet& policy, const std::vector<ServiceItem>& items) {
+    if (items.empty()) return 0;
+    std::vector<PortRange> ranges;
+    for (const ServiceItem& item : items) {
+      const std::vector<PortRange>* ports = &item.ports;
+      if (!item.service.empty()) {
+        // BuildPolicySet has checked that it exists.
+        const Document* service = policy.Find(DocumentKind::kService, item.service);
+        if (service == nullptr) continue;
+        ports = &std::get<Service>(service->spec).ports;
+      }
+      ranges.insert(ranges.end(), ports->begin(), ports->end());
+    }
+    for (const PortRange& range : ranges) {
+      if (range.kind == PortRange::Kind::kAny) return 0;
+    }
+    std::sort(ranges.begin(), ranges.end());
+    ranges.erase(std::unique(ranges.begin(), ranges.end()), ranges.end());
+    const auto [it, added] =
+        port_set_ids_.emplace(ranges, static_cast<uint32_t>(program_.port_sets.size()));
+    if (added) program_.port_sets.push_back(std::move(ranges));
+    return it->second;
+  }
+
+  void AddWorkload(const Document& document) {
+    const Workload& workload = std::get<Workload>(document.spec);
+    for (const Spotted<Cidr>& address : workload.match.addresses) {
+      program_.owners.push_back(
+          AddressOwner{.cidr = address.value, .except = {}, .labels = workload.labels});
+    }
+    if (!workload.match.MatchesProcesses()) return;
+    CompiledWorkload compiled;
+    compiled.name = document.name;
+    compiled.labels = workload.labels;
+    compiled.state = workload.state;
+    for (const std::string& cgroup : SortedTexts(workload.match.cgroups)) {
+      if (absl::StatusOr<PathPattern> pattern = PathPattern::Parse(cgroup); pattern.ok()) {
+        compiled.cgroups.push_back(*std::move(pattern));
+      }
+    }
+    compiled.exe_matcher =
+        AddExeMatcher({}, workload.match.exes, workload.match.digests, std::nullopt);
+    compiled.users = AddUsers(workload.match.users);
+    compiled.has_process_field = workload.match.HasProcessField();
+    program_.workloads.push_back(std::move(compiled));
+  }
+
+  void AddGroup(const Document& document) {
+    const AddressGroup& group = std::get<AddressGroup>(document.spec);
+    for (const Spotted<Cidr>& cidr : group.cidrs) {
+      program_.owners.push_back(AddressOwner{
+          .cidr = cidr.value, .except = SortedValues(group.except), .labels = group.labels});
+    }
+  }
+
+  uint32_t AddToTable(const Document& document, std::string rule, Spot spot) {
+    program_.rule_table.push_back(
+        RuleInfo{.policy = document.name, .rule = std::move(rule), .place = document.At(spot)});
+    return static_cast<uint32_t>(program_.rule_table.size() - 1);
+  }
+
+  void AddPolicy(const PolicySet& set, const Document& document) {
+    const Policy& policy = std::get<Policy>(document.spec);
+    if (policy.state == State::kBuild) return;
+    for (const Rule& rule : policy.rules) {
+      CompiledRule compiled;
+      compiled.state = policy.state;
+      compiled.verdict = rule.verdict;
+      compiled.at_from = rule.at != RuleAt::kTo;
+      compiled.at_to = rule.at != RuleAt::kFrom;
+      compiled.from = AddSelector(rule.from);
+      compiled.to = AddSelector(rule.to);
+      compiled.ports = AddPorts(set, rule.services);
+      compiled.number = AddToTable(document, rule.name, rule.spot);
+      program_.rules.push_back(compiled);
+    }
+    if (!policy.selects) return;
+    CompiledSelects selects;
+    selects.state = policy.state;
+    selects.selector = AddSelector(policy.selects);
+    selects.egress = policy.egress;
+    selects.ingress = policy.ingress;
+    selects.number = AddToTable(document, "", policy.selects->spot);
+    program_.selects.push_back(selects);
+  }
+
+  Program program_;
+  absl::flat_hash_map<std::string, uint32_t> exe_matcher_ids_;
+  absl::flat_hash_map<std::string, uint32_t> selector_ids_;
+  std::map<std::vector<PortRange>, uint32_t> port_set_ids_;
+};
+
+}  // namespace
+
+Program BuildProgram(const PolicySet& policy) { return ProgramBuilder().Build(policy); }
+
+}  // namespace mseg

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MSEG_LABELS_PROGRAM_H_
+#define MSEG_LABELS_PROGRAM_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "labels/ast.h"
+#include "labels/glob.h"
+#include "labels/image.h"
+#include "labels/policy_set.h"
+
+// A policy set made ready for matching; private to labels/. Everything that is compared more than
+// once has a number: equal selectors are one selector, equal process conditions one exe matcher.
+// Policies in `build` take part in no verdict, so they are not here.
+
+namespace mseg {
+
+inline constexpr uint32_t kNone = UINT32_MAX;
+
+// The part of a `process` selector or Workload match that looks at the executable.
+struct ExeMatcher {
+  std::vector<std::string> names;
+  std::vector<PathPattern> exes;
+  std::vector<Digest> digests;
+  mseg_grade grade = MSEG_GRADE_UNKNOWN;  // least grade; UNKNOWN: none asked for
+  std::string text;                       // canonical, equal for equal matchers
+};
+
+struct CompiledSelector {
+  std::vector<LabelRequirement> labels;
+  uint32_t exe_matcher = kNone;
+  std::vector<std::string> users;  // empty: any
+  std::vector<Cidr> cidrs;         // empty: any
+  std::vector<Cidr> except;
+};
+
+struct CompiledRule {
+  State state = State::kEnforce;
+  mseg_verdict verdict = MSEG_DENY;
+  bool at_from = true;
+  bool at_to = true;
+  uint32_t from = kNone;  // selector; kNone matches anyone
+  uint32_t to = kNone;
+  uint32_t ports = 0;   // port set; 0 is every protocol and port
+  uint32_t number = 0;  // in the generation's rule table
+};
+
+struct CompiledSelects {
+  State state = State::kEnforce;
+  uint32_t selector = kNone;  // kNone selects every managed workload
+  bool egress = true;
+  bool ingress = true;
+  uint32_t number = 0;
+};
+
+struct CompiledWorkload {
+  std::string name;
+  LabelSet labels;
+  State state = State::kEnforce;
+  std::vector<PathPattern> cgroups;
+  uint32_t exe_matcher = kNone;
+  std::vector<std::string> users;
+  bool has_process_field = false;
+};
+
+struct AddressOwner {
+  Cidr cidr;
+  std::vector<Cidr> except;
+  LabelSet labels;
+};
+
+struct Program {
+  std::vector<ExeMatcher> exe_matchers;
+  std::vector<CompiledSelector> selectors;
+  std::vector<CompiledRule> rules;  // in (policy name, position): the order of naming
+  std::vector<CompiledSelects> selects;
+  std::vector<CompiledWorkload> workloads;        // those that match processes
+  std::vector<AddressOwner> owners;               // AddressGroups and Workload addresses, by prefix
+  std::vector<std::vector<PortRange>> port_sets;  // [0] is everything
+  std::vector<RuleInfo> rule_table;               // [0] is "none"
+  std::vector<std::string> users;                 // every user that is mentioned, sorted
+};
+
+Program BuildProgram(const PolicySet& policy);
+
+}  // namespace mseg
+
+#endif  // MSEG_LABELS_PROGRAM_H_

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "labels/simulator.h"
+
+#include <algorithm>
+#include <cstring>
+#include <iterator>
+
+#include "labels/text.h"
+
+namespace mseg {
+namespace {
+
+constexpr uint64_t kMaxExplainRows = 16'000'000;  // about 1 GiB
+
+constexpr std::string_view kReasons[] = {"none",   "rule",  "default",  "unknown_identity",
+                                         "no_row", "reply", "no_state", "no_policy"};
+static_assert(std::size(kReasons) == MSEG_REASON_MAX);
+
+template <typename Key>
+std::string_view KeyBytes(const Key& key) {
+  return {reinterpret_cast<const char*>(&key), sizeof(key)};
+}
+
+template <typename Key, typename Value>
+const Value* Find(const GenerationImage::Table<Key, Value>& table, const Key& key) {
+  const auto it =
+      std::lower_bound(table.begin(), table.end(), key, [](const auto& entry, const Key& wanted) {
+        return std::memcmp(&entry.first, &wanted, sizeof(Key)) < 0;
+      });
+  if (it == table.end() || std::memcmp(&it->first, &key, sizeof(Key)) != 0) return nullptr;
+  return &it->second;
+}
+
+// The end whose verdict names the answer: one that denies, else one where a rule allows, else any
+// that judges.
+const EndVerdict* NamingEnd(const EndVerdict& egress, const EndVerdict& ingress) {
+  for (const EndVerdict* end : {&egress, &ingress}) {
+    if (end->judged && end->decision.verdict == MSEG_DENY) return end;
+  }
+  for (const EndVerdict* end : {&egress, &ingress}) {
+    if (end->judged && end->decision.reason == MSEG_REASON_RULE) return end;
+  }
+  return egress.judged ? &egress : ingress.judged ? &ingress : nullptr;
+}
+
+}  // namespace
+
+std::string_view ReasonName(uint8_t reason) {
+  return reason < MSEG_REASON_MAX ? kReasons[reason] : "none";
+}
+std::string_view DirectionName(uint8_t direction) {
+  return direction == MSEG_EGRESS ? "egress" : "ingress";
+}
+std::string_view VerdictName(uint8_t verdict) { return verdict == MSEG_ALLOW ? "allow" : "deny"; }
+
+// What decide.h asks through its look-up function.
+struct Simulator::Lookup {
+  const Simulator* simulator;
+  std::vector<Probe>* probes;  // may be null
+
+  static const mseg_row* Row(const void* context, const mseg_row_key* key) {
+    const Lookup* lookup = static_cast<const Lookup*>(context);
+    const auto it = lookup->simulator->rows_.find(KeyBytes(*key));
+    const mseg_row* row = it == lookup->simulator->rows_.end() ? nullptr : it->second;
+    if (lookup->probes != nullptr) {
+      const char step =
+          key->peer != 0 ? (key->port != 0 ? 'a' : 'b') : (key->port != 0 ? 'c' : 'd');
+      lookup->probes->push_back(Probe{.step = step, .key = *key, .hit = row != nullptr});
+    }
+    return row;
+  }
+};
+
+Simulator::Simulator(const GenerationImage& image) : image_(&image) {
+  rows_.reserve(image.rows.size());
+  for (const auto& [key, row] : image.rows) rows_.emplace(KeyBytes(key), &row);
+}
+
+uint16_t Simulator::PortClass(uint8_t protocol, uint16_t port) const {
+  const auto at = mseg_port_place(0, protocol, port);
+  const uint32_t place = at.block * MSEG_PORT_BLOCK + at.index;
+  const auto it = std::lower_bound(
+      image_->ports.begin(), image_->ports.end(), place,
+      [](const std::pair<uint32_t, uint16_t>& entry, uint32_t key) { return entry.first < key; });
+  return it != image_->ports.end() && it->first == place ? it->second : 0;
+}
+
+mseg_decision Simulator::Trace(uint32_t local, uint32_t peer, mseg_direction direction,
+                               uint8_t protocol, uint16_t port, std::vector<Probe>* probes) const {
+  mseg_query query{};
+  query.local = local;
+  query.peer = peer;
+  query.port = PortClass(protocol, port);
+  query.direction = static_cast<uint8_t>(direction);
+  const Lookup lookup{this, probes};
+  return mseg_decide(&query, &Lookup::Row, &lookup);
+}
+
+mseg_decision Simulator::Decide(uint32_t local, uint32_t peer, mseg_direction direction,
+                                uint8_t protocol, uint16_t port) const {
+  return Trace(local, peer, direction, protocol, port, nullptr);
+}
+
+mseg_identity_value Simulator::Identity(uint64_t cgroup_id, uint32_t exe_ref, mseg_grade grade,
+                                        uint32_t uid) const {
+  mseg_identity_key key{};
+  mseg_cgroup_key cgroup_key{};
+  cgroup_key.id = cgroup_id;
+  const mseg_cgroup* cgroup = Find(image_->cgroups, cgroup_key);
+  key.cgroup = cgroup == nullptr ? MSEG_CGROUP_PENDING : cgroup->cls;
+  mseg_exe_class_key exe_key{};
+  exe_key.ref = exe_ref;
+  exe_key.grade = static_cast<uint8_t>(grade);
+  const uint64_t* exe = exe_ref == 0 ? nullptr : Find(image_->exe_classes, exe_key);
+  const uint64_t exe_class = exe_ref == 0     ? MSEG_EXE_UNKNOWN
+                             : exe == nullptr ? MSEG_EXE_OTHER
+                                              : *exe;
+  mseg_user_key user_key{};
+  user_key.uid = uid;
+  const uint32_t* user = Find(image_->users, user_key);
+  const uint32_t user_class = user == nullptr ? MSEG_USER_OTHER : *user;
+  for (const auto& [e, u] : {std::pair(exe_class, user_class), std::pair(exe_class, 0u),
+                             std::pair(uint64_t{0}, user_class), std::pair(uint64_t{0}, 0u)}) {
+    key.exe = e;
+    key.user = u;
+    if (const mseg_identity_value* value = Find(image_->identities, key)) return *value;
+  }
+  return mseg_identity_value{};
+}
+
+uint32_t Simulator::AddressClass(const IpAddress& address) const {
+  for (int bits = 128; bits >= 0; --bits) {
+    mseg_address_key key{};
+    key.prefixlen = 8u + static_cast<uint32_t>(bits);
+    for (int i = 0; i < 16; ++i) {
+      const int left = std::clamp(bits - 8 * i, 0, 8);
+      key.addr[i] = static_cast<uint8_t>(address[i] & (0xFF00 >> left));
+    }
+    if (const uint32_t* cls = Find(image_->addresses, key)) return *cls;
+  }
+  return 0;
+}
+
+Explanation ExplainClasses(const Simulator& simulator, bool from_managed, uint32_t from_class,
+                           bool to_managed, uint32_t to_class, uint8_t protocol, uint16_t port) {
+  Explanation out;
+  out.verdict = MSEG_ALLOW;
+  out.would_be = MSEG_ALLOW;
+  auto judge = [&](bool managed, uint32_t local, uint32_t peer, mseg_direction direction,
+                   EndVerdict* end) {
+    end->judged = managed;
+    end->decision.verdict = MSEG_ALLOW;
+    end->decision.would_be = MSEG_ALLOW;
+    if (!managed) return;
+    end->decision = simulator.Trace(local, peer, direction, protocol, port, &end->probes);
+    if (end->decision.verdict == MSEG_DENY) out.verdict = MSEG_DENY;
+    if (end->decision.would_be == MSEG_DENY) out.would_be = MSEG_DENY;
+  };
+  judge(from_managed, from_class, to_class, MSEG_EGRESS, &out.egress);
+  judge(to_managed, to_class, from_class, MSEG_INGRESS, &out.ingress);
+  const EndVerdict* naming = NamingEnd(out.egress, out.ingress);
+  if (naming == nullptr) return out;
+  out.reason = naming->decision.reason;
+  const uint32_t number = naming->decision.rule;
+  if (number == 0 || number >= simulator.image().rules.size()) return out;
+  const RuleInfo& rule = simulator.image().rules[number];
+  out.rule = rule.rule.empty() ? rule.policy : Cat(rule.policy, "/", rule.rule);
+  out.at = Cat(rule.place.file, ":", rule.place.line);
+  return out;
+}
+
+absl::StatusOr<ResolvedEnd> ResolveEnd(const PolicySet& policy, const Endpoint& endpoint) {
+  ResolvedEnd end;
+  end.managed = endpoint.managed();
+  switch (endpoint.kind) {
+    case Endpoint::Kind::kIp:
+      end.address = endpoint.address.value_or(IpAddress{});
+      return end;
+    case Endpoint::Kind::kLabels:
+      end.facts = endpoint.facts;
+      return end;
+    case Endpoint::Kind::kWorkload: {
+      absl::StatusOr<IdentityFacts> facts = WorkloadFacts(policy, endpoint.name);
+      if (!facts.ok()) return facts.status();
+      end.facts = *std::move(facts);
+      return end;
+    }
+    case Endpoint::Kind::kFile:
+    case Endpoint::Kind::kPid:
+      break;
+  }
+  return absl::FailedPreconditionError(
+      "a `file:` or `pid:` endpoint must be looked up on its host");
+}
+
+absl::StatusOr<std::vector<Explanation>> ExplainAll(const PolicySet& policy, Inventory inventory,
+                                                    const CompileOptions& options,
+                                                    const std::vector<Query>& queries,
+                                                    Diagnostics* diagnostics) {
+  std::vector<size_t> places;  // of both ends of each query, among the identities
+  for (const Query& query : queries) {
+    for (const ResolvedEnd* end : {&query.from, &query.to}) {
+      places.push_back(inventory.identities.size());
+      if (end->managed) inventory.identities.push_back(end->facts);
+    }
+  }
+  // The kernel's limits are not a question's: a fleet's worth of ends may be asked about at once.
+  CompileOptions unbounded = options;
+  unbounded.max_rows = kMaxExplainRows;
+  unbounded.max_identities = kMaxExplainRows;
+  absl::StatusOr<GenerationImage> image = Compile(policy, inventory, unbounded, diagnostics);
+  if (!image.ok()) return image.status();
+  const Simulator simulator(*image);
+  std::vector<Explanation> out;
+  out.reserve(queries.size());
+  for (size_t i = 0; i < queries.size(); ++i) {
+    auto class_of = [&](const ResolvedEnd& end, size_t place) {
+      return end.managed ? image->identity_classes[place] : simulator.AddressClass(end.address);
+    };
+    const Query& query = queries[i];
+    out.push_back(ExplainClasses(simulator, query.from.managed, class_of(query.from, places[2 * i]),
+                                 query.to.managed, class_of(query.to, places[2 * i + 1]),
+                                 query.protocol, query.port));
+  }
+  return out;
+}
+
+}  // namespace mseg

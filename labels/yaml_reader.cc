@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "labels/yaml_reader.h"
+
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/exceptions.h>
+#include <yaml-cpp/parser.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <istream>
+#include <streambuf>
+#include <tuple>
+#include <unordered_map>
+#include <utility>
+
+#include "labels/text.h"
+
+namespace mseg {
+namespace {
+
+constexpr size_t kLongestShownLine = 400;
+constexpr size_t kLongestMessage = 2000;
+
+// The text as a stream, without a copy.
+class ViewBuffer : public std::streambuf {
+ public:
+  explicit ViewBuffer(std::string_view text) {
+    char* begin = const_cast<char*>(text.data());  // only read: this buffer has no put area
+    setg(begin, begin, begin + text.size());
+  }
+};
+
+// Leaves yaml-cpp from inside a callback; caught in ReadYaml and nowhere else.
+struct StopReading {
+  Spot spot;
+  std::string message;
+};
+
+class TreeBuilder : public YAML::EventHandler {
+ public:
+  explicit TreeBuilder(const SourceText& source) : source_(source) {}
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    // A chunk holds one document. yaml-cpp 0.7 also begins documents without end, and without
+    // moving on, where something stands behind the first one.
+    if (++documents_ > 1) {
+      throw StopReading{SpotOf(mark), "this belongs to no document; is a `---` line missing?"};
+    }
+  }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    RefuseAnchor(mark, anchor);
+    Add(YamlNode{.kind = YamlNode::Kind::kNull, .spot = SpotOf(mark), .text = {}, .children = {}});
+  }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
+    Refuse(SpotOf(mark), "aliases (`*name`) are not supported; write the value out");
+    Add(YamlNode{.kind = YamlNode::Kind::kNull, .spot = SpotOf(mark), .text = {}, .children = {}});
+  }
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
+    RefuseAnchor(mark, anchor);
+    CheckTag(mark, tag, "tag:yaml.org,2002:str");
+    Add(YamlNode{
+        .kind = YamlNode::Kind::kScalar, .spot = SpotOf(mark), .text = value, .children = {}});
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
+    CheckTag(mark, tag, "tag:yaml.org,2002:seq");
+    Open(YamlNode::Kind::kSequence, mark, anchor);
+  }
+  void OnSequenceEnd() override { Close(); }
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
+    CheckTag(mark, tag, "tag:yaml.org,2002:map");
+    Open(YamlNode::Kind::kMap, mark, anchor);
+  }
+  void OnMapEnd() override {
+    CheckKeys(open_.back());
+    Close();
+  }
+
+  bool refused() const { return refused_; }
+  bool has_root() const { return has_root_; }
+  YamlNode TakeRoot() { return std::move(root_); }
+
+ private:
+  // Marks come in rising order but for the odd step back. Counting on from the last one keeps a
+  // document that is one long line from taking quadratic time.
+  Spot SpotOf(const YAML::Mark& mark) {
+    const int line = source_.first_line() + mark.line;
+    if (line != counted_.line || mark.column < counted_bytes_) {
+      counted_ = Spot{line, 1};
+      counted_bytes_ = 0;
+    }
+    counted_.column += source_.CountCharactersIn(line, counted_bytes_, mark.column);
+    counted_bytes_ = mark.column;
+    return counted_;
+  }
+  void Refuse(Spot spot, std::string message) {
+    refused_ = true;
+    source_.Error(spot, std::move(message));
+  }
+  void RefuseAnchor(const YAML::Mark& mark, YAML::anchor_t anchor) {
+    if (anchor != 0) {
+      Refuse(SpotOf(mark), "anchors (`&name`) are not supported; write the value out");
+    }
+  }
+  void CheckTag(const YAML::Mark& mark, const std::string& tag, std::string_view accepted) {
+    if (tag.empty() || tag == "?" || tag == "!" || tag == accepted) return;
+    Refuse(SpotOf(mark), Cat("the tag `", tag.substr(0, 80), "` is not supported"));
+  }
+  void Open(YamlNode::Kind kind, const YAML::Mark& mark, YAML::anchor_t anchor) {
+    RefuseAnchor(mark, anchor);
+    if (open_.size() >= static_cast<size_t>(kMaxYamlDepth)) {
+      throw StopReading{SpotOf(mark), Cat("nested more than ", kMaxYamlDepth, " levels deep")};
+    }
+    open_.push_back(YamlNode{.kind = kind, .spot = SpotOf(mark), .text = {}, .children = {}});
+  }
+  void Close() {
+    YamlNode node = std::move(open_.back());
+    open_.pop_back();
+    Add(std::move(node));
+  }
+  void Add(YamlNode node) {
+    if (++nodes_ > kMaxYamlNodes) {
+      throw StopReading{node.spot, Cat("more than ", kMaxYamlNodes, " values in one document")};
+    }
+    if (open_.empty()) {
+      has_root_ = node.kind != YamlNode::Kind::kNull;
+      root_ = std::move(node);
+      return;
+    }
+    open_.back().children.push_back(std::move(node));
+  }
+  void CheckKeys(const YamlNode& map) {
+    std::unordered_map<std::string_view, Spot> seen;
+    for (size_t i = 0; i + 1 < map.children.size(); i += 2) {
+      const YamlNode& key = map.children[i];
+      if (key.kind != YamlNode::Kind::kScalar) {
+        Refuse(key.spot, Cat("a key must be a word, not ", YamlKindName(key.kind)));
+        continue;
+      }
+      const auto [first, added] = seen.emplace(key.text, key.spot);
+      if (added) continue;
+      Refuse(key.spot, Cat("`", key.text.substr(0, 80), "` is given twice; first in line ",
+                           first->second.line, ", column ", first->second.column));
+    }
+  }
+
+  const SourceText& source_;
+  std::vector<YamlNode> open_;
+  YamlNode root_;
+  Spot counted_;  // of the byte counted_bytes_ in its line
+  int counted_bytes_ = 0;
+  size_t nodes_ = 0;
+  int documents_ = 0;
+  bool has_root_ = false;
+  bool refused_ = false;
+};
+
+// `---` or `...` alone or before a blank, in the first column: always a marker in YAML, even inside
+// what would be a scalar.
+bool IsMarker(std::string_view line, std::string_view marker) {
+  if (!line.starts_with(marker)) return false;
+  return line.size() == marker.size() || line[marker.size()] == ' ' ||
+         line[marker.size()] == '\t' || line[marker.size()] == '\r';
+}
+
+// Whether a line has nothing but blanks and perhaps a comment.
+bool IsBlank(std::string_view line, bool comments) {
+  const size_t first = line.find_first_not_of(" \t\r");
+  return first == std::string_view::npos || (comments && line[first] == '#');
+}
+
+}  // namespace
+
+std::string_view YamlKindName(YamlNode::Kind kind) {
+  switch (kind) {
+    case YamlNode::Kind::kNull:
+      return "nothing";
+    case YamlNode::Kind::kScalar:
+      return "a single value";
+    case YamlNode::Kind::kSequence:
+      return "a list";
+    case YamlNode::Kind::kMap:
+      return "a map";
+  }
+  return "";
+}
+
+SourceText::SourceText(std::string_view file, std::string_view text, int first_line,
+                       Diagnostics* diagnostics)
+    : file_(file), text_(text), first_line_(first_line), diagnostics_(diagnostics) {
+  line_starts_.push_back(0);
+  for (size_t at = text.find('\n'); at != std::string_view::npos; at = text.find('\n', at + 1)) {
+    line_starts_.push_back(at + 1);
+  }
+}
+
+std::string_view SourceText::RawLine(int line) const {
+  const int number = line - first_line_;
+  if (number < 0 || static_cast<size_t>(number) >= line_starts_.size()) return {};
+  const size_t index = static_cast<size_t>(number);
+  const bool last = index + 1 == line_starts_.size();
+  const size_t end = last ? text_.size() : line_starts_[index + 1] - 1;
+  std::string_view raw = text_.substr(line_starts_[index], end - line_starts_[index]);
+  if (!raw.empty() && raw.back() == '\r') raw.remove_suffix(1);
+  return raw;
+}
+
+std::string SourceText::Line(int line) const { return Printable(RawLine(line), kLongestShownLine); }
+
+int SourceText::CountCharactersIn(int line, int from_byte, int to_byte) const {
+  const std::string_view raw = RawLine(line);
+  const size_t from = std::min(raw.size(), static_cast<size_t>(std::max(from_byte, 0)));
+  const size_t to = std::min(raw.size(), static_cast<size_t>(std::max(to_byte, 0)));
+  return static_cast<int>(CountCharacters(raw.substr(from, std::max(from, to) - from)));
+}
+
+Spot SourceText::SpotOfByte(int line, int byte_column) const {
+  return Spot{line, 1 + CountCharactersIn(line, 0, byte_column)};
+}
+
+void SourceText::Error(Spot spot, std::string message) const {
+  if (diagnostics_->size() == kMaxDiagnostics) {
+    message = "too many errors; the rest is not shown";
+  } else if (diagnostics_->size() > kMaxDiagnostics) {
+    return;
+  }
+  diagnostics_->push_back(Diagnostic{.place = {file_, spot.line, spot.column},
+                                     .message = Printable(message, kLongestMessage),
+                                     .source_line = Line(spot.line)});
+}
+
+void SortDiagnostics(size_t first, Diagnostics* diagnostics) {
+  const size_t end = std::min(diagnostics->size(), kMaxDiagnostics);
+  if (first >= end) return;
+  std::stable_sort(diagnostics->begin() + static_cast<std::ptrdiff_t>(first),
+                   diagnostics->begin() + static_cast<std::ptrdiff_t>(end),
+                   [](const Diagnostic& a, const Diagnostic& b) {
+                     return std::tie(a.place.file, a.place.line, a.place.column) <
+                            std::tie(b.place.file, b.place.line, b.place.column);
+                   });
+}
+
+std::vector<YamlChunk> SplitYaml(std::string_view text, int first_line) {
+  std::vector<YamlChunk> chunks;
+  size_t begin = 0;
+  int begin_line = first_line;
+  bool blank = true;  // nothing but blank lines since `begin`
+  auto finish = [&](size_t end) {
+    if (!blank) chunks.push_back(YamlChunk{text.substr(begin, end - begin), begin_line});
+    blank = true;
+  };
+  int line_number = first_line;
+  for (size_t at = 0; at < text.size(); ++line_number) {
+    const size_t break_at = text.find('\n', at);
+    const size_t next = break_at == std::string_view::npos ? text.size() : break_at + 1;
+    const std::string_view line = text.substr(at, std::min(break_at, text.size()) - at);
+    const bool starts = IsMarker(line, "---");
+    if (starts || IsMarker(line, "...")) {
+      finish(at);
+      // A document may begin in the marker's line; a bare marker is no part of it.
+      const bool bare = IsBlank(line.substr(3), /*comments=*/true);
+      blank = bare;
+      begin = starts && !bare ? at : next;
+      begin_line = line_number + (begin == next ? 1 : 0);
+    } else if (blank && IsBlank(line, /*comments=*/false)) {
+      begin = next;
+      begin_line = line_number + 1;
+    } else {
+      blank = false;
+    }
+    at = next;
+  }
+  finish(text.size());
+  return chunks;
+}
+
+absl::StatusOr<std::optional<YamlNode>> ReadYaml(const SourceText& source) {
+  TreeBuilder builder(source);
+  try {
+    ViewBuffer buffer(source.text());
+    std::istream stream(&buffer);
+    YAML::Parser parser(stream);
+    while (parser.HandleNextDocument(builder)) {
+    }
+  } catch (const StopReading& stop) {
+    source.Error(stop.spot, stop.message);
+    return absl::InvalidArgumentError(stop.message);
+  } catch (const YAML::Exception& error) {
+    const int line = source.first_line() + std::max(error.mark.line, 0);
+    source.Error(source.SpotOfByte(line, error.mark.column), Cat("not YAML: ", error.msg));
+    return absl::InvalidArgumentError(error.msg);
+  } catch (const std::exception& error) {
+    source.Error(Spot{source.first_line(), 1}, Cat("cannot be read: ", error.what()));
+    return absl::InvalidArgumentError(error.what());
+  }
+  if (builder.refused()) return absl::InvalidArgumentError("refused");
+  if (!builder.has_root()) return std::optional<YamlNode>();
+  return std::optional<YamlNode>(builder.TakeRoot());
+}
+
+}  // namespace mseg

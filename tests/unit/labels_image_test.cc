@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+// The form of the tables: as few entries as the look-up chains allow, the same for the same input,
+// bounded, and open for what appears later.
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cstring>
+
+#include "labels/budget.h"
+#include "labels/identity_tables.h"
+#include "labels/text.h"
+#include "tests/support/policy_fixture.h"
+
+namespace mseg::testing {
+namespace {
+
+std::vector<std::string> RowTexts(const GenerationImage& image, uint32_t local) {
+  std::vector<std::string> out;
+  for (const auto& [key, row] : image.rows) {
+    if (key.local != local) continue;
+    out.push_back(Cat(DirectionName(key.direction), " ", key.peer, ":", key.port, " ",
+                      VerdictName(row.verdict), " ", image.rules[row.rule].rule));
+  }
+  return out;
+}
+
+IdentityFacts WithLabel(const char* key, const char* value) {
+  IdentityFacts facts;
+  facts.labels.emplace();
+  REQUIRE(facts.labels->Set(key, value).ok());
+  return facts;
+}
+
+TEST_CASE("a coarse rule beside fine ones adds one row a class pair, not their product") {
+  std::string rules = "{name: coarse, verdict: allow, from: {labels: {env: prod}}}";
+  for (int i = 1; i <= 50; ++i) {
+    Append(&rules, ", {name: f", i, ", verdict: allow, from: {labels: {app: x}}, services: tcp/", i,
+           "}");
+  }
+  const PolicySet policy =
+      GoodPolicy(PolicyYaml("p", Cat("{selects: {labels: {role: db}}, directions: [ingress], "
+                                     "rules: [",
+                                     rules, "]}")));
+  Inventory inventory;
+  inventory.identities = {WithLabel("role", "db"), WithLabel("env", "prod"), WithLabel("app", "x")};
+  const GenerationImage image = GoodImage(policy, inventory);
+  const uint32_t db = image.identity_classes[0];
+  const uint32_t prod = image.identity_classes[1];
+  const uint32_t app = image.identity_classes[2];
+  size_t for_prod = 0;
+  size_t for_app = 0;
+  size_t for_all = 0;
+  for (const auto& [key, row] : image.rows) {
+    if (key.local != db || key.direction != MSEG_INGRESS) continue;
+    for_prod += key.peer == prod ? 1 : 0;
+    for_app += key.peer == app ? 1 : 0;
+    for_all += key.peer == 0 ? 1 : 0;
+  }
+  CHECK(for_prod == 1);
+  CHECK(for_app == 50);
+  CHECK(for_all == 1);
+}
+
+TEST_CASE("no row repeats what the rest of its chain says") {
+  const PolicySet policy = GoodPolicy(PolicyYaml(
+      "p",
+      "{selects: {}, rules: [{name: a, verdict: allow, services: tcp/1}, {name: b, verdict: allow, "
+      "from: {labels: {app: x}}}, {name: c, verdict: deny, to: {labels: {app: x}}, services: "
+      "tcp/1-9}, {name: d, verdict: allow, to: {labels: {app: y}}, services: [tcp/2, tcp/5]}]}"));
+  Inventory inventory;
+  inventory.identities = {WithLabel("app", "x"), WithLabel("app", "y"), WithLabel("role", "z")};
+  const GenerationImage image = GoodImage(policy, inventory);
+  REQUIRE(image.rows.size() > 10);
+  for (size_t i = 0; i < image.rows.size(); ++i) {
+    const auto& [key, row] = image.rows[i];
+    if (key.peer == 0 && key.port == 0) continue;  // always there
+    GenerationImage without = image;
+    without.rows.erase(without.rows.begin() + static_cast<std::ptrdiff_t>(i));
+    // Row b may be there to save several rows a; it is needed all the same.
+    const Simulator whole(image);
+    const Simulator less(without);
+    bool differs = false;
+    for (uint16_t port = 0; port < 12; ++port) {
+      const auto direction = static_cast<mseg_direction>(key.direction);
+      const auto peer = key.peer == 0 ? uint32_t{0} : key.peer;
+      const mseg_decision a = whole.Decide(key.local, peer, direction, 6, port);
+      const mseg_decision b = less.Decide(key.local, peer, direction, 6, port);
+      differs = differs || a.rule != b.rule || a.verdict != b.verdict || a.reason != b.reason;
+    }
+    INFO("row " << key.local << " " << key.peer << " " << key.port << " "
+                << static_cast<int>(key.direction));
+    CHECK(differs);
+  }
+}
+
+TEST_CASE("identities are left out where the chain says the same") {
+  const PolicySet policy =
+      GoodPolicy(WorkloadYaml("w", "{labels: {app: x}, match: {cgroup: /a, exe: /bin/x}}") +
+                 WorkloadYaml("u", "{labels: {env: y}, match: {cgroup: /b, user: '7'}}") +
+                 PolicyYaml("p", "{selects: {labels: {app: x}}}"));
+  Inventory inventory;
+  inventory.cgroups = {{1, "/a"}, {2, "/b"}, {3, "/c"}, {4, "/c/d"}};
+  inventory.executables = {Executable(1, "/bin/x", 1), Executable(2, "/bin/y", 2)};
+  const GenerationImage image = GoodImage(policy, inventory);
+  const uint64_t c = image.cgroups[2].second.cls;
+  CHECK(image.cgroups[3].second.cls == c);  // nothing tells /c and /c/d apart
+  auto count = [&image](uint64_t cgroup) {
+    return std::count_if(image.identities.begin(), image.identities.end(),
+                         [cgroup](const auto& entry) { return entry.first.cgroup == cgroup; });
+  };
+  CHECK(count(image.cgroups[0].second.cls) == 3);  // other, unknown, /bin/x
+  CHECK(count(image.cgroups[1].second.cls) == 2);  // other, user 7
+  CHECK(count(c) == 1);
+  CHECK(count(MSEG_CGROUP_PENDING) == 1);
+  CHECK(image.exe_classes.size() == 2);  // /bin/x by hash and by path; /bin/y matches nothing
+}
+
+TEST_CASE("the same input gives the same image, whatever its order") {
+  const std::string first = WorkloadYaml("a", "{labels: {app: a}, match: {cgroup: /a}}");
+  const std::string second = WorkloadYaml("b", "{labels: {app: b}, match: {exe: /bin/*}}");
+  const std::string rules = PolicyYaml(
+      "p", "{selects: {labels: {app: a}}, rules: [{verdict: allow, from: {labels: {app: b}}}]}");
+  Inventory inventory;
+  inventory.cgroups = {{1, "/a"}, {2, "/"}, {3, "/b"}};
+  inventory.executables = {Executable(1, "/bin/x", 1), Executable(2, "/usr/y", 2)};
+  Inventory reversed = inventory;
+  std::reverse(reversed.cgroups.begin(), reversed.cgroups.end());
+  std::reverse(reversed.executables.begin(), reversed.executables.end());
+  const GenerationImage one = GoodImage(GoodPolicy(first + second + rules), inventory);
+  const GenerationImage two = GoodImage(GoodPolicy(rules + second + first), reversed);
+  auto same = [](const auto& a, const auto& b) {
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(a[0])) == 0;
+  };
+  CHECK(same(one.rows, two.rows));
+  CHECK(same(one.identities, two.identities));
+  CHECK(same(one.cgroups, two.cgroups));
+  CHECK(same(one.exe_classes, two.exe_classes));
+  CHECK(same(one.addresses, two.addresses));
+  CHECK(one.ports == two.ports);
+  CHECK(one.label_sets == two.label_sets);
+}
+
+TEST_CASE("what does not fit is refused with the budget") {
+  const PolicySet policy = GoodPolicy(PolicyYaml(
+      "p",
+      "{selects: {}, rules: [{verdict: allow, services: [tcp/1]}, {verdict: deny, services: "
+      "[tcp/2]}]}"));
+  Diagnostics diagnostics;
+  CompileOptions options;
+  options.max_rows = 3;
+  auto image = Compile(policy, {}, options, &diagnostics);
+  REQUIRE(absl::IsResourceExhausted(image.status()));
+  CHECK(std::string(image.status().message()).find("more than 3 rows") != std::string::npos);
+  CHECK(std::string(image.status().message()).find("rules 2") != std::string::npos);
+  options = CompileOptions();
+  options.max_identities = 0;
+  image = Compile(policy, {}, options, &diagnostics);
+  REQUIRE(absl::IsResourceExhausted(image.status()));
+  CHECK(std::string(image.status().message()).find("more than 0 identities") != std::string::npos);
+  CHECK(diagnostics.empty());
+  options.max_identities = 1;
+  CHECK(Compile(policy, {}, options, &diagnostics).ok());
+}
+
+TEST_CASE("two meanings of one short id are refused, both named") {
+  Inventory inventory;
+  inventory.executables = {Executable(1, "/bin/x", 1), Executable(2, "/bin/y", 2)};
+  inventory.executables[1].exe_id = 1;
+  Diagnostics diagnostics;
+  const auto image = Compile(PolicySet(), inventory, {}, &diagnostics);
+  REQUIRE(absl::IsInvalidArgument(image.status()));
+  REQUIRE(diagnostics.size() == 1);
+  CHECK(diagnostics[0].message.find("/bin/x") != std::string::npos);
+  CHECK(diagnostics[0].message.find("/bin/y") != std::string::npos);
+  // The same content at two paths is no collision.
+  inventory.executables[1].digest = inventory.executables[0].digest;
+  CHECK(Compile(PolicySet(), inventory, {}, &diagnostics).ok());
+  std::map<uint64_t, LabelSet> sets;
+  LabelSet a;
+  LabelSet b;
+  REQUIRE(a.Set("app", "a").ok());
+  REQUIRE(b.Set("app", "b").ok());
+  CHECK(RegisterLabelSet(1, a, &sets).ok());
+  CHECK(RegisterLabelSet(1, a, &sets).ok());
+  const absl::Status clash = RegisterLabelSet(1, b, &sets);
+  CHECK(std::string(clash.message()).find("app=a") != std::string::npos);
+  CHECK(std::string(clash.message()).find("app=b") != std::string::npos);
+}
+
+TEST_CASE("an empty policy allows everything and knows every process") {
+  Inventory inventory;
+  inventory.cgroups = {{1, "/"}};
+  const GenerationImage image = GoodImage(PolicySet(), inventory);
+  CHECK(image.rows.size() == 2);
+  CHECK(image.budget.classes == 1);
+  CHECK(RowTexts(image, 0) == std::vector<std::string>{"egress 0:0 allow ", "ingress 0:0 allow "});
+  REQUIRE(image.addresses.size() == 1);
+  CHECK(image.addresses[0].first.prefixlen == 8);
+  const Simulator simulator(image);
+  CHECK(simulator.Decide(1, 0, MSEG_EGRESS, 6, 1).reason == MSEG_REASON_NO_ROW);
+  CHECK(simulator.Decide(1, 0, MSEG_EGRESS, 6, 1).verdict == MSEG_DENY);
+}
+
+TEST_CASE("cgroups below which a pattern may match are watched") {
+  const PolicySet policy =
+      GoodPolicy(WorkloadYaml("a", "{labels: {app: a}, match: {cgroup: [/pods/*/c, /x/y]}}"));
+  Inventory inventory;
+  inventory.cgroups = {{1, "/"},  {2, "/pods"}, {3, "/pods/1"}, {4, "/pods/1/c"},
+                       {5, "/x"}, {6, "/x/y"},  {7, "/z"}};
+  const GenerationImage image = GoodImage(policy, inventory);
+  std::string watched;
+  for (const auto& [key, cgroup] : image.cgroups) Append(&watched, cgroup.watch);
+  CHECK(watched == "1110100");
+}
+
+TEST_CASE("the classifier knows what may be inserted without compiling again") {
+  const PolicySet policy = GoodPolicy(
+      WorkloadYaml("a", "{labels: {app: a}, match: {cgroup: '/pods/*'}}") +
+      WorkloadYaml("b", "{labels: {app: b}, match: {cgroup: /late}}") +
+      PolicyYaml("p",
+                 "{selects: {labels: {app: a}}, rules: [{verdict: allow, from: "
+                 "{process: {name: x}}}, {verdict: allow, from: {process: {name: y}}}]}"));
+  Inventory inventory;
+  inventory.cgroups = {{1, "/"}, {2, "/pods"}, {3, "/pods/1"}};
+  inventory.executables = {Executable(1, "/bin/x", 1)};
+  const GenerationImage image = GoodImage(policy, inventory);
+  const Classifier& classifier = *image.classifier;
+  const ExeClass known = classifier.ExeClassOf(Executable(9, "/opt/x", 9), MSEG_GRADE_HASH);
+  CHECK(known.known);
+  CHECK(known.cls == image.exe_classes[0].second);
+  const ExeClass other = classifier.ExeClassOf(Executable(9, "/opt/z", 9), MSEG_GRADE_HASH);
+  CHECK(other.known);
+  CHECK(other.cls == MSEG_EXE_OTHER);
+  CHECK_FALSE(classifier.ExeClassOf(Executable(9, "/opt/y", 9), MSEG_GRADE_HASH).known);
+  const CgroupClass pod = classifier.CgroupClassOf("/pods/2/deep");
+  CHECK(pod.known);
+  CHECK(pod.cls == image.cgroups[2].second.cls);
+  CHECK_FALSE(pod.watch);
+  CHECK_FALSE(classifier.CgroupClassOf("/late").known);
+  CHECK(classifier.CgroupClassOf("/nothing").cls == image.cgroups[0].second.cls);
+}
+
+TEST_CASE("what a policy mentions") {
+  const PolicySet policy = GoodPolicy(
+      WorkloadYaml("a",
+                   "{labels: {app: a}, match: {exe: [/bin/x, '/opt/*/y'], user: [bob, '7']}}") +
+      PolicyYaml("p",
+                 "{selects: {process: {user: eve}}, rules: [{verdict: allow, from: {process: "
+                 "{name: n}}, to: {process: {exe: /z}}}]}"));
+  const Mentions mentions = CollectMentions(policy);
+  CHECK(mentions.exe_paths == std::set<std::string>{"/bin/x", "/opt/*/y", "/z"});
+  CHECK(mentions.exe_names == std::set<std::string>{"n"});
+  CHECK(mentions.users == std::set<std::string>{"bob", "eve"});
+}
+
+}  // namespace
+}  // namespace mseg::testing
