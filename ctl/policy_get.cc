@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "ctl/document_id.h"
+#include "ctl/session.h"
+
+namespace mseg::ctl {
+namespace {
+
+// The documents themselves, so that what is printed can be applied again.
+void PrintDocuments(const std::vector<api::Document>& documents, std::ostream& out) {
+  bool first = true;
+  for (const api::Document& document : documents) {
+    if (!first) out << "---\n";
+    first = false;
+    out << document.text;
+    if (document.text.empty() || document.text.back() != '\n') out << '\n';
+  }
+}
+
+void PrintTable(Session& session, const std::vector<api::Document>& documents) {
+  if (documents.empty()) {
+    session.context().err << "no documents\n";
+    return;
+  }
+  Table table({"KIND", "NAME", "REVISION", "FROM"}, false);
+  for (const api::Document& document : documents) {
+    table.Add({document.kind, document.name, absl::StrCat(document.revision),
+               document.file.empty() ? "" : absl::StrCat(document.file, ":", document.line)});
+  }
+  table.Print(session.out());
+}
+
+int RunGet(Session& session, const std::string& what) {
+  api::DocumentId id;
+  if (!what.empty()) {
+    auto parsed = ParseDocumentId(what);
+    if (!parsed.ok()) return session.Fail(parsed.status());
+    id = *std::move(parsed);
+  }
+  auto daemon = session.Daemon();
+  if (!daemon.ok()) return session.Fail(daemon.status());
+  auto documents = (*daemon)->GetPolicies(id.kind, id.name);
+  if (!documents.ok()) return session.Fail(documents.status());
+  switch (session.format()) {
+    case Format::kYaml:
+      PrintDocuments(*documents, session.out());
+      break;
+    case Format::kJson: {
+      Json list = Json::array();
+      for (const api::Document& document : *documents) list.push_back(ToJson(document));
+      PrintJson(session.out(), list);
+      break;
+    }
+    default:
+      PrintTable(session, *documents);
+  }
+  return kExitDone;
+}
+
+}  // namespace
+
+void AddPolicyGet(CLI::App& parent, Session& session) {
+  CLI::App* command = parent.add_subcommand("get", "Show the documents in force");
+  auto what = std::make_shared<std::string>();
+  command->add_option("KIND/NAME", *what, "Only this kind, or only this document");
+  AddOutputOption(*command, session, {Format::kTable, Format::kJson, Format::kYaml});
+  command->callback([&session, what]() {
+    session.action = [&session, what]() { return RunGet(session, *what); };
+  });
+}
+
+}  // namespace mseg::ctl

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/session.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <CLI/CLI.hpp>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
+#include "ctl/client.h"
+
+namespace mseg::ctl {
+namespace {
+
+const char* FormatName(Format format) {
+  switch (format) {
+    case Format::kTable:
+      return "table";
+    case Format::kWide:
+      return "wide";
+    case Format::kJson:
+      return "json";
+    case Format::kYaml:
+      return "yaml";
+  }
+  return "";
+}
+
+}  // namespace
+
+absl::StatusOr<api::Service*> Session::Daemon() {
+  if (daemon_ == nullptr) {
+    auto daemon = Connect(socket_path_);
+    if (!daemon.ok()) return daemon.status();
+    daemon_ = *std::move(daemon);
+  }
+  return daemon_.get();
+}
+
+absl::StatusOr<api::PolicyFile> Session::ReadFile(const std::string& name) {
+  api::PolicyFile file{.name = name == "-" ? "<stdin>" : name, .text = ""};
+  if (name == "-") {
+    file.text.assign(std::istreambuf_iterator<char>(context_.in), {});
+    return file;
+  }
+  errno = 0;
+  std::ifstream stream(name, std::ios::binary);
+  std::stringstream text;
+  // A directory opens, and fails to be read.
+  if (stream && stream.peek() != std::ifstream::traits_type::eof()) text << stream.rdbuf();
+  if (!stream.is_open() || stream.bad() || (errno != 0 && text.str().empty())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot read ", name, ": ", strerror(errno != 0 ? errno : EIO)));
+  }
+  file.text = std::move(text).str();
+  return file;
+}
+
+absl::StatusOr<std::vector<api::PolicyFile>> Session::ReadFiles(
+    const std::vector<std::string>& names) {
+  std::vector<api::PolicyFile> files;
+  uint64_t bytes = 0;
+  for (const std::string& name : names) {
+    auto file = ReadFile(name);
+    if (!file.ok()) return file.status();
+    bytes += file->text.size();
+    files.push_back(*std::move(file));
+  }
+  if (bytes > api::kMaxPolicyBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("the files have ", bytes, " bytes, at most ",
+                                                   api::kMaxPolicyBytes, " are accepted at once"));
+  }
+  return files;
+}
+
+bool Session::PrintTree(const Json& tree) {
+  if (format_ == Format::kJson) {
+    PrintJson(context_.out, tree);
+  } else if (format_ == Format::kYaml) {
+    PrintYaml(context_.out, tree);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+int Session::Fail(const absl::Status& status, const Diagnostics& diagnostics) {
+  for (const Diagnostic& diagnostic : diagnostics) {
+    context_.err << PrintableLines(FormatDiagnostic(diagnostic));
+  }
+  if (diagnostics.empty()) {
+    context_.err << "error: " << PrintableLines(std::string(status.message())) << '\n';
+  } else {
+    context_.err << Count(diagnostics.size(), "error") << ", nothing was changed\n";
+  }
+  return ExitCodeOf(status);
+}
+
+void AddOutputOption(CLI::App& command, Session& session, const std::vector<Format>& formats) {
+  std::vector<std::pair<std::string, Format>> names;
+  std::string list;
+  for (Format format : formats) {
+    names.emplace_back(FormatName(format), format);
+    absl::StrAppend(&list, list.empty() ? "" : "|", FormatName(format));
+  }
+  command
+      .add_option_function<std::string>(
+          "-o,--output",
+          [&session, names, list](const std::string& value) {
+            for (const auto& [name, format] : names) {
+              if (name == value) {
+                session.format() = format;
+                return;
+              }
+            }
+            throw CLI::ValidationError("-o", "'" + value + "' is not one of " + list);
+          },
+          "How to print the answer: " + list)
+      ->type_name("FORMAT");
+  Format first = formats.front();
+  command.parse_complete_callback([&session, &command, first]() {
+    if (command.count("--output") == 0) session.format() = first;
+  });
+}
+
+}  // namespace mseg::ctl

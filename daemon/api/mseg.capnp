@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+@0xb7f25ab3e6f3c1d9;
+
+# What msegd says to msegctl. The meaning of every field is in daemon/api/service.h, whose structs
+# these mirror one to one; daemon/api/convert.cc is the only code that knows both.
+#
+# Errors are data: every result holds an `error` whose code is an absl::StatusCode. An exception of
+# the RPC system means that the connection is of no use any more.
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("mseg::wire");
+
+struct Diagnostic {
+  file @0 :Text;
+  line @1 :Int32;
+  column @2 :Int32;
+  message @3 :Text;
+  sourceLine @4 :Text;
+}
+
+struct Error {
+  code @0 :UInt16;
+  message @1 :Text;
+  diagnostics @2 :List(Diagnostic);
+}
+
+struct Label {
+  key @0 :Text;
+  value @1 :Text;
+}
+
+struct Feature {
+  name @0 :Text;
+  present @1 :Bool;
+  costs @2 :Text;
+}
+
+struct Program {
+  name @0 :Text;
+  attach @1 :Text;
+  cgroup @2 :Text;
+  loadedAtUs @3 :Int64;
+}
+
+struct Counter {
+  name @0 :Text;
+  value @1 :UInt64;
+}
+
+struct UnknownExecutable {
+  path @0 :Text;
+  reason @1 :Text;
+  pid @2 :UInt32;
+}
+
+struct UnlabelledListener {
+  protocol @0 :Text;
+  address @1 :Text;
+  port @2 :UInt32;
+  pid @3 :UInt32;
+  exe @4 :Text;
+}
+
+struct Status {
+  mode @0 :Text;
+  kernel @1 :Text;
+  features @2 :List(Feature);
+  gaps @3 :List(Text);
+  generation @4 :UInt64;
+  revision @5 :UInt64;
+  hostId @6 :UInt32;
+  hostName @7 :Text;
+  programs @8 :List(Program);
+  counters @9 :List(Counter);
+  conflicts @10 :List(Text);
+  unknownExecutables @11 :List(UnknownExecutable);
+  unlabelledListeners @12 :List(UnlabelledListener);
+}
+
+struct PolicyFile {
+  name @0 :Text;
+  text @1 :Data;  # as it is in the file, which need not be UTF-8
+}
+
+struct ApplyRequest {
+  files @0 :List(PolicyFile);
+  message @1 :Text;
+  author @2 :Text;
+  dryRun @3 :Bool;
+}
+
+struct Timings {
+  check @0 :Float64;
+  compile @1 :Float64;
+  store @2 :Float64;
+  stage @3 :Float64;
+  flip @4 :Float64;
+  close @5 :Float64;
+}
+
+struct Budget {
+  policies @0 :UInt64;
+  rules @1 :UInt64;
+  workloads @2 :UInt64;
+  classes @3 :UInt64;
+  entries @4 :UInt64;
+  kernelBytes @5 :UInt64;
+  portClasses @6 :UInt64;
+  rows @7 :UInt64;
+  identities @8 :UInt64;
+}
+
+struct Change {
+  action @0 :Text;
+  kind @1 :Text;
+  name @2 :Text;
+}
+
+struct ApplyReport {
+  revision @0 :UInt64;
+  generation @1 :UInt64;
+  willClose @2 :UInt64;
+  closed @3 :UInt64;
+  timingsMs @4 :Timings;
+  budget @5 :Budget;
+  changes @6 :List(Change);
+}
+
+struct DocumentId {
+  kind @0 :Text;
+  name @1 :Text;
+}
+
+struct Document {
+  kind @0 :Text;
+  name @1 :Text;
+  text @2 :Data;
+  file @3 :Text;
+  line @4 :Int32;
+  revision @5 :UInt64;
+}
+
+struct ExplainQuery {
+  from @0 :Text;
+  to @1 :Text;
+  service @2 :Text;
+}
+
+struct ExplainAnswer {
+  error @0 :Text;
+  verdict @1 :Text;
+  egress @2 :Text;
+  ingress @3 :Text;
+  wouldBe @4 :Text;
+  reason @5 :Text;
+  rule @6 :Text;
+  at @7 :Text;
+  wouldRule @8 :Text;
+  lookups @9 :List(Text);
+  kernel @10 :Text;
+  drift @11 :Bool;
+}
+
+struct Process {
+  pid @0 :UInt32;
+  comm @1 :Text;
+  labels @2 :List(Label);
+  exe @3 :Text;
+  digest @4 :Text;
+  grade @5 :Text;
+  exeId @6 :UInt64;
+  labelId @7 :UInt64;
+  cgroup @8 :Text;
+  user @9 :Text;
+  cls @10 :UInt32;
+  unknownReason @11 :Text;
+}
+
+struct FlowLocal {
+  labels @0 :List(Label);
+  exe @1 :Text;
+  digest @2 :Text;
+  grade @3 :Text;
+  pid @4 :UInt32;
+}
+
+struct FlowPeer {
+  labels @0 :List(Label);
+  exe @1 :Text;
+  digest @2 :Text;
+  grade @3 :Text;
+  address @4 :Text;
+  port @5 :UInt32;
+}
+
+struct FlowRecord {
+  timeUs @0 :Int64;
+  direction @1 :Text;
+  protocol @2 :Text;
+  local @3 :FlowLocal;
+  peer @4 :FlowPeer;
+  port @5 :UInt32;
+  verdict @6 :Text;
+  wouldBe @7 :Text;
+  reason @8 :Text;
+  rule @9 :Text;
+  wouldRule @10 :Text;
+  hook @11 :Text;
+  generation @12 :UInt64;
+  count @13 :UInt64;
+}
+
+struct FlowsRequest {
+  hasCursor @0 :Bool;
+  cursor @1 :UInt64;
+  limit @2 :UInt32;
+  verdict @3 :Text;
+  sinceUnixUs @4 :Int64;
+}
+
+struct FlowPage {
+  records @0 :List(FlowRecord);
+  nextCursor @1 :UInt64;
+  lost @2 :UInt64;
+}
+
+interface Daemon {
+  getStatus @0 () -> (error :Error, status :Status);
+  applyPolicy @1 (request :ApplyRequest) -> (error :Error, report :ApplyReport);
+  getPolicies @2 (kind :Text, name :Text) -> (error :Error, documents :List(Document));
+  deletePolicies @3 (documents :List(DocumentId), message :Text)
+      -> (error :Error, report :ApplyReport);
+  explain @4 (queries :List(ExplainQuery), kernel :Bool)
+      -> (error :Error, answers :List(ExplainAnswer));
+  listIdentities @5 () -> (error :Error, processes :List(Process));
+  showIdentity @6 (target :Text) -> (error :Error, process :Process);
+  flows @7 (request :FlowsRequest) -> (error :Error, page :FlowPage);
+}

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MSEG_DAEMON_API_SERVICE_H_
+#define MSEG_DAEMON_API_SERVICE_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "labels/diagnostic.h"
+#include "labels/image.h"
+
+// What the daemon offers to msegctl, as plain C++: the daemon implements api::Service, the RPC
+// server carries it over a socket, and msegctl's client is an api::Service again. Nothing here
+// knows of Cap'n Proto. (mseg::Service without `api` is a document of a policy, labels/ast.h.)
+//
+// Times are microseconds since the Unix epoch, 0 where a time is not known. Words (verdicts,
+// reasons, grades, directions, protocols, modes) are the words of docs/json.md, lower case; an
+// empty string means "does not apply".
+namespace mseg {
+
+namespace api {
+
+// Labels in the sense of LabelSet::values().
+using Labels = std::map<std::string, std::string, std::less<>>;
+
+// ---- status -------------------------------------------------------------------------------------
+
+struct Feature {
+  std::string name;
+  bool present = false;
+  std::string costs;  // what is lost without it; empty if nothing
+};
+
+struct Program {
+  std::string name;
+  std::string attach;  // attach type: cgroup_inet4_connect, lsm, ...
+  std::string cgroup;  // path of the cgroup it is attached to; empty if it is global
+  int64_t loaded_at_us = 0;
+};
+
+struct UnknownExecutable {
+  std::string path;
+  std::string reason;  // unlinked, remote, no_path, unreadable, ...
+  uint32_t pid = 0;    // a process that runs it, 0 if none is left
+};
+
+struct UnlabelledListener {
+  std::string protocol;  // tcp, udp
+  std::string address;
+  uint32_t port = 0;
+  uint32_t pid = 0;
+  std::string exe;
+};
+
+struct Status {
+  std::string mode;    // full, cgroup
+  std::string kernel;  // uname -r
+  std::vector<Feature> features;
+  std::vector<std::string> gaps;  // sentences: what is not covered on this host, and why
+  uint64_t generation = 0;        // 0: none has ever been active
+  uint64_t revision = 0;
+  uint32_t host_id = 0;
+  std::string host_name;
+  std::vector<Program> programs;
+  std::vector<std::pair<std::string, uint64_t>> counters;  // in the order to be shown
+  std::vector<std::string> conflicts;                      // sentences
+  std::vector<UnknownExecutable> unknown_executables;
+  std::vector<UnlabelledListener> unlabelled_listeners;
+};
+
+// ---- policy -------------------------------------------------------------------------------------
+
+struct PolicyFile {
+  std::string name;  // for diagnostics and `at`
+  std::string text;
+};
+
+struct ApplyRequest {
+  std::vector<PolicyFile> files;
+  std::string message;
+  std::string author;
+  bool dry_run = false;  // everything up to the store, nothing after
+};
+
+// Milliseconds of each step; 0 for a step that was not taken.
+struct Timings {
+  double check = 0;
+  double compile = 0;
+  double store = 0;
+  double stage = 0;
+  double flip = 0;
+  double close = 0;
+};
+
+struct Change {
+  std::string action;  // created, configured, unchanged, deleted
+  std::string kind;
+  std::string name;
+};
+
+struct ApplyReport {
+  uint64_t revision = 0;    // in force now; of a dry run: what it still is
+  uint64_t generation = 0;  // same
+  uint64_t will_close = 0;  // open connections that the new policy denies
+  uint64_t closed = 0;
+  Timings timings_ms;
+  Budget budget;
+  std::vector<Change> changes;
+};
+
+struct DocumentId {
+  std::string kind;  // any case: `policy` and `Policy` are the same
+  std::string name;
+};
+
+struct Document {
+  std::string kind;
+  std::string name;
+  std::string text;  // one YAML document, without `---`
+  std::string file;  // where it came from
+  int line = 0;
+  uint64_t revision = 0;  // that changed it last
+};
+
+// ---- explain ------------------------------------------------------------------------------------
+
+struct ExplainQuery {
+  std::string from;  // endpoints as in docs/msegctl.md
+  std::string to;
+  std::string service;  // tcp/3306, icmp, or the name of a Service
+};
+
+struct ExplainAnswer {
+  std::string error;  // not empty: this query could not be resolved, the rest means nothing
+  std::string verdict;
+  std::string egress;
+  std::string ingress;
+  std::string would_be;
+  std::string reason;
+  std::string rule;                  // POLICY/RULE
+  std::string at;                    // FILE:LINE
+  std::string would_rule;            // POLICY/RULE behind would_be
+  std::vector<std::string> lookups;  // each look-up tried, in order
+  std::string kernel;                // with `kernel`: the verdict of the live maps
+  bool drift = false;                // the live maps disagree with the simulator
+};
+
+// ---- identities ---------------------------------------------------------------------------------
+
+struct Process {
+  uint32_t pid = 0;
+  std::string comm;
+  Labels labels;
+  std::string exe;
+  std::string digest;  // sha256:HEX; empty while unknown
+  std::string grade;
+  uint64_t exe_id = 0;
+  uint64_t label_id = 0;
+  std::string cgroup;
+  std::string user;
+  uint32_t cls = 0;            // class number of the active generation
+  std::string unknown_reason;  // why the identity is unknown; empty if it is known
+};
+
+// ---- flows --------------------------------------------------------------------------------------
+
+struct FlowLocal {
+  Labels labels;
+  std::string exe;
+  std::string digest;
+  std::string grade;
+  uint32_t pid = 0;
+};
+
+struct FlowPeer {
+  Labels labels;
+  std::string exe;
+  std::string digest;
+  std::string grade;
+  std::string address;
+  uint32_t port = 0;  // 0 where it is not known
+};
+
+struct FlowRecord {
+  int64_t time_us = 0;    // when it was seen last
+  std::string direction;  // egress, ingress
+  std::string protocol;
+  FlowLocal local;
+  FlowPeer peer;
+  uint32_t port = 0;  // the service: the responder's port
+  std::string verdict;
+  std::string would_be;
+  std::string reason;
+  std::string rule;  // POLICY/RULE
+  std::string would_rule;
+  std::string hook;
+  uint64_t generation = 0;
+  uint64_t count = 0;  // how many times
+};
+
+struct FlowsRequest {
+  // Set: what came after it, oldest first (0: from the oldest that is kept). Not set: the newest
+  // `limit` records that pass the filter, oldest first.
+  std::optional<uint64_t> cursor;
+  uint32_t limit = 0;         // 0: as many as the service gives at once
+  std::string verdict;        // allow, deny; empty: any
+  int64_t since_unix_us = 0;  // 0: any
+};
+
+// No records: nothing after the cursor passes the filter (so far).
+struct FlowPage {
+  std::vector<FlowRecord> records;
+  uint64_t next_cursor = 0;  // for the next call, even if there were no records
+  uint64_t lost = 0;         // records after the cursor that were dropped before they were read
+};
+
+// The most records that one call may ask for or give.
+inline constexpr uint32_t kMaxFlowPage = 10000;
+// The most policy text that one call may carry.
+inline constexpr uint64_t kMaxPolicyBytes = 64ull << 20;
+
+// Called by the RPC server on the thread of its event loop, one call at a time. A call that blocks
+// makes other clients wait, and nothing else.
+//
+// Errors: InvalidArgument and NotFound for what the caller got wrong (nothing was changed),
+// FailedPrecondition, Unimplemented and ResourceExhausted for what this kernel or this state cannot
+// do; the message names what is missing. Policy errors are InvalidArgument, and all that is wrong
+// is in `diagnostics` (never null, empty on entry).
+class Service {
+ public:
+  virtual ~Service() = default;
+
+  virtual absl::StatusOr<Status> GetStatus() = 0;
+
+  virtual absl::StatusOr<ApplyReport> ApplyPolicy(const ApplyRequest& request,
+                                                  Diagnostics* diagnostics) = 0;
+  // Documents in a stable order. An empty kind or name means any; NotFound only if both are given.
+  virtual absl::StatusOr<std::vector<Document>> GetPolicies(const std::string& kind,
+                                                            const std::string& name) = 0;
+  // All of them or none: NotFound names those that do not exist.
+  virtual absl::StatusOr<ApplyReport> DeletePolicies(const std::vector<DocumentId>& documents,
+                                                     const std::string& message,
+                                                     Diagnostics* diagnostics) = 0;
+
+  // One answer a query, in order. `kernel`: ask the live maps too. Fails as a whole only if nothing
+  // could be asked; a query that cannot be resolved has its own `error`.
+  virtual absl::StatusOr<std::vector<ExplainAnswer>> Explain(
+      const std::vector<ExplainQuery>& queries, bool kernel) = 0;
+
+  virtual absl::StatusOr<std::vector<Process>> ListIdentities() = 0;
+  // `target` is a pid in decimal, or the absolute path of a file: its identity if it were executed
+  // now, with pid 0. NotFound if there is no such process or file.
+  virtual absl::StatusOr<Process> ShowIdentity(const std::string& target) = 0;
+
+  virtual absl::StatusOr<FlowPage> Flows(const FlowsRequest& request) = 0;
+};
+
+}  // namespace api
+
+// The exit codes of msegctl and msegd.
+enum ExitCode : int {
+  kExitDone = 0,
+  kExitNo = 1,           // the answer is no: never an error
+  kExitBadInput = 2,     // bad usage or bad input, nothing was changed
+  kExitUnreachable = 3,  // the daemon cannot be reached
+  kExitRefused = 4,      // this kernel or this state cannot do it
+};
+
+// The one place where a status becomes an exit code.
+inline ExitCode ExitCodeOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return kExitDone;
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kAlreadyExists:
+    case absl::StatusCode::kOutOfRange:
+      return kExitBadInput;
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kDeadlineExceeded:
+      return kExitUnreachable;
+    default:
+      return kExitRefused;
+  }
+}
+
+}  // namespace mseg
+
+#endif  // MSEG_DAEMON_API_SERVICE_H_

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+@0xd3b1c7a94e2f6805;
+
+# What the store keeps on disk; see docs/store.md. Only daemon/store_codec.cc reads and writes it.
+# Fields are only ever added. A change that an older msegd must not overlook raises the store's
+# schema version (daemon/store_codec.h).
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("mseg::stored");
+
+enum Op {
+  upsert @0;
+  delete @1;
+}
+
+struct Change {
+  op @0 :Op;
+  kind @1 :Text;
+  name @2 :Text;
+  text @3 :Text;
+  file @4 :Text;
+  line @5 :Int32;
+}
+
+# A revision's hash is BLAKE2b-256 over previousHash, then the bytes of this message.
+struct Revision {
+  number @0 :UInt64;
+  timeUs @1 :Int64;
+  author @2 :Text;
+  message @3 :Text;
+  changes @4 :List(Change);
+  previousHash @5 :Data;
+  stateHash @6 :Data;
+}
+
+struct Document {
+  kind @0 :Text;
+  name @1 :Text;
+  text @2 :Text;
+  file @3 :Text;
+  line @4 :Int32;
+  revision @5 :UInt64;
+}
+
+# The head of the log, and the last checkpoint.
+struct Head {
+  revision @0 :UInt64;
+  hash @1 :Data;
+}
+
+struct Active {
+  revision @0 :UInt64;
+  generation @1 :UInt32;
+}
+
+struct Executable {
+  ref @0 :UInt32;
+  digest @1 :Data;
+  path @2 :Text;
+  trusted @3 :Bool;
+  grade @4 :UInt8;
+  exeId @5 :UInt64;
+}
+
+struct Boot {
+  bootId @0 :Text;
+  nextRef @1 :UInt32;
+}
+
+struct Host {
+  id @0 :UInt32;
+  name @1 :Text;
+  salt @2 :Data;
+}

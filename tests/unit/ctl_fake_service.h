@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MSEG_TESTS_UNIT_CTL_FAKE_SERVICE_H_
+#define MSEG_TESTS_UNIT_CTL_FAKE_SERVICE_H_
+
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "daemon/service.h"
+
+namespace mseg {
+
+// A daemon in memory: documents are really parsed and kept, everything else is made up. The members
+// may be changed while no call runs.
+class FakeService final : public api::Service {
+ public:
+  FakeService();
+
+  absl::StatusOr<api::Status> GetStatus() override;
+  absl::StatusOr<api::ApplyReport> ApplyPolicy(const api::ApplyRequest& request,
+                                               Diagnostics* diagnostics) override;
+  absl::StatusOr<std::vector<api::Document>> GetPolicies(const std::string& kind,
+                                                         const std::string& name) override;
+  absl::StatusOr<api::ApplyReport> DeletePolicies(const std::vector<api::DocumentId>& ids,
+                                                  const std::string& message,
+                                                  Diagnostics* diagnostics) override;
+  absl::StatusOr<std::vector<api::ExplainAnswer>> Explain(
+      const std::vector<api::ExplainQuery>& queries, bool kernel) override;
+  absl::StatusOr<std::vector<api::Process>> ListIdentities() override;
+  absl::StatusOr<api::Process> ShowIdentity(const std::string& target) override;
+  absl::StatusOr<api::FlowPage> Flows(const api::FlowsRequest& request) override;
+
+  std::optional<absl::Status> fail;  // every call gives this
+  bool throws = false;               // every call throws
+  bool skip_parsing = false;         // ApplyPolicy only counts bytes
+  absl::Duration delay;              // every call takes this long
+  api::ApplyRequest last_apply;
+  size_t last_bytes = 0;
+  std::string last_message;
+  std::string last_target;
+  std::vector<api::ExplainQuery> last_queries;
+  std::vector<api::FlowRecord> flows;
+  std::mutex flows_mutex;  // a test adds flows while a client follows
+
+ private:
+  absl::Status Enter();  // what `fail`, `throws` and `delay` ask for
+
+  std::vector<api::Document> documents_;
+  uint64_t revision_ = 7;
+};
+
+// A made-up flow, `n` seconds after 2026-01-02 03:04:05 UTC.
+api::FlowRecord MakeFlow(int n, const std::string& verdict);
+
+}  // namespace mseg
+
+#endif  // MSEG_TESTS_UNIT_CTL_FAKE_SERVICE_H_

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <catch2/catch.hpp>
+
+#include "ctl_fixture.h"
+
+namespace mseg {
+namespace {
+
+constexpr char kNoSocket[] = "/nonexistent/msegd.sock";
+
+TEST_CASE("wrong usage is exit 2 and says what to do", "[ctl]") {
+  struct Case {
+    std::vector<std::string> arguments;
+    std::string expected;
+  };
+  for (const Case& one : std::vector<Case>{
+           {{}, "Usage"},
+           {{"statsu"}, "did you mean \"status\"?"},
+           {{"polic", "get"}, "did you mean \"policy\"?"},
+           {{"history"}, "commands: status, policy, explain, identity, flows"},
+           {{"policy", "aply", "x"}, "did you mean \"apply\"?"},
+           {{"policy", "zzz"}, "commands: check, apply, get, delete"},
+           {{"policy"}, "policy --help"},
+           {{"--socket", "/x", "frobnicate"}, "unknown command \"frobnicate\" for \"msegctl\""},
+           {{"status", "--frob"}, "--frob"},
+           {{"status", "extra"}, "extra"},
+           {{"status", "-o", "xml"}, "'xml' is not one of table|wide|json|yaml"},
+           {{"status", "-o"}, "status --help"},
+           {{"policy", "apply"}, "FILE"},
+           {{"policy", "apply", "/no/such/file"}, "cannot read /no/such/file: No such file"},
+           {{"policy", "check", "/tmp"}, "cannot read /tmp"},
+           {{"policy", "get", "polcy/x"}, "did you mean Policy?"},
+           {{"policy", "get", "policy/"}, "has no name"},
+           {{"policy", "delete"}, "nothing to delete"},
+           {{"policy", "delete", "policy"}, "names no document"},
+           {{"explain"}, "explain needs FROM TO SERVICE"},
+           {{"explain", "pid:1", "pid:2"}, "explain needs FROM TO SERVICE"},
+           {{"explain", "a", "b", "c", "--batch", "-"}, "not both"},
+           {{"explain", "a", "b", "c", "--kernel", "--policy", "order.yaml"}, "--kernel"},
+           {{"explain", "--batch", "/no/such", "--policy", "order.yaml"}, "cannot read /no/such"},
+           {{"explain", "--batch", "-", "-o", "yaml"}, "JSON lines"},
+           {{"flows", "--since", "tomorrow"}, "not a duration"},
+           {{"flows", "--since", "-5m"}, "not a duration"},
+           {{"flows", "--verdict", "maybe"}, "maybe"},
+           {{"flows", "--limit", "0"}, "0"},
+           {{"flows", "--limit", "x"}, "x"},
+           {{"identity", "show"}, "PID|PATH"},
+           {{"completion", "fish"}, "fish"}}) {
+    CtlResult result = RunCtl(kNoSocket, one.arguments);
+    INFO(result.err);
+    CHECK(result.code == 2);
+    CHECK(result.out.empty());
+    CHECK(result.err.find(one.expected) != std::string::npos);
+  }
+}
+
+TEST_CASE("an escape sequence in a command does not reach the terminal", "[ctl]") {
+  CtlResult result = RunCtl(kNoSocket, {"\x1b[2J"});
+  CHECK(result.code == 2);
+  CHECK(result.err.find('\x1b') == std::string::npos);
+}
+
+TEST_CASE("a daemon that cannot be reached is exit 3", "[ctl]") {
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"status"},
+                                             {"policy", "get"},
+                                             {"policy", "apply", "order.yaml"},
+                                             {"policy", "delete", "policy/x"},
+                                             {"explain", "pid:1", "pid:2", "tcp/1"},
+                                             {"explain", "--batch", "queries.jsonl"},
+                                             {"identity", "list"},
+                                             {"identity", "show", "1"},
+                                             {"flows", "--follow"}}) {
+    CtlResult result = RunCtl(kNoSocket, arguments);
+    INFO(result.err);
+    CHECK(result.code == 3);
+    CHECK(result.out.empty());
+  }
+  CheckGolden("unreachable", {"status"}, RunCtl(kNoSocket, {"status"}));
+}
+
+TEST_CASE("--socket, before and behind the command", "[ctl]") {
+  CtlHost host;
+  CHECK(RunCtl(kNoSocket, {"--socket", host.socket_path(), "status"}).code == 0);
+  CHECK(RunCtl(kNoSocket, {"status", "--socket", host.socket_path()}).code == 0);
+  CHECK(RunCtl(kNoSocket, {"policy", "get", "--socket=" + host.socket_path()}).code == 0);
+  CHECK(RunCtl(host.socket_path(), {"status", "--socket", kNoSocket}).code == 3);
+  CHECK(RunCtl(kNoSocket, {"status", "--socket", std::string(200, 'x')}).code == 2);
+}
+
+TEST_CASE("help, version and completion need no daemon", "[ctl]") {
+  CtlResult help = RunCtl(kNoSocket, {"--help"});
+  CHECK(help.code == 0);
+  CHECK(help.out.find("explain") != std::string::npos);
+  CtlResult apply = RunCtl(kNoSocket, {"policy", "apply", "--help"});
+  CHECK(apply.code == 0);
+  CHECK(apply.out.find("--dry-run") != std::string::npos);
+  CHECK(RunCtl(kNoSocket, {"version"}).out.find("msegctl ") == 0);
+  CHECK(RunCtl(kNoSocket, {"version", "-o", "json"}).out.find("{\n  \"version\": \"") == 0);
+  CtlResult bash = RunCtl(kNoSocket, {"completion", "bash"});
+  CHECK(bash.code == 0);
+  CHECK(bash.out.find("complete -o default -F _msegctl msegctl") != std::string::npos);
+  CHECK(RunCtl(kNoSocket, {"completion", "zsh"}).out.find("#compdef msegctl") == 0);
+}
+
+// What bash would offer after `typed`, whose last word is the one to complete.
+std::string Offered(const std::string& script, const std::string& words, int cword) {
+  std::string command = "bash -c '" + script + "\nCOMP_WORDS=(" + words +
+                        "); COMP_CWORD=" + std::to_string(cword) +
+                        "; _msegctl; echo \"${COMPREPLY[*]}\"'";
+  FILE* pipe = popen(command.c_str(), "r");
+  REQUIRE(pipe != nullptr);
+  std::string offered;
+  char buffer[256];
+  while (fgets(buffer, sizeof(buffer), pipe) != nullptr) offered += buffer;
+  pclose(pipe);
+  return offered;
+}
+
+TEST_CASE("bash completion offers commands and options", "[ctl]") {
+  std::string script = RunCtl(kNoSocket, {"completion", "bash"}).out;
+  CHECK(Offered(script, "msegctl sta", 1) == "status\n");
+  CHECK(Offered(script, "msegctl policy a", 2) == "apply\n");
+  CHECK(Offered(script, "msegctl policy apply --d", 3) == "--dry-run\n");
+  CHECK(Offered(script, "msegctl status -o j", 3) == "json\n");
+  CHECK(Offered(script, "msegctl policy apply x", 3) == "\n");
+}
+
+}  // namespace
+}  // namespace mseg

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/daemon_config.h"
+
+#include "tests/unit/daemon_test_util.h"
+
+namespace mseg::testing {
+namespace {
+
+std::string ErrorOf(const std::string& text) {
+  const auto config = ParseDaemonConfig(text, "msegd.yaml");
+  REQUIRE(absl::IsInvalidArgument(config.status()));
+  return std::string(config.status().message());
+}
+
+TEST_CASE("an empty config file is the defaults") {
+  for (const char* text : {"", "\n", "# nothing\n", "---\n"}) {
+    const auto config = ParseDaemonConfig(text, "msegd.yaml");
+    INFO(config.status().ToString());
+    REQUIRE(config.ok());
+    CHECK(*config == DaemonConfig{});
+  }
+  const DaemonConfig defaults;
+  CHECK(defaults.state_dir == "/var/lib/mseg");
+  CHECK(defaults.socket == "/run/mseg/msegd.sock");
+  CHECK(defaults.bpffs == "/sys/fs/bpf/mseg");
+  CHECK(defaults.cgroup_root.empty());
+  CHECK_FALSE(defaults.exec_watch);
+}
+
+TEST_CASE("every key is read") {
+  const auto config = ParseDaemonConfig(
+      "state_dir: /a\nsocket: /b\ncgroup_root: /c\nbpffs: /d\nhost: {name: 订单-1}\n"
+      "udp_flow_timeout: 1m30s\nreport_allowed: false\n"
+      "limits: {rows: 1, identities: 2, tasks: 3, listeners: 4}\nexec_watch: true\n"
+      "log_level: debug\n",
+      "msegd.yaml");
+  INFO(config.status().ToString());
+  REQUIRE(config.ok());
+  DaemonConfig expected;
+  expected.state_dir = "/a";
+  expected.socket = "/b";
+  expected.cgroup_root = "/c";
+  expected.bpffs = "/d";
+  expected.host_name = "订单-1";
+  expected.udp_flow_timeout = absl::Seconds(90);
+  expected.report_allowed = false;
+  expected.limits = {.rows = 1, .identities = 2, .tasks = 3, .listeners = 4};
+  expected.exec_watch = true;
+  expected.log_level = LogLevel::kDebug;
+  CHECK(*config == expected);
+  CHECK(LogLevelName(config->log_level) == "debug");
+}
+
+struct BadConfig {
+  const char* text;
+  const char* error;
+};
+constexpr BadConfig kBadConfigs[] = {
+#include "tests/unit/daemon_config_golden.inc"
+};
+
+TEST_CASE("errors name the place, what is wrong and what was expected") {
+  for (const BadConfig& bad : kBadConfigs) CHECK(ErrorOf(bad.text) == bad.error);
+}
+
+absl::StatusOr<DaemonFlags> Flags(std::vector<const char*> args) { return ParseDaemonFlags(args); }
+
+TEST_CASE("flags take a value behind a space or an equals sign") {
+  const auto flags = Flags({"--state-dir", "/s", "--socket=/a=b", "--cgroup-root", "/c", "--bpffs",
+                            "/b", "--config=/etc/c"});
+  REQUIRE(flags.ok());
+  CHECK(flags->state_dir == "/s");
+  CHECK(flags->socket == "/a=b");
+  CHECK(flags->cgroup_root == "/c");
+  CHECK(flags->bpffs == "/b");
+  CHECK(flags->config == "/etc/c");
+  CHECK_FALSE(flags->detach_all);
+  CHECK(Flags({"--detach-all"})->detach_all);
+  CHECK(Flags({"--help"})->help);
+  CHECK(Flags({"--version"})->version);
+}
+
+TEST_CASE("bad usage is refused with a sentence") {
+  const auto error = [](std::vector<const char*> args) {
+    const auto flags = Flags(std::move(args));
+    CHECK(absl::IsInvalidArgument(flags.status()));
+    return std::string(flags.status().message());
+  };
+  CHECK(error({"--sokcet", "/a"}) == "msegd: unknown argument --sokcet. See msegd --help.");
+  CHECK(error({"run"}) == "msegd: unknown argument run. See msegd --help.");
+  CHECK(error({"--socket"}) == "msegd: --socket needs a value. See msegd --help.");
+  CHECK(error({"--socket="}) == "msegd: --socket needs a value. See msegd --help.");
+  CHECK(error({"--socket=/a", "--socket=/b"}) ==
+        "msegd: --socket is given twice. See msegd --help.");
+  CHECK(error({"--detach-all=yes"}) ==
+        "msegd: unknown argument --detach-all=yes. See msegd --help.");
+}
+
+TEST_CASE("flags win over the file, the file over the defaults") {
+  const TempDir dir;
+  WriteText(dir / "msegd.yaml", "state_dir: /from/file\nsocket: /from/file.sock\n");
+  const auto config = LoadDaemonConfig({.config = dir / "msegd.yaml",
+                                        .state_dir = {},
+                                        .socket = "/from/flag.sock",
+                                        .cgroup_root = {},
+                                        .bpffs = {}});
+  REQUIRE(config.ok());
+  CHECK(config->state_dir == "/from/file");
+  CHECK(config->socket == "/from/flag.sock");
+  CHECK(config->bpffs == "/sys/fs/bpf/mseg");
+  CHECK(LoadDaemonConfig({})->state_dir == "/var/lib/mseg");
+}
+
+TEST_CASE("a config file that cannot be read and a socket path that is too long are refused") {
+  DaemonFlags flags;
+  flags.config = "/does/not/exist";
+  CHECK(LoadDaemonConfig(flags).status().message() ==
+        "msegd: cannot read the config file /does/not/exist");
+  flags.config.reset();
+  flags.socket = std::string(107, 'a');
+  CHECK(LoadDaemonConfig(flags).ok());
+  flags.socket = std::string(108, 'a');
+  CHECK(absl::IsInvalidArgument(LoadDaemonConfig(flags).status()));
+}
+
+TEST_CASE("the usage text shows the defaults") {
+  CHECK_THAT(DaemonUsage(), Catch::Contains("/var/lib/mseg") && Catch::Contains("--detach-all"));
+}
+
+}  // namespace
+}  // namespace mseg::testing
