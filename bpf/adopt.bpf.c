@@ -95,6 +95,8 @@ int mseg_file_keys(struct bpf_iter__task_file *ctx)
 
 	if (!ctx->task || !file)
 		return 0;
+	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFREG)
+		return 0;
 	record.fd = ctx->fd;
 	mseg_read_exe_key(file, &record.key);
 	bpf_seq_write(ctx->meta->seq, &record, sizeof(record));

@@ -63,8 +63,10 @@ int BPF_PROG(mseg_lsm_sendmsg, struct socket *sock, struct msghdr *msg, int size
 
 	if (ret)
 		return ret;
+	/* A stream ignores the name, except to open a connection with it. */
 	name = BPF_CORE_READ(msg, msg_name);
-	if (!name)
+	if (!name ||
+	    (sock->type != SOCK_DGRAM && !(BPF_CORE_READ(msg, msg_flags) & MSG_FASTOPEN)))
 		return 0;
 	return mseg_lsm_client(sock, name, MSEG_HOOK_LSM_SENDMSG);
 }

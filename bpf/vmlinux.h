@@ -72,6 +72,8 @@ enum {
 	MSG_FASTOPEN = 0x20000000,
 	PF_KTHREAD = 0x00200000,
 	LOOPBACK_IFINDEX = 1,
+	S_IFMT = 0170000,
+	S_IFREG = 0100000,
 	EPERM = 1,
 	ENOENT = 2,
 	EEXIST = 17,
@@ -253,6 +255,7 @@ struct super_block {
 };
 
 struct inode {
+	unsigned short i_mode;
 	struct super_block *i_sb;
 	unsigned long i_ino;
 	unsigned int i_nlink;

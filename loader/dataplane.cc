@@ -156,6 +156,12 @@ absl::Status Dataplane::AdoptOrLoad(const Features& features) {
         manifest.cgroup_root_id, ", not ", cgroup_root_id_, "); it stays in force. Start with that "
         "--cgroup-root, or remove it with msegd --detach-all --bpffs ", options_.pin_dir));
   }
+  if (manifest.store_id != options_.store_id) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the state pinned in ", options_.pin_dir, " was made with another state directory; it stays "
+        "in force. Start with that --state-dir, or remove it with msegd --detach-all --bpffs ",
+        options_.pin_dir));
+  }
   auto digest = ObjectDigest();
   if (!digest.ok()) return digest.status();
   const bool same = std::equal(digest->begin(), digest->end(), manifest.object_digest);
@@ -224,6 +230,7 @@ absl::Status Dataplane::WriteManifest(mseg_mode mode) {
   if (!digest.ok()) return digest.status();
   std::copy(digest->begin(), digest->end(), manifest.object_digest);
   manifest.cgroup_root_id = cgroup_root_id_;
+  manifest.store_id = options_.store_id;
   for (size_t i = 0; i < kPrograms.size(); i++) {
     if (!programs_[i].ok()) continue;
     auto info = ProgramInfo(programs_[i].get());

@@ -21,6 +21,7 @@ namespace mseg {
 struct DataplaneOptions {
   std::string cgroup_root;  // a directory of a cgroup v2 hierarchy
   std::string pin_dir;      // a directory of a bpffs, made if missing
+  uint64_t store_id = 0;             // whose numbers the maps hold; another store's are refused
   uint32_t max_rows = 131072;        // of one side
   uint32_t max_identities = 32768;   // of one side
   uint32_t max_tasks = 65536;
@@ -65,7 +66,7 @@ class Dataplane {
   // Walks over what is older than mseg.
   absl::Status AdoptTasks() const;
   absl::Status AdoptListeners() const;
-  // The keys of this process' own open files, by descriptor.
+  // The keys of this process' own open regular files, by descriptor.
   absl::StatusOr<std::map<int, mseg_exe_key>> FileKeys() const;
   // Runs mseg_explain in the kernel.
   absl::Status Explain(mseg_explain* args) const;

@@ -16,12 +16,12 @@
 namespace mseg {
 namespace {
 
-// Runs an iterator to its end and returns what it wrote. `tgid`: only this process; 0: all.
-absl::StatusOr<std::string> RunIterator(int program, uint32_t tgid, absl::string_view what) {
+// Runs an iterator to its end and returns what it wrote. `tid`: only this thread; 0: everything.
+absl::StatusOr<std::string> RunIterator(int program, uint32_t tid, absl::string_view what) {
   bpf_iter_link_info info{};
   LIBBPF_OPTS(bpf_link_create_opts, options);
-  if (tgid != 0) {
-    info.task.pid = tgid;
+  if (tid != 0) {
+    info.task.tid = tid;
     options.iter_info = &info;
     options.iter_info_len = sizeof(info);
   }
@@ -51,6 +51,7 @@ absl::Status Dataplane::AdoptListeners() const {
 }
 
 absl::StatusOr<std::map<int, mseg_exe_key>> Dataplane::FileKeys() const {
+  // One thread is enough: all share the descriptors.
   auto bytes = RunIterator(programs_[ProgramIndex("mseg_file_keys")].get(),
                            static_cast<uint32_t>(getpid()), "open files");
   if (!bytes.ok()) return bytes.status();

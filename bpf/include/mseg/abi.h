@@ -404,9 +404,10 @@ struct mseg_manifest {
 	__u8 object_digest[32]; /* SHA-256 of the BPF object */
 	__u64 cgroup_root_id;
 	__u64 loaded_at; /* CLOCK_REALTIME, seconds; 0 until everything is attached and pinned */
+	__u64 store_id; /* of the store whose numbers (refs) stand in the maps */
 	__u8 tags[MSEG_MAX_PROGRAMS][8]; /* in the order of the loader's program table */
 };
-#define MSEG_MANIFEST_HEAD 56 /* bytes before the tags */
+#define MSEG_MANIFEST_HEAD 64 /* bytes before the tags */
 MSEG_STATIC_ASSERT(sizeof(struct mseg_manifest) == MSEG_MANIFEST_HEAD + 8 * MSEG_MAX_PROGRAMS,
 		   "mseg_manifest");
 

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+// Life of the controller: start, generations, events.
+#include "daemon/controller.h"
+
+#include <chrono>
+
+#include "absl/strings/str_cat.h"
+#include "daemon/host_inventory.h"
+#include "daemon/trusted_path.h"
+#include "loader/errno_status.h"
+
+namespace mseg {
+namespace {
+
+constexpr size_t kFlowCapacity = 16384;
+constexpr uint64_t kTicksBetweenChecks = 10;
+
+TableSet TablesOf(const GenerationImage& image) {
+  return TableSet{.cgroups = image.cgroups,
+                  .exe_classes = image.exe_classes,
+                  .users = image.users,
+                  .identities = image.identities,
+                  .addresses = image.addresses,
+                  .ports = image.ports,
+                  .rows = image.rows};
+}
+
+class Stopwatch {
+ public:
+  double Lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const std::chrono::duration<double, std::milli> took = now - start_;
+    start_ = now;
+    return took.count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// Does any end deny anything, now or if policies in test were enforced?
+bool Restricts(const GenerationImage& image) {
+  for (const auto& [key, row] : image.rows) {
+    if (row.verdict == MSEG_DENY || row.would_be == MSEG_DENY) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Controller::Controller(Dataplane& dataplane, Store& store, const Features& features,
+                       ControllerOptions options, Log log)
+    : dataplane_(dataplane),
+      store_(store),
+      features_(features),
+      options_(std::move(options)),
+      log_(std::move(log)),
+      tables_(dataplane),
+      exes_(dataplane, store),
+      flows_(kFlowCapacity) {}
+
+Controller::~Controller() = default;
+
+CompileOptions Controller::compile_options() const {
+  CompileOptions options;
+  options.salt = store_.salt();
+  options.max_rows = options_.max_rows;
+  options.max_identities = options_.max_identities;
+  return options;
+}
+
+absl::Status Controller::Start() {
+  const std::lock_guard lock(mutex_);
+  mseg_config config{};
+  config.udp_flow_ns = options_.udp_flow_ns;
+  config.report_allowed = options_.report_allowed ? 1 : 0;
+  MSEG_RETURN_IF_ERROR(dataplane_.config().Update(0, config));
+  auto events = EventReader::Create(
+      dataplane_, {.exe = [this](const mseg_exe_event& event) { OnExe(event); },
+                   .cgroup = [this](const mseg_cgroup_event& event) { OnCgroup(event); },
+                   .flow = [this](const mseg_flow_event& event) { flows_.Add(event); }});
+  if (!events.ok()) return events.status();
+  events_ = *std::move(events);
+  MSEG_RETURN_IF_ERROR(exes_.Load());
+  Diagnostics diagnostics;
+  auto policy = StoredPolicy({}, &diagnostics);
+  if (!policy.ok()) {
+    std::string message = absl::StrCat("the stored policy cannot be read: ",
+                                       std::string(policy.status().message()));
+    for (const Diagnostic& d : diagnostics) absl::StrAppend(&message, "\n", FormatDiagnostic(d));
+    return absl::DataLossError(message);
+  }
+  policy_ = *std::move(policy);
+  return StartTables();
+}
+
+// Observers first: from then on no process, listener or cgroup escapes; then what was there before
+// them; then the tables; then the programs that enforce.
+absl::Status Controller::StartTables() {
+  MSEG_RETURN_IF_ERROR(dataplane_.Attach(Stage::kObserve));
+  MSEG_RETURN_IF_ERROR(dataplane_.AdoptTasks());
+  MSEG_RETURN_IF_ERROR(dataplane_.AdoptListeners());
+  auto generation = tables_.Generation();
+  if (!generation.ok()) return generation.status();
+  generation_ = *generation;
+  LearnMentioned(policy_);
+  LearnUnknownTasks();
+  Diagnostics diagnostics;
+  auto image = CompileNow(policy_, &diagnostics);
+  if (!image.ok()) return image.status();
+  // Flows that an earlier daemon's generation left in the ring: the policy is the same one.
+  if (generation_ != 0) flows_.AddGeneration(NamesOf(generation_, *image));
+  api::Timings timings;
+  MSEG_RETURN_IF_ERROR(PutInForce(*std::move(image), &timings));
+  MSEG_RETURN_IF_ERROR(dataplane_.Attach(Stage::kEnforce));
+  MSEG_RETURN_IF_ERROR(dataplane_.MarkComplete());
+  started_ = true;
+  return ClassifyNewCgroups();
+}
+
+absl::StatusOr<Inventory> Controller::TakeInventory(const PolicySet& policy) {
+  Inventory inventory;
+  auto cgroups = WalkCgroups(options_.cgroup_root);
+  if (!cgroups.ok()) return cgroups.status();
+  inventory.cgroups = *std::move(cgroups);
+  inventory.executables = exes_.Infos();
+  auto uids = ResolveUsers(CollectMentions(policy).users);
+  if (!uids.ok()) return uids.status();
+  inventory.uids = *std::move(uids);
+  return inventory;
+}
+
+absl::StatusOr<GenerationImage> Controller::CompileNow(const PolicySet& policy,
+                                                       Diagnostics* diagnostics) {
+  auto inventory = TakeInventory(policy);
+  if (!inventory.ok()) return inventory.status();
+  return Compile(policy, *inventory, compile_options(), diagnostics);
+}
+
+// Stage beside, read back, flip. Only after that may an executable of the image enter the cache:
+// before, its class would not be in the tables in force.
+absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings) {
+  Stopwatch watch;
+  const TableSet tables = TablesOf(image);
+  MSEG_RETURN_IF_ERROR(tables_.Stage(tables));
+  MSEG_RETURN_IF_ERROR(tables_.Verify(tables));
+  timings->stage = watch.Lap();
+  // What judges what comes in must be there before the generation that needs it.
+  if (Restricts(image)) MSEG_RETURN_IF_ERROR(dataplane_.Attach(Stage::kIngress));
+  auto generation = tables_.Flip();
+  if (!generation.ok()) return generation.status();
+  generation_ = *generation;
+  image_ = std::make_shared<const GenerationImage>(std::move(image));
+  flows_.AddGeneration(NamesOf(generation_, *image_));
+  timings->flip = watch.Lap();
+  for (const ExeRegistry::Known& known : exes_.All()) {
+    auto published = exes_.IsPublished(known);
+    if (published.ok() && !*published) MSEG_RETURN_IF_ERROR(exes_.Publish(known));
+  }
+  // The per-packet program costs something; it goes when nothing needs it.
+  if (!Restricts(*image_)) MSEG_RETURN_IF_ERROR(dataplane_.Detach(Stage::kIngress));
+  return store_.SetActive({.revision = store_.head().revision, .generation = generation_});
+}
+
+// The policy is the same, the host is not: a new executable or cgroup needs classes of its own.
+absl::Status Controller::Recompile(const char* why) {
+  Diagnostics diagnostics;
+  auto image = CompileNow(policy_, &diagnostics);
+  if (!image.ok()) return image.status();
+  api::Timings timings;
+  MSEG_RETURN_IF_ERROR(PutInForce(*std::move(image), &timings));
+  log_(absl::StrCat("policy: generation ", generation_, " in force, because of ", why));
+  return ClassifyNewCgroups();
+}
+
+// Cgroups that appeared between the inventory and the flip.
+absl::Status Controller::ClassifyNewCgroups() {
+  std::set<uint64_t> known;
+  for (const auto& [key, value] : image_->cgroups) known.insert(key.id);
+  auto cgroups = WalkCgroups(options_.cgroup_root);
+  if (!cgroups.ok()) return cgroups.status();
+  for (const CgroupInfo& cgroup : *cgroups) {
+    if (known.count(cgroup.id) != 0) continue;
+    const CgroupClass cls = image_->classifier->CgroupClassOf(cgroup.path);
+    if (!cls.known) {
+      recompile_wanted_ = true;
+      continue;
+    }
+    mseg_cgroup value{};
+    value.cls = cls.cls;
+    value.watch = cls.watch ? 1 : 0;
+    MSEG_RETURN_IF_ERROR(tables_.SetCgroup(cgroup.id, value));
+  }
+  return absl::OkStatus();
+}
+
+// Classes first, then the cache: in between the executable is still unknown, never "other".
+absl::Status Controller::Enrol(const ExeRegistry::Known& known) {
+  auto published = exes_.IsPublished(known);
+  if (!published.ok()) return published.status();
+  if (*published) return absl::OkStatus();
+  for (const mseg_grade grade : {known.info.grade, MSEG_GRADE_PATH}) {
+    const ExeClass cls = image_->classifier->ExeClassOf(known.info, grade);
+    if (!cls.known) return Recompile("an executable that the policy names");
+    if (cls.cls == MSEG_EXE_OTHER) continue;
+    MSEG_RETURN_IF_ERROR(tables_.SetExeClass(known.info.ref, grade, cls.cls));
+  }
+  return exes_.Publish(known);
+}
+
+void Controller::OnExe(const mseg_exe_event& event) {
+  auto known = exes_.LearnProcess(event.tgid, event.exe);
+  if (!known.ok()) return;  // gone, changed, or noted as a failure; it stays unknown
+  if (!started_) return;    // enters with the first generation
+  if (const absl::Status status = Enrol(*known); !status.ok()) {
+    log_(absl::StrCat("identity: cannot enrol ", known->info.path, ": ",
+                      std::string(status.message())));
+  }
+}
+
+void Controller::OnCgroup(const mseg_cgroup_event& event) {
+  if (event.removed || !started_) return;
+  auto path = CgroupPathOf(options_.cgroup_root, event.id);
+  if (!path.ok()) return;  // gone again
+  const CgroupClass cls = image_->classifier->CgroupClassOf(*path);
+  absl::Status status;
+  if (!cls.known) {
+    status = Recompile("a cgroup that the policy names");
+  } else {
+    mseg_cgroup value{};
+    value.cls = cls.cls;
+    value.watch = cls.watch ? 1 : 0;
+    status = tables_.SetCgroup(event.id, value);
+  }
+  if (!status.ok()) {
+    log_(absl::StrCat("identity: cannot classify cgroup ", *path, ": ",
+                      std::string(status.message())));
+  }
+}
+
+// Binaries that a policy names are known before it is in force.
+void Controller::LearnMentioned(const PolicySet& policy) {
+  const Mentions mentions = CollectMentions(policy);
+  exes_.SetLinks(ResolveTrustedLinks(mentions.exe_paths, mentions.exe_names));
+  for (const std::string& path : ResolveNamed(mentions.exe_paths, mentions.exe_names)) {
+    auto known = exes_.LearnFile(path, /*trusted_only=*/true);
+    if (known.ok()) continue;
+    log_(absl::StrCat("identity: the policy names ", path, ", but: ",
+                      std::string(known.status().message())));
+  }
+}
+
+// Processes whose executable nobody has hashed: at start, and whenever events were lost.
+void Controller::LearnUnknownTasks() {
+  auto tasks = dataplane_.tasks().Dump();
+  if (!tasks.ok()) {
+    log_(absl::StrCat("identity: ", std::string(tasks.status().message())));
+    return;
+  }
+  for (const auto& [key, task] : *tasks) {
+    if (task.id.exe_ref != 0 || task.exe.flags & MSEG_FILE_UNHASHABLE) continue;
+    mseg_exe_event event{};
+    event.tgid = task.id.tgid;
+    event.exe = task.exe;
+    OnExe(event);
+  }
+}
+
+void Controller::HandleControlEvents() {
+  const std::lock_guard lock(mutex_);
+  if (const absl::Status status = events_->DrainControl(); !status.ok()) {
+    log_(absl::StrCat("events: ", std::string(status.message())));
+  }
+}
+
+void Controller::Tick() {
+  const std::lock_guard lock(mutex_);
+  flows_.BeginBatch();
+  if (const absl::Status status = events_->DrainFlows(); !status.ok()) {
+    log_(absl::StrCat("events: ", std::string(status.message())));
+  }
+  if (recompile_wanted_) {
+    recompile_wanted_ = false;
+    if (const absl::Status status = Recompile("new cgroups"); !status.ok()) {
+      log_(absl::StrCat("policy: ", std::string(status.message())));
+    }
+  }
+  if (++ticks_ % kTicksBetweenChecks != 0) return;
+  auto counters = dataplane_.Counters();
+  if (!counters.ok()) return;
+  const uint64_t lost = (*counters)[MSEG_CNT_CONTROL_EVENTS_LOST];
+  if (lost == lost_control_events_) return;
+  log_(absl::StrCat("events: ", lost - lost_control_events_,
+                    " control events lost; looking at every process again"));
+  lost_control_events_ = lost;
+  LearnUnknownTasks();
+  if (const absl::Status status = ClassifyNewCgroups(); !status.ok()) {
+    log_(absl::StrCat("identity: ", std::string(status.message())));
+  }
+}
+
+}  // namespace mseg

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+// From documents to a revision and a generation.
+#include <chrono>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "daemon/controller.h"
+#include "loader/errno_status.h"
+
+namespace mseg {
+namespace {
+
+double MillisSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+      .count();
+}
+
+api::Document ToApi(const StoredDocument& stored) {
+  api::Document out;
+  out.kind = stored.kind;
+  out.name = stored.name;
+  out.text = stored.text;
+  out.file = stored.file;
+  out.line = stored.line;
+  out.revision = stored.revision;
+  return out;
+}
+
+bool SameWord(const std::string& a, const std::string& b) {
+  return absl::AsciiStrToLower(a) == absl::AsciiStrToLower(b);
+}
+
+DocumentChange Upsert(const Document& document) {
+  DocumentChange change;
+  change.op = ChangeOp::kUpsert;
+  change.kind = std::string(DocumentKindName(document.kind));
+  change.name = document.name;
+  change.text = document.text;
+  change.file = document.file;
+  change.line = document.first_line;
+  return change;
+}
+
+const StoredDocument* Find(const std::vector<StoredDocument>& documents, const std::string& kind,
+                           const std::string& name) {
+  for (const StoredDocument& document : documents) {
+    if (document.kind == kind && document.name == name) return &document;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+// The documents as they would be after `changes`, parsed and checked against each other.
+absl::StatusOr<PolicySet> Controller::StoredPolicy(const std::vector<DocumentChange>& changes,
+                                                   Diagnostics* diagnostics) {
+  auto stored = store_.Documents();
+  if (!stored.ok()) return stored.status();
+  std::vector<Document> documents;
+  auto parse = [&](const std::string& file, const std::string& text, int line) -> absl::Status {
+    auto parsed = ParseDocuments(file, text, diagnostics, line);
+    if (!parsed.ok()) return parsed.status();
+    for (Document& document : *parsed) documents.push_back(std::move(document));
+    return absl::OkStatus();
+  };
+  for (const StoredDocument& document : *stored) {
+    bool replaced = false;
+    for (const DocumentChange& change : changes) {
+      replaced |= change.kind == document.kind && change.name == document.name;
+    }
+    if (!replaced) MSEG_RETURN_IF_ERROR(parse(document.file, document.text, document.line));
+  }
+  for (const DocumentChange& change : changes) {
+    if (change.op == ChangeOp::kDelete) continue;
+    MSEG_RETURN_IF_ERROR(parse(change.file, change.text, change.line));
+  }
+  return BuildPolicySet(std::move(documents), diagnostics);
+}
+
+absl::StatusOr<api::ApplyReport> Controller::ApplyPolicy(const api::ApplyRequest& request,
+                                                         Diagnostics* diagnostics) {
+  const std::lock_guard lock(mutex_);
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<Document> documents;
+  absl::Status failed;
+  for (const api::PolicyFile& file : request.files) {
+    auto parsed = ParseDocuments(file.name, file.text, diagnostics);
+    if (!parsed.ok()) {
+      failed = parsed.status();
+      continue;
+    }
+    for (Document& document : *parsed) documents.push_back(std::move(document));
+  }
+  if (!failed.ok()) return failed;
+  auto stored = store_.Documents();
+  if (!stored.ok()) return stored.status();
+  Change change;
+  change.author = request.author;
+  change.message = request.message;
+  change.dry_run = request.dry_run;
+  for (const Document& document : documents) {
+    DocumentChange upsert = Upsert(document);
+    const StoredDocument* old = Find(*stored, upsert.kind, upsert.name);
+    const char* action = old == nullptr ? "created" : "configured";
+    if (old != nullptr && old->text == upsert.text && old->file == upsert.file &&
+        old->line == upsert.line) {
+      action = "unchanged";
+    }
+    change.report.push_back({action, upsert.kind, upsert.name});
+    change.documents.push_back(std::move(upsert));
+  }
+  auto policy = StoredPolicy(change.documents, diagnostics);
+  if (!policy.ok()) return policy.status();
+  api::ApplyReport report;
+  report.timings_ms.check = MillisSince(start);
+  return Apply(std::move(change), *policy, std::move(report), diagnostics);
+}
+
+absl::StatusOr<api::ApplyReport> Controller::DeletePolicies(
+    const std::vector<api::DocumentId>& documents, const std::string& message,
+    Diagnostics* diagnostics) {
+  const std::lock_guard lock(mutex_);
+  const auto start = std::chrono::steady_clock::now();
+  auto stored = store_.Documents();
+  if (!stored.ok()) return stored.status();
+  Change change;
+  change.message = message;
+  std::string missing;
+  for (const api::DocumentId& id : documents) {
+    const StoredDocument* found = nullptr;
+    for (const StoredDocument& document : *stored) {
+      if (SameWord(document.kind, id.kind) && document.name == id.name) found = &document;
+    }
+    if (found == nullptr) {
+      absl::StrAppend(&missing, missing.empty() ? "" : ", ", id.kind, "/", id.name);
+      continue;
+    }
+    DocumentChange removal;
+    removal.op = ChangeOp::kDelete;
+    removal.kind = found->kind;
+    removal.name = found->name;
+    change.report.push_back({"deleted", found->kind, found->name});
+    change.documents.push_back(std::move(removal));
+  }
+  if (!missing.empty()) {
+    return absl::NotFoundError(absl::StrCat("no such document: ", missing, "; nothing was changed"));
+  }
+  auto policy = StoredPolicy(change.documents, diagnostics);
+  if (!policy.ok()) return policy.status();
+  api::ApplyReport report;
+  report.timings_ms.check = MillisSince(start);
+  return Apply(std::move(change), *policy, std::move(report), diagnostics);
+}
+
+// Compile → store → stage → verify → flip → mark active. Up to the store nothing has happened.
+absl::StatusOr<api::ApplyReport> Controller::Apply(Change change, const PolicySet& policy,
+                                                   api::ApplyReport report,
+                                                   Diagnostics* diagnostics) {
+  auto start = std::chrono::steady_clock::now();
+  LearnMentioned(policy);
+  auto image = CompileNow(policy, diagnostics);
+  if (!image.ok()) return image.status();
+  report.timings_ms.compile = MillisSince(start);
+  report.budget = image->budget;
+  report.revision = store_.head().revision;
+  report.generation = generation_;
+  report.changes = change.report;
+  std::erase_if(change.documents, [&](const DocumentChange& document) {
+    for (const api::Change& line : change.report) {
+      if (line.kind == document.kind && line.name == document.name) {
+        return line.action == "unchanged";
+      }
+    }
+    return false;
+  });
+  if (change.dry_run || change.documents.empty()) return report;
+
+  start = std::chrono::steady_clock::now();
+  auto before = store_.Documents();
+  if (!before.ok()) return before.status();
+  RevisionInput input;
+  input.time_us = absl::ToUnixMicros(absl::Now());
+  input.author = change.author;
+  input.message = change.message;
+  input.changes = change.documents;
+  auto revision = store_.Append(input);
+  if (!revision.ok()) return revision.status();
+  report.timings_ms.store = MillisSince(start);
+  if (const absl::Status status = PutInForce(*std::move(image), &report.timings_ms); !status.ok()) {
+    return RevertRevision(change, *before, status);
+  }
+  policy_ = policy;
+  report.revision = revision->number;
+  report.generation = generation_;
+  MSEG_RETURN_IF_ERROR(ClassifyNewCgroups());
+  return report;
+}
+
+// The kernel refused what the store already holds: the log gets a revision that takes it back, so
+// that store and kernel say the same again.
+absl::Status Controller::RevertRevision(const Change& change,
+                                        const std::vector<StoredDocument>& before,
+                                        const absl::Status& cause) {
+  RevisionInput input;
+  input.time_us = absl::ToUnixMicros(absl::Now());
+  input.author = "msegd";
+  input.message = absl::StrCat("taken back: ", std::string(cause.message()));
+  for (const DocumentChange& document : change.documents) {
+    DocumentChange undo;
+    undo.kind = document.kind;
+    undo.name = document.name;
+    if (const StoredDocument* old = Find(before, document.kind, document.name)) {
+      undo.text = old->text;
+      undo.file = old->file;
+      undo.line = old->line;
+    } else {
+      undo.op = ChangeOp::kDelete;
+    }
+    input.changes.push_back(std::move(undo));
+  }
+  auto revision = store_.Append(input);
+  if (!revision.ok()) {
+    return absl::InternalError(absl::StrCat(
+        std::string(cause.message()), "; and taking the revision back failed: ",
+        std::string(revision.status().message()), "; the old policy is in force until msegd "
+        "restarts"));
+  }
+  return absl::Status(cause.code(), absl::StrCat(std::string(cause.message()),
+                                                 "; the old policy stays in force"));
+}
+
+absl::StatusOr<std::vector<api::Document>> Controller::GetPolicies(const std::string& kind,
+                                                                   const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  auto stored = store_.Documents();
+  if (!stored.ok()) return stored.status();
+  std::vector<api::Document> out;
+  for (const StoredDocument& document : *stored) {
+    if (!kind.empty() && !SameWord(document.kind, kind)) continue;
+    if (!name.empty() && document.name != name) continue;
+    out.push_back(ToApi(document));
+  }
+  if (out.empty() && !kind.empty() && !name.empty()) {
+    return absl::NotFoundError(absl::StrCat("there is no ", kind, " named ", name));
+  }
+  return out;
+}
+
+}  // namespace mseg

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MSEG_DAEMON_COUNTER_NAMES_H_
+#define MSEG_DAEMON_COUNTER_NAMES_H_
+
+#include <array>
+#include <string_view>
+
+#include "mseg/abi.h"
+
+namespace mseg {
+
+// The words of enum mseg_counter, as in status, docs and metrics.
+inline constexpr std::array<std::string_view, MSEG_CNT_MAX> kCounterNames = {
+    "allowed",
+    "denied",
+    "would_deny",
+    "no_row",
+    "unknown_executable",
+    "no_task_record",
+    "tasks_full",
+    "listeners_full",
+    "cgroups_full",
+    "udp_flows_failed",
+    "slot_failed",
+    "flow_events_lost",
+    "control_events_lost",
+    "ambiguous_listener",
+    "unreadable_packets",
+};
+
+}  // namespace mseg
+
+#endif  // MSEG_DAEMON_COUNTER_NAMES_H_

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/exe_registry.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <climits>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "daemon/file_hash.h"
+#include "daemon/trusted_path.h"
+#include "loader/errno_status.h"
+#include "loader/scoped_fd.h"
+
+namespace mseg {
+namespace {
+
+constexpr size_t kMaxFailures = 256;
+
+std::string FdPath(int fd) {
+  char path[PATH_MAX];
+  const ssize_t n =
+      readlink(absl::StrCat("/proc/self/fd/", fd).c_str(), path, sizeof(path) - 1);
+  return n > 0 ? std::string(path, static_cast<size_t>(n)) : "";
+}
+
+bool SameKey(const mseg_exe_key& a, const mseg_exe_key& b) {
+  return std::memcmp(&a, &b, sizeof(a)) == 0;
+}
+
+// Kernels before 6.13 stamp files once a tick: a ctime of the current tick may come again with
+// another content. Waiting for the tick to pass is at most some milliseconds.
+void WaitForSettledCtime(const mseg_exe_key& key) {
+  if (key.flags & MSEG_FILE_FINE_CTIME) return;
+  timespec ctime{};
+  ctime.tv_sec = key.ctime_sec;
+  ctime.tv_nsec = key.ctime_nsec;
+  absl::SleepFor(std::min(SettleWait(ctime), absl::Milliseconds(50)));
+}
+
+absl::Status CheckHashable(const mseg_exe_key& key) {
+  if (key.flags & MSEG_FILE_UNLINKED) {
+    return absl::FailedPreconditionError("the file has no name any more (deleted, or a memfd)");
+  }
+  if (key.flags & MSEG_FILE_REMOTE) {
+    return absl::FailedPreconditionError(
+        "the file lies on a network or FUSE file system and can change unseen");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+bool ExeRegistry::KeyLess::operator()(const mseg_exe_key& a, const mseg_exe_key& b) const {
+  return std::memcmp(&a, &b, sizeof(a)) < 0;
+}
+
+absl::Status ExeRegistry::Load() {
+  auto stored = store_.Executables();
+  if (!stored.ok()) return stored.status();
+  for (const StoredExecutable& executable : *stored) {
+    by_key_[executable.key] = executable.info.ref;
+    by_ref_[executable.info.ref] = executable.info;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<mseg_exe_key> ExeRegistry::KeyOf(int fd) const {
+  auto keys = dataplane_.FileKeys();
+  if (!keys.ok()) return keys.status();
+  const auto it = keys->find(fd);
+  if (it == keys->end()) return absl::InternalError("the kernel does not show an open file");
+  return it->second;
+}
+
+absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFd(int fd, int root_fd,
+                                                        const mseg_exe_key* expected,
+                                                        bool trusted_only) {
+  auto key = KeyOf(fd);
+  if (!key.ok()) return key.status();
+  if (expected != nullptr && !SameKey(*key, *expected)) {
+    return absl::AbortedError("the process runs another file by now, or the file changed");
+  }
+  MSEG_RETURN_IF_ERROR(CheckHashable(*key));
+  if (const auto it = by_key_.find(*key); it != by_key_.end()) {
+    return Known{by_ref_.at(it->second), *key};
+  }
+  StoredExecutable executable;
+  executable.key = *key;
+  executable.info.path = FdPath(fd);
+  PathTrust trust;
+  if (key->flags & MSEG_FILE_NO_PATH) {
+    trust.reason = "its mount namespace belongs to an unprivileged user";
+  } else {
+    trust = CheckTrustedPath(root_fd, executable.info.path, fd);
+  }
+  if (trusted_only && !trust.trusted) {
+    return absl::PermissionDeniedError(
+        absl::StrCat(executable.info.path, " is not a trusted path: ", trust.reason));
+  }
+  executable.info.trusted_path = trust.trusted;
+  WaitForSettledCtime(*key);
+  auto hash = HashFile(fd);
+  if (!hash.ok()) return hash.status();
+  if (!(key->flags & MSEG_FILE_FINE_CTIME) && !hash->settled) {
+    return absl::AbortedError("its change time lies in the future of this host's clock");
+  }
+  auto after = KeyOf(fd);
+  if (!after.ok()) return after.status();
+  if (!SameKey(*key, *after)) return absl::AbortedError("the file changed while it was read");
+  executable.info.digest = hash->digest;
+  executable.info.grade = MSEG_GRADE_HASH;
+  executable.info.exe_id = ExecutableId(store_.salt(), hash->digest, Digest{});
+  // Nobody can write a file while it runs; one that only lies there may be mapped by somebody who
+  // then changes it without a trace. So what is not trusted is told, and not remembered.
+  if (expected == nullptr && !trust.trusted) return Known{executable.info, *key};
+  auto stored = store_.PutExecutable(executable);
+  if (!stored.ok()) return stored.status();
+  AddAliases(&stored->info);
+  by_key_[*key] = stored->info.ref;
+  by_ref_[stored->info.ref] = stored->info;
+  failures_.erase(executable.info.path);
+  return Known{stored->info, *key};
+}
+
+absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnProcess(uint32_t tgid,
+                                                             const mseg_exe_key& key) {
+  const std::string proc = absl::StrCat("/proc/", tgid);
+  const ScopedFd fd(open((proc + "/exe").c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.ok()) return ErrnoStatus(errno, "open " + proc + "/exe");
+  const ScopedFd root(open((proc + "/root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!root.ok()) return ErrnoStatus(errno, "open " + proc + "/root");
+  auto known = LearnFd(fd.get(), root.get(), &key, false);
+  if (!known.ok() && !absl::IsAborted(known.status())) {
+    NoteFailure(FdPath(fd.get()), tgid, known.status());
+  }
+  return known;
+}
+
+absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFile(const std::string& path,
+                                                          bool trusted_only) {
+  // O_NONBLOCK: a FIFO in its place must not hold the daemon.
+  const ScopedFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd.ok()) return ErrnoStatus(errno, "open " + path);
+  const ScopedFd root(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!root.ok()) return ErrnoStatus(errno, "open /");
+  return LearnFd(fd.get(), root.get(), nullptr, trusted_only);
+}
+
+void ExeRegistry::AddAliases(ExecutableInfo* info) const {
+  info->aliases.clear();
+  for (const auto& [link, file] : links_) {
+    if (file == info->path) info->aliases.push_back(link);
+  }
+}
+
+void ExeRegistry::SetLinks(const std::map<std::string, std::string>& links) {
+  for (const auto& [link, file] : links) links_[link] = file;
+  for (auto& [ref, info] : by_ref_) AddAliases(&info);
+}
+
+void ExeRegistry::NoteFailure(const std::string& path, uint32_t pid, const absl::Status& status) {
+  if (failures_.size() >= kMaxFailures && failures_.count(path) == 0) return;
+  failures_[path] = Failure{path, std::string(status.message()), pid};
+}
+
+const ExecutableInfo* ExeRegistry::ByRef(uint32_t ref) const {
+  const auto it = by_ref_.find(ref);
+  return it == by_ref_.end() ? nullptr : &it->second;
+}
+
+std::optional<ExeRegistry::Known> ExeRegistry::ByKey(const mseg_exe_key& key) const {
+  const auto it = by_key_.find(key);
+  if (it == by_key_.end()) return std::nullopt;
+  return Known{by_ref_.at(it->second), key};
+}
+
+std::vector<ExeRegistry::Known> ExeRegistry::All() const {
+  std::vector<Known> all;
+  for (const auto& [key, ref] : by_key_) all.push_back({by_ref_.at(ref), key});
+  return all;
+}
+
+std::vector<ExecutableInfo> ExeRegistry::Infos() const {
+  std::vector<ExecutableInfo> infos;
+  for (const auto& [ref, info] : by_ref_) infos.push_back(info);
+  return infos;
+}
+
+absl::Status ExeRegistry::Publish(const Known& known) const {
+  mseg_exe entry{};
+  entry.exe_id = known.info.exe_id;
+  entry.ref = known.info.ref;
+  entry.grade = static_cast<uint8_t>(known.info.grade);
+  return dataplane_.exes().Update(known.key, entry);
+}
+
+absl::StatusOr<bool> ExeRegistry::IsPublished(const Known& known) const {
+  auto entry = dataplane_.exes().Lookup(known.key);
+  if (!entry.ok()) return entry.status();
+  return entry->has_value() && (*entry)->ref == known.info.ref;
+}
+
+}  // namespace mseg

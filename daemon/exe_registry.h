@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MSEG_DAEMON_EXE_REGISTRY_H_
+#define MSEG_DAEMON_EXE_REGISTRY_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "daemon/store.h"
+#include "labels/inventory.h"
+#include "loader/dataplane.h"
+#include "mseg/abi.h"
+
+namespace mseg {
+
+// Executables of this host: from the key that the kernel gave a file to what is in it. The key is
+// always the kernel's own, also for files that nobody runs yet: it is read from an open descriptor.
+class ExeRegistry {
+ public:
+  struct Known {
+    ExecutableInfo info;
+    mseg_exe_key key{};
+  };
+  struct Failure {
+    std::string path;
+    std::string reason;
+    uint32_t pid = 0;
+  };
+
+  ExeRegistry(const Dataplane& dataplane, Store& store) : dataplane_(dataplane), store_(store) {}
+  ExeRegistry(const ExeRegistry&) = delete;
+  ExeRegistry& operator=(const ExeRegistry&) = delete;
+
+  // What the store knows of this boot.
+  absl::Status Load();
+
+  // Hashes what a process runs. Aborted: by now it runs something else, or the file changed;
+  // FailedPrecondition: a file whose content nobody can vouch for.
+  absl::StatusOr<Known> LearnProcess(uint32_t tgid, const mseg_exe_key& key);
+  // Hashes a file before anyone runs it. Remembered only if its path is trusted: whoever may write
+  // it could change it between now and its exec through a mapping that is open already; its `ref` is
+  // 0 then. `trusted_only`: PermissionDenied for such a file, without reading it.
+  absl::StatusOr<Known> LearnFile(const std::string& path, bool trusted_only);
+
+  // Trusted links that lead to executables: link -> file. Replaces what was known for those links.
+  void SetLinks(const std::map<std::string, std::string>& links);
+
+  const ExecutableInfo* ByRef(uint32_t ref) const;
+  std::optional<Known> ByKey(const mseg_exe_key& key) const;
+  std::vector<Known> All() const;
+  std::vector<ExecutableInfo> Infos() const;  // each ref once
+
+  // Puts an executable into the kernel's cache. Its class must be in the tables before.
+  absl::Status Publish(const Known& known) const;
+  absl::StatusOr<bool> IsPublished(const Known& known) const;
+
+  const std::map<std::string, Failure>& failures() const { return failures_; }
+
+ private:
+  struct KeyLess {
+    bool operator()(const mseg_exe_key& a, const mseg_exe_key& b) const;
+  };
+  absl::StatusOr<Known> LearnFd(int fd, int root_fd, const mseg_exe_key* expected,
+                                bool trusted_only);
+  absl::StatusOr<mseg_exe_key> KeyOf(int fd) const;
+  void AddAliases(ExecutableInfo* info) const;
+  void NoteFailure(const std::string& path, uint32_t pid, const absl::Status& status);
+
+  const Dataplane& dataplane_;
+  Store& store_;
+  std::map<mseg_exe_key, uint32_t, KeyLess> by_key_;
+  std::map<uint32_t, ExecutableInfo> by_ref_;
+  std::map<std::string, std::string> links_;
+  std::map<std::string, Failure> failures_;  // by path, bounded
+};
+
+}  // namespace mseg
+
+#endif  // MSEG_DAEMON_EXE_REGISTRY_H_

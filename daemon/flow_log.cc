@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/flow_log.h"
+
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <cstring>
+#include <ctime>
+
+#include "labels/address.h"
+#include "labels/ast.h"
+#include "labels/simulator.h"
+
+namespace mseg {
+namespace {
+
+constexpr size_t kKeptGenerations = 16;
+constexpr size_t kDefaultPage = 1000;
+
+int64_t Micros(clockid_t clock) {
+  timespec now{};
+  clock_gettime(clock, &now);
+  return int64_t{now.tv_sec} * 1000000 + now.tv_nsec / 1000;
+}
+
+// Everything but when it happened and the cached fields that say nothing of the flow.
+std::string EventKey(mseg_flow_event event) {
+  event.time_ns = 0;
+  return std::string(reinterpret_cast<const char*>(&event), sizeof(event));
+}
+
+std::string RuleName(const GenerationNames* names, uint32_t rule) {
+  if (names == nullptr || rule == 0 || rule >= names->rules.size()) return "";
+  return names->rules[rule];
+}
+
+const LabelSet* LabelsOf(const GenerationNames* names, const mseg_identity& id) {
+  if (names == nullptr) return nullptr;
+  const auto it = names->label_sets.find(id.label_id);
+  return it == names->label_sets.end() ? nullptr : &it->second;
+}
+
+template <typename End>
+void RenderIdentity(const mseg_identity& id, const GenerationNames* names,
+                    const FlowLog::ExeByRef& exes, End* out) {
+  if (const LabelSet* labels = LabelsOf(names, id)) out->labels = labels->values();
+  out->grade = std::string(GradeName(static_cast<mseg_grade>(id.grade)));
+  const ExecutableInfo* exe = id.exe_ref != 0 ? exes(id.exe_ref) : nullptr;
+  if (exe == nullptr) return;
+  out->exe = exe->path;
+  out->digest = DigestText(exe->digest);
+}
+
+}  // namespace
+
+std::string ProtocolName(uint8_t protocol) {
+  switch (protocol) {
+    case IPPROTO_TCP:
+      return "tcp";
+    case IPPROTO_UDP:
+      return "udp";
+    case IPPROTO_ICMP:
+    case IPPROTO_ICMPV6:
+      return "icmp";
+    case IPPROTO_SCTP:
+      return "sctp";
+    default:
+      return std::to_string(protocol);
+  }
+}
+
+std::string HookName(uint8_t hook) {
+  switch (hook) {
+    case MSEG_HOOK_CONNECT:
+      return "connect";
+    case MSEG_HOOK_SENDMSG:
+      return "sendmsg";
+    case MSEG_HOOK_INGRESS:
+      return "ingress";
+    case MSEG_HOOK_LSM_CONNECT:
+      return "lsm_connect";
+    case MSEG_HOOK_LSM_SENDMSG:
+      return "lsm_sendmsg";
+    case MSEG_HOOK_TEST:
+      return "test";
+    default:
+      return "";
+  }
+}
+
+std::shared_ptr<const GenerationNames> NamesOf(uint32_t generation, const GenerationImage& image) {
+  auto names = std::make_shared<GenerationNames>();
+  names->generation = generation;
+  for (const RuleInfo& rule : image.rules) {
+    names->rules.push_back(rule.rule.empty() ? rule.policy : rule.policy + "/" + rule.rule);
+  }
+  names->label_sets = image.label_sets;
+  names->classifier = image.classifier;
+  return names;
+}
+
+void FlowLog::AddGeneration(std::shared_ptr<const GenerationNames> names) {
+  generations_.push_back(std::move(names));
+  if (generations_.size() > kKeptGenerations) generations_.pop_front();
+}
+
+std::shared_ptr<const GenerationNames> FlowLog::FindNames(uint32_t generation) const {
+  const auto it = std::find_if(generations_.rbegin(), generations_.rend(),
+                               [generation](const auto& n) { return n->generation == generation; });
+  return it == generations_.rend() ? nullptr : *it;
+}
+
+void FlowLog::BeginBatch() {
+  batch_.clear();
+  clock_offset_us_ = Micros(CLOCK_REALTIME) - Micros(CLOCK_MONOTONIC);
+}
+
+void FlowLog::Add(const mseg_flow_event& event) {
+  const int64_t time_us = static_cast<int64_t>(event.time_ns / 1000) + clock_offset_us_;
+  const auto [it, fresh] = batch_.try_emplace(EventKey(event), next_number_);
+  if (!fresh && it->second >= first_number()) {
+    Record& record = records_[it->second - first_number()];
+    record.count++;
+    record.time_us = time_us;
+    return;
+  }
+  it->second = next_number_++;
+  records_.push_back({event, time_us, 1, FindNames(event.generation)});
+  if (records_.size() > capacity_) records_.pop_front();
+}
+
+api::FlowRecord FlowLog::Render(const Record& record, const ExeByRef& exes) const {
+  const mseg_flow_event& event = record.event;
+  const GenerationNames* names = record.names.get();
+  api::FlowRecord out;
+  out.time_us = record.time_us;
+  out.direction = std::string(DirectionName(event.direction));
+  out.protocol = ProtocolName(event.protocol);
+  RenderIdentity(event.local, names, exes, &out.local);
+  out.local.pid = event.local.tgid;
+  IpAddress address;
+  std::copy(std::begin(event.peer_addr), std::end(event.peer_addr), address.begin());
+  if (event.peer_known) {
+    RenderIdentity(event.peer, names, exes, &out.peer);
+  } else {
+    out.peer.grade = std::string(GradeName(MSEG_GRADE_UNKNOWN));
+    if (names != nullptr) out.peer.labels = names->classifier->LabelsOfAddress(address).values();
+  }
+  out.peer.address = IpAddressText(address);
+  out.peer.port = event.peer_port;
+  out.port = event.port;
+  out.verdict = std::string(VerdictName(event.verdict));
+  out.would_be = std::string(VerdictName(event.would_be));
+  out.reason = std::string(ReasonName(event.reason));
+  out.rule = RuleName(names, event.rule);
+  out.would_rule = RuleName(names, event.would_rule);
+  out.hook = HookName(event.hook);
+  out.generation = event.generation;
+  out.count = record.count;
+  return out;
+}
+
+api::FlowPage FlowLog::Read(const api::FlowsRequest& request, const ExeByRef& exes) const {
+  api::FlowPage page;
+  const size_t limit = std::min<size_t>(request.limit == 0 ? kDefaultPage : request.limit,
+                                        api::kMaxFlowPage);
+  auto passes = [&request](const Record& record) {
+    if (!request.verdict.empty() && VerdictName(record.event.verdict) != request.verdict) {
+      return false;
+    }
+    return record.time_us >= request.since_unix_us;
+  };
+  if (request.cursor.has_value()) {
+    // A cursor is the number of the last record that was given.
+    const uint64_t from = std::max(*request.cursor + 1, first_number());
+    page.lost = *request.cursor == 0 || *request.cursor >= next_number_ ? 0 : from - *request.cursor - 1;
+    uint64_t number = std::min(from, next_number_);
+    for (; number < next_number_ && page.records.size() < limit; number++) {
+      const Record& record = records_[number - first_number()];
+      if (passes(record)) page.records.push_back(Render(record, exes));
+    }
+    page.next_cursor = number - 1;
+    return page;
+  }
+  for (auto it = records_.rbegin(); it != records_.rend() && page.records.size() < limit; ++it) {
+    if (passes(*it)) page.records.push_back(Render(*it, exes));
+  }
+  std::reverse(page.records.begin(), page.records.end());
+  page.next_cursor = next_number_ - 1;
+  return page;
+}
+
+}  // namespace mseg
