@@ -59,7 +59,7 @@ static __always_inline bool mseg_addr_is_loopback(const struct mseg_addr *addr)
 /*
  * Is an address one of the network namespace's own? Read from the kernel's own lists, so that it
  * cannot be stale, and only asked where a local process listens on the port in question: binding
- * (IP_FREEBIND) must not be a way to be taken for a remote host.
+ * (IP_FREEBIND) must not be a way to be taken for a remote host. 1 or 0.
  */
 #define MSEG_ADDRESS_STEPS 16384 /* devices and addresses looked at before giving up */
 
@@ -128,26 +128,34 @@ static long mseg_address_step(__u32 index, void *ctx)
 	return mseg_next_device(walk) ? 0 : 1;
 }
 
-static __always_inline bool mseg_addr_is_local(const struct mseg_addr *addr, __u64 netns_cookie)
+__weak __noinline int mseg_addr_is_local(const struct mseg_addr *addr, __u64 netns_cookie)
 {
 	struct mseg_device_walk walk = {};
 	struct task_struct *task;
 	struct list_head *head;
 	struct net *net;
 
+	if (!addr)
+		return 0;
 	if (mseg_addr_is_loopback(addr))
-		return true;
+		return 1;
 	task = (void *)bpf_get_current_task();
 	net = BPF_CORE_READ(task, nsproxy, net_ns);
 	/* A socket of another namespace than the task's: not answered here, the listener's own
 	 * hook judges it. */
 	if (!net || BPF_CORE_READ(net, net_cookie) != netns_cookie)
-		return false;
+		return 0;
 	head = (void *)net + bpf_core_field_offset(struct net, dev_base_head);
 	walk.devices = head;
 	walk.device = BPF_CORE_READ(head, next);
 	walk.addr = *addr;
 	walk.v4 = mseg_addr_is_v4(addr);
+	/*
+	 * The first device before the loop: verifiers before 6.7 look at a callback once, with the
+	 * values it starts from, and remove what constant ones make look dead.
+	 */
+	if (!mseg_next_device(&walk))
+		return 0;
 	bpf_loop(MSEG_ADDRESS_STEPS, mseg_address_step, &walk, 0);
 	return walk.found;
 }

@@ -124,9 +124,13 @@ static long mseg_path_step(__u32 index, void *ctx)
 /*
  * 0 where the path means nothing: a mount that is in no namespace, or a namespace that an
  * unprivileged user made (there anybody may mount a trusted file over another one's name).
+ *
+ * A global function, as are the other walks: the verifier looks at it once, not once on every path
+ * that leads to it. Kernel pointers go in as plain addresses; they are only read through.
  */
-static __always_inline __u64 mseg_path_hash(struct file *file)
+__weak __noinline __u64 mseg_path_hash(__u64 file_address)
 {
+	struct file *file = (void *)file_address;
 	struct vfsmount *vfsmnt = BPF_CORE_READ(file, f_path.mnt);
 	struct mount *mount;
 	struct mnt_namespace *ns;
@@ -165,7 +169,7 @@ static __always_inline void mseg_read_exe_key(struct file *file, struct mseg_exe
 		key->flags |= MSEG_FILE_REMOTE;
 	if (BPF_CORE_READ(sb, s_type, fs_flags) & FS_MGTIME)
 		key->flags |= MSEG_FILE_FINE_CTIME;
-	key->path_hash = mseg_path_hash(file);
+	key->path_hash = mseg_path_hash(mseg_address_of(file));
 	if (!key->path_hash)
 		key->flags |= MSEG_FILE_NO_PATH;
 }

@@ -125,9 +125,10 @@ static __always_inline void mseg_task_facts(struct task_struct *task, struct mse
 /*
  * The identity of the current process, resolved, as a copy. Its record is brought up to date first:
  * an executable that has been hashed since, a move to another cgroup, another user. The record is
- * replaced as a whole then, because another thread may be reading it.
+ * replaced as a whole then, because another thread may be reading it. 1, or 0 for a fault of the
+ * tables.
  */
-static __always_inline bool mseg_current(struct mseg_identity *out, __u32 generation)
+__weak __noinline int mseg_current(struct mseg_identity *out, __u32 generation)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct mseg_task_key key = mseg_key_of_task(task);
@@ -135,27 +136,24 @@ static __always_inline bool mseg_current(struct mseg_identity *out, __u32 genera
 	__u32 uid = BPF_CORE_READ(task, cred, uid.val);
 	struct mseg_task *record = bpf_map_lookup_elem(&mseg_tasks, &key);
 
-	if (!record) {
-		struct mseg_task facts;
+	if (!out)
+		return 0;
+	if (!record || record->id.cgroup_id != cgroup_id || record->id.uid != uid ||
+	    !record->id.exe_ref) {
+		struct mseg_task fresh;
 
-		mseg_count(MSEG_CNT_NO_TASK);
-		mseg_task_facts(task, &facts);
-		*out = facts.id;
-		return mseg_resolve(out, generation);
-	}
-	if (record->id.cgroup_id != cgroup_id || record->id.uid != uid || !record->id.exe_ref) {
-		struct mseg_task fresh = *record;
-
-		fresh.id.cgroup_id = cgroup_id;
-		fresh.id.uid = uid;
-		fresh.id.generation = 0;
-		if (!fresh.id.exe_ref)
+		mseg_task_facts(task, &fresh);
+		if (!record)
+			mseg_count(MSEG_CNT_NO_TASK);
+		else if (!fresh.id.exe_ref)
 			mseg_apply_exe(&fresh);
-		if (!mseg_resolve(&fresh.id, generation))
-			return false;
-		bpf_map_update_elem(&mseg_tasks, &key, &fresh, BPF_EXIST);
 		*out = fresh.id;
-		return true;
+		if (!mseg_resolve(&fresh.id, generation))
+			return 0;
+		if (record)
+			bpf_map_update_elem(&mseg_tasks, &key, &fresh, BPF_EXIST);
+		*out = fresh.id;
+		return 1;
 	}
 	if (!mseg_resolve(&record->id, generation))
 		return false;
@@ -164,11 +162,15 @@ static __always_inline bool mseg_current(struct mseg_identity *out, __u32 genera
 	return out->generation == generation || mseg_resolve(out, generation);
 }
 
-/* The identity of a listening process in this generation, as a copy. */
-static __always_inline bool mseg_owner(struct mseg_listener *listener, struct mseg_identity *out,
-				       __u32 generation)
+/* The identity of a listening process in this generation, as a copy. 1, or 0 as above. */
+__weak __noinline int mseg_owner(struct mseg_listener *listener, struct mseg_identity *out,
+				 __u32 generation)
 {
-	struct mseg_task *owner = &listener->owner;
+	struct mseg_task *owner;
+
+	if (!listener || !out)
+		return 0;
+	owner = &listener->owner;
 
 	/* An owner that may still change its meaning is resolved anew each time. */
 	if (!owner->id.exe_ref || owner->id.flags & MSEG_ID_AMBIGUOUS) {

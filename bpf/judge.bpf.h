@@ -81,13 +81,14 @@ static __always_inline void mseg_count_decision(const struct mseg_decision *d,
 }
 
 /*
- * Decides first, reports after: a full ring costs a line in the log, never a verdict. The service
- * port is the responder's.
+ * Decides first, reports after: a full ring costs a line in the log, never a verdict. `peer` is NULL
+ * unless it is a process of this host. The service port is the responder's.
  */
 static __always_inline void mseg_report(const struct mseg_conn *conn,
 					const struct mseg_identity *local,
-					const struct mseg_peer *peer, const struct mseg_decision *d,
-					__u8 direction, __u16 port, __u32 generation)
+					const struct mseg_identity *peer,
+					const struct mseg_decision *d, __u8 direction, __u16 port,
+					__u32 generation)
 {
 	struct mseg_flow_event *event;
 
@@ -103,7 +104,10 @@ static __always_inline void mseg_report(const struct mseg_conn *conn,
 	event->generation = generation;
 	event->time_ns = bpf_ktime_get_ns();
 	event->local = *local;
-	event->peer = peer->id;
+	if (peer)
+		event->peer = *peer;
+	else
+		__builtin_memset(&event->peer, 0, sizeof(event->peer));
 	__builtin_memcpy(event->peer_addr, conn->peer.bytes, sizeof(event->peer_addr));
 	event->rule = d->rule;
 	event->would_rule = d->would_rule;
@@ -115,7 +119,7 @@ static __always_inline void mseg_report(const struct mseg_conn *conn,
 	event->would_be = d->would_be;
 	event->reason = d->reason;
 	event->would_reason = d->would_reason;
-	event->peer_known = peer->known;
+	event->peer_known = peer ? 1 : 0;
 	event->hook = conn->hook;
 	__builtin_memset(event->pad, 0, sizeof(event->pad));
 	/* The reader polls; waking it for every flow would cost more than the flow. */
@@ -247,16 +251,14 @@ static __always_inline bool mseg_judge_pair(const struct mseg_conn *conn,
 	egress = mseg_judge_end(self->cls, peer->cls, MSEG_EGRESS, port_class, side);
 	if (egress.verdict == MSEG_ALLOW && peer->known) {
 		ingress = mseg_judge_end(peer->cls, self->cls, MSEG_INGRESS, port_class, side);
-		if (ingress.verdict != MSEG_ALLOW || ingress.would_be != MSEG_ALLOW) {
-			struct mseg_peer client = { .id = *self, .cls = self->cls, .known = 1 };
-
-			mseg_report(conn, &peer->id, &client, &ingress, MSEG_INGRESS,
-				    conn->peer_port, generation);
-			if (ingress.verdict != MSEG_ALLOW)
-				return false;
-		}
+		if (ingress.verdict != MSEG_ALLOW || ingress.would_be != MSEG_ALLOW)
+			mseg_report(conn, &peer->id, self, &ingress, MSEG_INGRESS, conn->peer_port,
+				    generation);
+		if (ingress.verdict != MSEG_ALLOW)
+			return false;
 	}
-	mseg_report(conn, self, peer, &egress, MSEG_EGRESS, conn->peer_port, generation);
+	mseg_report(conn, self, peer->known ? &peer->id : NULL, &egress, MSEG_EGRESS,
+		    conn->peer_port, generation);
 	return egress.verdict == MSEG_ALLOW;
 }
 
@@ -266,7 +268,8 @@ static __always_inline bool mseg_refuse(const struct mseg_conn *conn,
 {
 	struct mseg_decision d = mseg_refusal(reason);
 
-	mseg_report(conn, self, peer, &d, MSEG_EGRESS, conn->peer_port, generation);
+	mseg_report(conn, self, peer->known ? &peer->id : NULL, &d, MSEG_EGRESS, conn->peer_port,
+		    generation);
 	return false;
 }
 

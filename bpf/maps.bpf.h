@@ -173,4 +173,14 @@ static __always_inline void mseg_count(enum mseg_counter which)
 		*n += 1;
 }
 
+/* A typed pointer as a plain number, where the verifier takes no pointer. */
+static __always_inline __u64 mseg_address_of(void *pointer)
+{
+	__u64 address = 0;
+	void *held = pointer;
+
+	bpf_probe_read_kernel(&address, sizeof(address), &held);
+	return address;
+}
+
 #endif /* MSEG_MAPS_BPF_H_ */

@@ -85,8 +85,8 @@ absl::Status Controller::Start() {
   Diagnostics diagnostics;
   auto policy = StoredPolicy({}, &diagnostics);
   if (!policy.ok()) {
-    std::string message = absl::StrCat("the stored policy cannot be read: ",
-                                       std::string(policy.status().message()));
+    std::string message =
+        absl::StrCat("the stored policy cannot be read: ", std::string(policy.status().message()));
     for (const Diagnostic& d : diagnostics) absl::StrAppend(&message, "\n", FormatDiagnostic(d));
     return absl::DataLossError(message);
   }
@@ -245,8 +245,8 @@ void Controller::LearnMentioned(const PolicySet& policy) {
   for (const std::string& path : ResolveNamed(mentions.exe_paths, mentions.exe_names)) {
     auto known = exes_.LearnFile(path, /*trusted_only=*/true);
     if (known.ok()) continue;
-    log_(absl::StrCat("identity: the policy names ", path, ", but: ",
-                      std::string(known.status().message())));
+    log_(absl::StrCat("identity: the policy names ", path,
+                      ", but: ", std::string(known.status().message())));
   }
 }
 

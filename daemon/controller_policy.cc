@@ -144,7 +144,8 @@ absl::StatusOr<api::ApplyReport> Controller::DeletePolicies(
     change.documents.push_back(std::move(removal));
   }
   if (!missing.empty()) {
-    return absl::NotFoundError(absl::StrCat("no such document: ", missing, "; nothing was changed"));
+    return absl::NotFoundError(
+        absl::StrCat("no such document: ", missing, "; nothing was changed"));
   }
   auto policy = StoredPolicy(change.documents, diagnostics);
   if (!policy.ok()) return policy.status();
@@ -222,12 +223,13 @@ absl::Status Controller::RevertRevision(const Change& change,
   auto revision = store_.Append(input);
   if (!revision.ok()) {
     return absl::InternalError(absl::StrCat(
-        std::string(cause.message()), "; and taking the revision back failed: ",
-        std::string(revision.status().message()), "; the old policy is in force until msegd "
+        std::string(cause.message()),
+        "; and taking the revision back failed: ", std::string(revision.status().message()),
+        "; the old policy is in force until msegd "
         "restarts"));
   }
-  return absl::Status(cause.code(), absl::StrCat(std::string(cause.message()),
-                                                 "; the old policy stays in force"));
+  return absl::Status(
+      cause.code(), absl::StrCat(std::string(cause.message()), "; the old policy stays in force"));
 }
 
 absl::StatusOr<std::vector<api::Document>> Controller::GetPolicies(const std::string& kind,

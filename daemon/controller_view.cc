@@ -132,8 +132,8 @@ absl::StatusOr<api::Status> Controller::GetStatus() {
     if (!owner.labels.empty()) continue;
     IpAddress address;
     std::copy(std::begin(key.addr), std::end(key.addr), address.begin());
-    status.unlabelled_listeners.push_back({ProtocolName(key.protocol), IpAddressText(address),
-                                           key.port, owner.pid, owner.exe});
+    status.unlabelled_listeners.push_back(
+        {ProtocolName(key.protocol), IpAddressText(address), key.port, owner.pid, owner.exe});
   }
   return status;
 }
@@ -365,10 +365,10 @@ absl::StatusOr<std::vector<api::ExplainAnswer>> Controller::Explain(
   if (!explained.ok()) return explained.status();
   for (size_t i = 0; i < places.size(); i++) {
     const Explanation& explanation = (*explained)[i];
-    const uint32_t would = explanation.egress.judged &&
-                                   explanation.egress.decision.would_be == MSEG_DENY
-                               ? explanation.egress.decision.would_rule
-                               : explanation.ingress.decision.would_rule;
+    const uint32_t would =
+        explanation.egress.judged && explanation.egress.decision.would_be == MSEG_DENY
+            ? explanation.egress.decision.would_rule
+            : explanation.ingress.decision.would_rule;
     api::ExplainAnswer& answer = answers[places[i]];
     answer = ToAnswer(explanation, RuleText(*image_, would));
     if (!kernel) continue;

@@ -121,8 +121,8 @@ class ConfigReader {
 absl::Status CheckSocket(const std::string& path) {
   constexpr size_t kMost = sizeof(sockaddr_un{}.sun_path) - 1;
   if (path.size() <= kMost) return absl::OkStatus();
-  return absl::InvalidArgumentError(Cat("msegd: the socket path ", path, " is longer than ",
-                                                 kMost, " bytes, the most that Linux allows"));
+  return absl::InvalidArgumentError(Cat("msegd: the socket path ", path, " is longer than ", kMost,
+                                        " bytes, the most that Linux allows"));
 }
 
 absl::Status BadUsage(std::string_view message) {
@@ -194,8 +194,7 @@ absl::StatusOr<DaemonConfig> LoadDaemonConfig(const DaemonFlags& flags) {
     std::ifstream in(*flags.config, std::ios::binary);
     const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
     if (!in.is_open() || in.bad()) {
-      return absl::InvalidArgumentError(
-          Cat("msegd: cannot read the config file ", *flags.config));
+      return absl::InvalidArgumentError(Cat("msegd: cannot read the config file ", *flags.config));
     }
     absl::StatusOr<DaemonConfig> parsed = ParseDaemonConfig(text, *flags.config);
     if (!parsed.ok()) return parsed;
@@ -217,10 +216,16 @@ std::string DaemonUsage() {
       "       msegd --detach-all [--bpffs PATH]\n\n"
       "Runs in the foreground and logs to stderr. SIGTERM leaves enforcement in place.\n\n"
       "  --config FILE       YAML; flags win over it\n"
-      "  --state-dir DIR     policies and their history (default ", defaults.state_dir, ")\n"
-      "  --socket PATH       where msegctl finds it (default ", defaults.socket, ")\n"
+      "  --state-dir DIR     policies and their history (default ",
+      defaults.state_dir,
+      ")\n"
+      "  --socket PATH       where msegctl finds it (default ",
+      defaults.socket,
+      ")\n"
       "  --cgroup-root PATH  the cgroup that it judges (default: the host's cgroup v2 root)\n"
-      "  --bpffs PATH        where programs and maps are pinned (default ", defaults.bpffs, ")\n"
+      "  --bpffs PATH        where programs and maps are pinned (default ",
+      defaults.bpffs,
+      ")\n"
       "  --detach-all        removes every program, pin and map of mseg from this host\n");
 }
 

@@ -21,8 +21,7 @@ constexpr size_t kMaxFailures = 256;
 
 std::string FdPath(int fd) {
   char path[PATH_MAX];
-  const ssize_t n =
-      readlink(absl::StrCat("/proc/self/fd/", fd).c_str(), path, sizeof(path) - 1);
+  const ssize_t n = readlink(absl::StrCat("/proc/self/fd/", fd).c_str(), path, sizeof(path) - 1);
   return n > 0 ? std::string(path, static_cast<size_t>(n)) : "";
 }
 

@@ -42,8 +42,8 @@ class ExeRegistry {
   // FailedPrecondition: a file whose content nobody can vouch for.
   absl::StatusOr<Known> LearnProcess(uint32_t tgid, const mseg_exe_key& key);
   // Hashes a file before anyone runs it. Remembered only if its path is trusted: whoever may write
-  // it could change it between now and its exec through a mapping that is open already; its `ref` is
-  // 0 then. `trusted_only`: PermissionDenied for such a file, without reading it.
+  // it could change it between now and its exec through a mapping that is open already; its `ref`
+  // is 0 then. `trusted_only`: PermissionDenied for such a file, without reading it.
   absl::StatusOr<Known> LearnFile(const std::string& path, bool trusted_only);
 
   // Trusted links that lead to executables: link -> file. Replaces what was known for those links.

@@ -88,9 +88,9 @@ absl::StatusOr<FileHash> HashFile(int fd, const HashOptions& options) {
   // Asked before the first byte is read: a change while reading must be able to show.
   const bool settled = SettleWait(before->ctime) == absl::ZeroDuration();
   if (before->size > options.max_bytes) {
-    return absl::ResourceExhaustedError(
-        Cat("file hash: ", before->size, " bytes are more than the ", options.max_bytes,
-                     " that are hashed"));
+    return absl::ResourceExhaustedError(Cat("file hash: ", before->size,
+                                            " bytes are more than the ", options.max_bytes,
+                                            " that are hashed"));
   }
   absl::StatusOr<Digest> digest = Sha256(fd, before->size);
   if (!digest.ok()) return digest.status();

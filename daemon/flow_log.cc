@@ -162,8 +162,8 @@ api::FlowRecord FlowLog::Render(const Record& record, const ExeByRef& exes) cons
 
 api::FlowPage FlowLog::Read(const api::FlowsRequest& request, const ExeByRef& exes) const {
   api::FlowPage page;
-  const size_t limit = std::min<size_t>(request.limit == 0 ? kDefaultPage : request.limit,
-                                        api::kMaxFlowPage);
+  const size_t limit =
+      std::min<size_t>(request.limit == 0 ? kDefaultPage : request.limit, api::kMaxFlowPage);
   auto passes = [&request](const Record& record) {
     if (!request.verdict.empty() && VerdictName(record.event.verdict) != request.verdict) {
       return false;
@@ -173,7 +173,8 @@ api::FlowPage FlowLog::Read(const api::FlowsRequest& request, const ExeByRef& ex
   if (request.cursor.has_value()) {
     // A cursor is the number of the last record that was given.
     const uint64_t from = std::max(*request.cursor + 1, first_number());
-    page.lost = *request.cursor == 0 || *request.cursor >= next_number_ ? 0 : from - *request.cursor - 1;
+    page.lost =
+        *request.cursor == 0 || *request.cursor >= next_number_ ? 0 : from - *request.cursor - 1;
     uint64_t number = std::min(from, next_number_);
     for (; number < next_number_ && page.records.size() < limit; number++) {
       const Record& record = records_[number - first_number()];

@@ -120,8 +120,7 @@ void ListChildren(ScopedFd fd, const std::string& path, std::vector<std::string>
 
 std::string LinkOf(int fd) {
   char target[PATH_MAX];
-  const ssize_t size =
-      readlink(Cat("/proc/self/fd/", fd).c_str(), target, sizeof(target));
+  const ssize_t size = readlink(Cat("/proc/self/fd/", fd).c_str(), target, sizeof(target));
   return size < 0 ? std::string() : std::string(target, static_cast<size_t>(size));
 }
 
@@ -149,8 +148,7 @@ std::string PathByHandle(int root_fd, uint64_t id) {
 absl::StatusOr<std::string> CgroupRootOf(std::string_view mountinfo) {
   std::string found;
   for (const absl::string_view line : absl::StrSplit(ToAbsl(mountinfo), '\n', absl::SkipEmpty())) {
-    const std::vector<absl::string_view> halves =
-        absl::StrSplit(line, absl::MaxSplits(" - ", 1));
+    const std::vector<absl::string_view> halves = absl::StrSplit(line, absl::MaxSplits(" - ", 1));
     if (halves.size() != 2) continue;
     const std::vector<absl::string_view> mount = absl::StrSplit(halves[0], ' ');
     if (!absl::StartsWith(halves[1], "cgroup2 ") || mount.size() < 6) continue;
@@ -173,10 +171,10 @@ absl::StatusOr<std::string> FindCgroupRoot(const std::string& mountinfo) {
   // The path is one of pid 1's mount namespace; this process may live in another.
   const std::string from_init = Cat("/proc/1/root", *root);
   if (IsCgroup2(from_init)) return from_init;
-  return absl::FailedPreconditionError(Cat(
-      "host: the host's cgroup v2 root ", *root,
-      " cannot be seen from here. Run msegd in the host's mount namespace, or name a path with "
-      "--cgroup-root."));
+  return absl::FailedPreconditionError(
+      Cat("host: the host's cgroup v2 root ", *root,
+          " cannot be seen from here. Run msegd in the host's mount namespace, or name a path with "
+          "--cgroup-root."));
 }
 
 absl::StatusOr<uint64_t> CgroupId(const std::string& dir) {
@@ -273,8 +271,7 @@ absl::StatusOr<std::string> ReadHostName() {
 absl::StatusOr<KernelInfo> ReadKernelInfo() {
   utsname names;
   if (uname(&names) != 0) return absl::ErrnoToStatus(errno, "host: cannot read the kernel's name");
-  return KernelInfo{
-      .release = names.release, .version = names.version, .machine = names.machine};
+  return KernelInfo{.release = names.release, .version = names.version, .machine = names.machine};
 }
 
 }  // namespace mseg

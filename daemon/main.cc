@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// msegd: builds everything, joins it, runs until it is told to stop. Enforcement stays when it ends.
+// msegd: builds everything, joins it, runs until it is told to stop. Enforcement stays when it
+// ends.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
@@ -176,7 +177,8 @@ int Run(DaemonConfig config) {
   if (!server.ok()) return Refuse(server.status());
   logger->info("msegd: {} mode, cgroup root {}, pins {}, socket {}{}",
                features.mode == MSEG_MODE_FULL ? "full" : "cgroup", config.cgroup_root,
-               config.bpffs, config.socket, (*plane)->adopted() ? ", adopted what was in force" : "");
+               config.bpffs, config.socket,
+               (*plane)->adopted() ? ", adopted what was in force" : "");
   sd_notify(0, "READY=1");
   Loop(controller, stop->get());
   sd_notify(0, "STOPPING=1");

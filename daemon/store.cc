@@ -32,8 +32,8 @@ absl::Status CheckInput(const RevisionInput& input) {
     if (absl::Status status = CheckName("kind", change.kind); !status.ok()) return status;
     if (absl::Status status = CheckName("name", change.name); !status.ok()) return status;
     if (!seen.emplace(change.kind, change.name).second) {
-      return absl::InvalidArgumentError(Cat("store: one revision changes ", change.kind,
-                                                     " ", change.name, " twice"));
+      return absl::InvalidArgumentError(
+          Cat("store: one revision changes ", change.kind, " ", change.name, " twice"));
     }
     if (change.op == ChangeOp::kDelete && !(change.text.empty() && change.file.empty())) {
       return absl::InvalidArgumentError(
@@ -42,9 +42,9 @@ absl::Status CheckInput(const RevisionInput& input) {
     bytes += change.kind.size() + change.name.size() + change.text.size() + change.file.size() + 64;
   }
   if (bytes <= Store::kMaxRevisionBytes) return absl::OkStatus();
-  return absl::ResourceExhaustedError(Cat(
-      "store: a revision of ", bytes, " bytes is larger than the ", Store::kMaxRevisionBytes,
-      " bytes that one may have. Apply the documents in several steps."));
+  return absl::ResourceExhaustedError(
+      Cat("store: a revision of ", bytes, " bytes is larger than the ", Store::kMaxRevisionBytes,
+          " bytes that one may have. Apply the documents in several steps."));
 }
 
 StoredDocument DocumentOf(const DocumentChange& change, uint64_t revision) {
@@ -106,16 +106,15 @@ absl::Status Store::LoadOrInitialise() {
                       /*sync=*/true);
   }
   if (**schema != kStoreSchema) {
-    return absl::FailedPreconditionError(Cat(
-        "store: ", db_->data_dir(), " has schema version ", **schema, ", this msegd knows ",
-        kStoreSchema, " only. Run the msegd that wrote it, or use another --state-dir."));
+    return absl::FailedPreconditionError(
+        Cat("store: ", db_->data_dir(), " has schema version ", **schema, ", this msegd knows ",
+            kStoreSchema, " only. Run the msegd that wrote it, or use another --state-dir."));
   }
   const auto load = [&](std::string_view key, auto decode, auto* to) {
     absl::StatusOr<std::optional<std::string>> bytes = db_->Get(key);
     if (!bytes.ok()) return bytes.status();
     if (!bytes->has_value()) {
-      return absl::DataLossError(Cat(
-          "store: ", db_->data_dir(), " lacks its record ", key));
+      return absl::DataLossError(Cat("store: ", db_->data_dir(), " lacks its record ", key));
     }
     auto record = decode(**bytes);
     if (!record.ok()) return record.status();
@@ -156,8 +155,7 @@ absl::Status Store::LoadBoot(const std::string& boot_id) {
 absl::StatusOr<std::vector<StoredDocument>> Store::Documents() const {
   std::vector<StoredDocument> documents;
   absl::Status status = db_->Scan(
-      kDocumentPrefix, "",
-      [&](std::string_view, std::string_view bytes) -> absl::StatusOr<bool> {
+      kDocumentPrefix, "", [&](std::string_view, std::string_view bytes) -> absl::StatusOr<bool> {
         absl::StatusOr<StoredDocument> document = DecodeDocument(bytes);
         if (!document.ok()) return document.status();
         documents.push_back(*std::move(document));
@@ -179,13 +177,12 @@ absl::StatusOr<StoredDocument> Store::GetDocument(std::string_view kind,
 
 absl::StatusOr<std::vector<StoredDocument>> Store::DocumentsAt(uint64_t revision) const {
   if (revision > head_.revision) {
-    return absl::NotFoundError(Cat("store: there is no revision ", revision,
-                                            "; the last one is ", head_.revision));
+    return absl::NotFoundError(
+        Cat("store: there is no revision ", revision, "; the last one is ", head_.revision));
   }
   std::map<std::pair<std::string, std::string>, StoredDocument> state;
   absl::Status status = db_->Scan(
-      kRevisionPrefix, "",
-      [&](std::string_view, std::string_view bytes) -> absl::StatusOr<bool> {
+      kRevisionPrefix, "", [&](std::string_view, std::string_view bytes) -> absl::StatusOr<bool> {
         absl::StatusOr<Revision> entry = DecodeRevision(bytes);
         if (!entry.ok()) return entry.status();
         if (entry->number > revision) return false;
@@ -247,14 +244,14 @@ absl::StatusOr<Revision> Store::Append(const RevisionInput& input) {
 absl::StatusOr<std::vector<Revision>> Store::History(size_t limit, uint64_t before) const {
   std::vector<Revision> history;
   if (limit == 0 || before == 1) return history;
-  absl::Status status = db_->ScanBackward(
-      kRevisionPrefix, before == 0 ? std::string() : RevisionKey(before - 1),
-      [&](std::string_view, std::string_view bytes) -> absl::StatusOr<bool> {
-        absl::StatusOr<Revision> revision = DecodeRevision(bytes);
-        if (!revision.ok()) return revision.status();
-        history.push_back(*std::move(revision));
-        return history.size() < limit;
-      });
+  absl::Status status =
+      db_->ScanBackward(kRevisionPrefix, before == 0 ? std::string() : RevisionKey(before - 1),
+                        [&](std::string_view, std::string_view bytes) -> absl::StatusOr<bool> {
+                          absl::StatusOr<Revision> revision = DecodeRevision(bytes);
+                          if (!revision.ok()) return revision.status();
+                          history.push_back(*std::move(revision));
+                          return history.size() < limit;
+                        });
   if (!status.ok()) return status;
   return history;
 }
@@ -263,8 +260,8 @@ absl::StatusOr<Revision> Store::GetRevision(uint64_t number) const {
   absl::StatusOr<std::optional<std::string>> bytes = db_->Get(RevisionKey(number));
   if (!bytes.ok()) return bytes.status();
   if (!bytes->has_value()) {
-    return absl::NotFoundError(Cat("store: there is no revision ", number,
-                                            "; the last one is ", head_.revision));
+    return absl::NotFoundError(
+        Cat("store: there is no revision ", number, "; the last one is ", head_.revision));
   }
   return DecodeRevision(**bytes);
 }
@@ -272,8 +269,7 @@ absl::StatusOr<Revision> Store::GetRevision(uint64_t number) const {
 absl::Status Store::SetActive(const ActiveMark& mark) {
   if (mark.revision > head_.revision) {
     return absl::InvalidArgumentError(Cat("store: revision ", mark.revision,
-                                                   " cannot be in force; the last one is ",
-                                                   head_.revision));
+                                          " cannot be in force; the last one is ", head_.revision));
   }
   absl::Status status = db_->Apply({{std::string(kActiveKey), EncodeActive(mark)}}, /*sync=*/true);
   if (status.ok()) active_ = mark;
@@ -332,14 +328,14 @@ absl::StatusOr<std::vector<StoredExecutable>> Store::PutExecutables(
 
 absl::StatusOr<std::vector<StoredExecutable>> Store::Executables() const {
   std::vector<StoredExecutable> executables;
-  absl::Status status = db_->Scan(
-      kExecutablePrefix, "",
-      [&](std::string_view key, std::string_view bytes) -> absl::StatusOr<bool> {
-        absl::StatusOr<StoredExecutable> executable = DecodeExecutable(key, bytes);
-        if (!executable.ok()) return executable.status();
-        executables.push_back(*std::move(executable));
-        return true;
-      });
+  absl::Status status =
+      db_->Scan(kExecutablePrefix, "",
+                [&](std::string_view key, std::string_view bytes) -> absl::StatusOr<bool> {
+                  absl::StatusOr<StoredExecutable> executable = DecodeExecutable(key, bytes);
+                  if (!executable.ok()) return executable.status();
+                  executables.push_back(*std::move(executable));
+                  return true;
+                });
   if (!status.ok()) return status;
   return executables;
 }

@@ -121,8 +121,8 @@ class StoreDb;
 //
 // After a write that failed (disk full, I/O error) reads go on showing the state before it. The
 // next write first opens the database anew and takes back whatever the failed one left; so an error
-// from here means "not done", as long as this process lives. If it is killed before, the next process
-// finds either the old or the new state, never a part of it.
+// from here means "not done", as long as this process lives. If it is killed before, the next
+// process finds either the old or the new state, never a part of it.
 class Store {
  public:
   // Makes the directory where it is missing. FailedPrecondition: another process holds it, or it is

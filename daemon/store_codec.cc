@@ -114,8 +114,7 @@ std::string DocumentKey(std::string_view kind, std::string_view name) {
 }
 
 std::string ExecutableKey(const mseg_exe_key& key) {
-  return Cat(kExecutablePrefix,
-                      std::string_view(reinterpret_cast<const char*>(&key), sizeof(key)));
+  return Cat(kExecutablePrefix, std::string_view(reinterpret_cast<const char*>(&key), sizeof(key)));
 }
 
 std::string RefKey(const ExecutableInfo& info) {
@@ -180,11 +179,11 @@ std::string EncodeDocument(const StoredDocument& document) {
 absl::StatusOr<StoredDocument> DecodeDocument(std::string_view bytes) {
   return Decode<stored::Document>(bytes, "a document", [](stored::Document::Reader root) {
     return StoredDocument{.kind = FromText(root.getKind()),
-                    .name = FromText(root.getName()),
-                    .text = FromText(root.getText()),
-                    .file = FromText(root.getFile()),
-                    .line = root.getLine(),
-                    .revision = root.getRevision()};
+                          .name = FromText(root.getName()),
+                          .text = FromText(root.getText()),
+                          .file = FromText(root.getFile()),
+                          .line = root.getLine(),
+                          .revision = root.getRevision()};
   });
 }
 
@@ -275,9 +274,8 @@ std::string EncodeHost(const HostRecord& host) {
 
 absl::StatusOr<HostRecord> DecodeHost(std::string_view bytes) {
   return Decode<stored::Host>(bytes, "the host record", [](stored::Host::Reader root) {
-    return HostRecord{.id = root.getId(),
-                      .name = FromText(root.getName()),
-                      .salt = FromData<32>(root.getSalt())};
+    return HostRecord{
+        .id = root.getId(), .name = FromText(root.getName()), .salt = FromData<32>(root.getSalt())};
   });
 }
 

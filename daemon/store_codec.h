@@ -37,7 +37,7 @@ struct BootRecord {
   uint32_t next_ref = 1;
 };
 
-std::string EncodeRevision(const Revision& revision);  // everything but `hash`
+std::string EncodeRevision(const Revision& revision);             // everything but `hash`
 absl::StatusOr<Revision> DecodeRevision(std::string_view bytes);  // with `hash`
 std::string EncodeDocument(const StoredDocument& document);
 absl::StatusOr<StoredDocument> DecodeDocument(std::string_view bytes);

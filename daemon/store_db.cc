@@ -149,7 +149,7 @@ absl::Status StoreDb::TakeOwnership() {
     }
     return absl::FailedPreconditionError(
         Cat("store: ", dir_, " is in use by ", holder,
-                     ". Stop that msegd first, or give this one another --state-dir."));
+            ". Stop that msegd first, or give this one another --state-dir."));
   }
   // Only for the message above: a full disk must not keep the daemon from starting.
   const std::string pid = Cat(getpid(), "\n");
@@ -171,8 +171,8 @@ absl::Status StoreDb::RefuseHeadless() const {
     has_tables |= absl::EndsWith(name, ".sst");
   }
   if (!has_tables) return absl::OkStatus();
-  return absl::DataLossError(Cat(
-      "store: ", data_dir_, " holds tables but its file CURRENT is missing"));
+  return absl::DataLossError(
+      Cat("store: ", data_dir_, " holds tables but its file CURRENT is missing"));
 }
 
 absl::Status StoreDb::OpenData() {
@@ -188,7 +188,7 @@ absl::Status StoreDb::Usable() const {
   if (db_ != nullptr) return absl::OkStatus();
   return absl::UnavailableError(
       Cat("store: closed after a failure; the next write opens it again. The failure: ",
-                   last_failure_.message()));
+          last_failure_.message()));
 }
 
 absl::StatusOr<std::optional<std::string>> StoreDb::Get(std::string_view key) const {
@@ -234,9 +234,8 @@ absl::Status StoreDb::ScanBackward(std::string_view prefix, std::string_view fro
 absl::Status StoreDb::Commit(const std::vector<Write>& writes, bool sync) {
   rocksdb::WriteBatch batch;
   for (const Write& write : writes) {
-    const rocksdb::Status status = write.value.has_value()
-                                       ? batch.Put(write.key, *write.value)
-                                       : batch.Delete(write.key);
+    const rocksdb::Status status =
+        write.value.has_value() ? batch.Put(write.key, *write.value) : batch.Delete(write.key);
     if (!status.ok()) return FromRocks(status, "prepare a write to", data_dir_);
   }
   rocksdb::WriteOptions options;
@@ -294,8 +293,8 @@ absl::Status StoreDb::Recover() {
   if (!undo_known_) {
     return absl::UnavailableError(
         Cat("store: a write failed and what was there before cannot be read. Restart "
-                     "msegd; enforcement goes on meanwhile. The failure: ",
-                     last_failure_.message()));
+            "msegd; enforcement goes on meanwhile. The failure: ",
+            last_failure_.message()));
   }
   if (db_ != nullptr) {
     // While there is no room, the old handle still serves reads; do not give it up in vain.
@@ -319,8 +318,7 @@ absl::Status StoreDb::ProbeSpace() const {
   if (!status.ok()) return FromRocks(status, "list", data_dir_);
   for (const std::string& name : names) {
     uint64_t size = 0;
-    if (absl::EndsWith(name, ".log") &&
-        env_->GetFileSize(Cat(data_dir_, "/", name), &size).ok()) {
+    if (absl::EndsWith(name, ".log") && env_->GetFileSize(Cat(data_dir_, "/", name), &size).ok()) {
       wanted += 2 * size;
     }
   }

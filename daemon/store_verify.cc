@@ -16,9 +16,7 @@ namespace {
 // What the log says about the documents: key of the document -> hash of it.
 using Replay = std::map<std::string, ChainHash, std::less<>>;
 
-absl::Status Broken(std::string_view what) {
-  return absl::DataLossError(Cat("store: ", what));
-}
+absl::Status Broken(std::string_view what) { return absl::DataLossError(Cat("store: ", what)); }
 
 absl::Status ReplayRevision(const Revision& revision, Replay* replay, ChainHash* state) {
   for (const DocumentChange& change : revision.changes) {
@@ -27,8 +25,8 @@ absl::Status ReplayRevision(const Revision& revision, Replay* replay, ChainHash*
     if (old != replay->end()) TakeFromState(old->second, state);
     if (change.op == ChangeOp::kDelete) {
       if (old == replay->end()) {
-        return Broken(Cat("revision ", revision.number, " deletes ", change.kind, " ",
-                                   change.name, ", which is not there"));
+        return Broken(Cat("revision ", revision.number, " deletes ", change.kind, " ", change.name,
+                          ", which is not there"));
       }
       replay->erase(old);
       continue;
@@ -43,8 +41,8 @@ absl::Status ReplayRevision(const Revision& revision, Replay* replay, ChainHash*
     (*replay)[key] = hash;
   }
   if (*state == revision.state_hash) return absl::OkStatus();
-  return Broken(Cat("the documents after revision ", revision.number,
-                             " are not what the log gives"));
+  return Broken(
+      Cat("the documents after revision ", revision.number, " are not what the log gives"));
 }
 
 // Walks the log upwards and keeps what the next entry must continue.
@@ -58,17 +56,17 @@ class ChainWalk {
   absl::StatusOr<bool> Visit(std::string_view key, std::string_view bytes) {
     absl::StatusOr<Revision> revision = DecodeRevision(bytes);
     if (!revision.ok()) {
-      return Broken(Cat("the entry after revision ", last_.revision, " is damaged: ",
-                                 revision.status().message()));
+      return Broken(Cat("the entry after revision ", last_.revision,
+                        " is damaged: ", revision.status().message()));
     }
     const uint64_t expected = at_start_ ? last_.revision : last_.revision + 1;
     if (revision->number != expected || key != RevisionKey(expected)) {
-      return Broken(Cat("the log has revision ", revision->number, " where revision ",
-                                 expected, " belongs"));
+      return Broken(
+          Cat("the log has revision ", revision->number, " where revision ", expected, " belongs"));
     }
     if (at_start_ ? revision->hash != last_.hash : revision->previous_hash != last_.hash) {
-      return Broken(Cat("the hash chain breaks between revisions ", expected - 1, " and ",
-                                 expected, ": one of them was changed after it was written"));
+      return Broken(Cat("the hash chain breaks between revisions ", expected - 1, " and ", expected,
+                        ": one of them was changed after it was written"));
     }
     at_start_ = false;
     last_ = {.revision = revision->number, .hash = revision->hash};
@@ -105,7 +103,7 @@ class StateWalk {
     const std::string name = Cat(document->kind, " ", document->name);
     if (key != DocumentKey(document->kind, document->name) || document->revision > head_) {
       return Broken(Cat("the document ", name, " (revision ", document->revision,
-                                 ") is not one of the log's"));
+                        ") is not one of the log's"));
     }
     const ChainHash hash = HashDocument(*document);
     AddToState(hash, &sum_);
@@ -146,23 +144,21 @@ absl::Status Store::Verify(VerifyExtent extent) const {
     }
   }
   ChainWalk chain(start, replayed);
-  absl::Status status =
-      db_->Scan(kRevisionPrefix, start.revision == 0 ? std::string() : RevisionKey(start.revision),
-                [&](std::string_view key, std::string_view bytes) {
-                  return chain.Visit(key, bytes);
-                });
+  absl::Status status = db_->Scan(
+      kRevisionPrefix, start.revision == 0 ? std::string() : RevisionKey(start.revision),
+      [&](std::string_view key, std::string_view bytes) { return chain.Visit(key, bytes); });
   if (!status.ok()) return status;
   if (chain.missed_start() || chain.last().revision != head_.revision) {
     return Broken(Cat("the head is revision ", head_.revision, ", the log ends with ",
-                               chain.missed_start() ? 0 : chain.last().revision));
+                      chain.missed_start() ? 0 : chain.last().revision));
   }
   if (chain.last().hash != head_.hash) {
     return Broken(Cat("the hash chain breaks at its end: revision ", head_.revision,
-                               " was changed after it was written"));
+                      " was changed after it was written"));
   }
   if (active_.revision > head_.revision) {
-    return Broken(Cat("revision ", active_.revision, " is in force, the log ends with ",
-                               head_.revision));
+    return Broken(
+        Cat("revision ", active_.revision, " is in force, the log ends with ", head_.revision));
   }
   return VerifyState(chain.state(), replayed);
 }
@@ -170,10 +166,9 @@ absl::Status Store::Verify(VerifyExtent extent) const {
 absl::Status Store::VerifyState(const ChainHash& expected,
                                 std::map<std::string, ChainHash, std::less<>>* replay) const {
   StateWalk state(head_.revision, replay);
-  absl::Status status = db_->Scan(kDocumentPrefix, "",
-                                  [&](std::string_view key, std::string_view bytes) {
-                                    return state.Visit(key, bytes);
-                                  });
+  absl::Status status = db_->Scan(
+      kDocumentPrefix, "",
+      [&](std::string_view key, std::string_view bytes) { return state.Visit(key, bytes); });
   if (!status.ok()) return status;
   if (replay != nullptr && !replay->empty()) {
     std::string name = replay->begin()->first.substr(kDocumentPrefix.size());

@@ -33,9 +33,9 @@ namespace {
 // server or another process says they are. Values that <linux/magic.h> lacks are those of the
 // kernel's fs/ceph/super.h and of Lustre's and GPFS's own headers.
 constexpr long kForeignFileSystems[] = {
-    NFS_SUPER_MAGIC, CIFS_SUPER_MAGIC, SMB_SUPER_MAGIC, SMB2_SUPER_MAGIC, FUSE_SUPER_MAGIC,
-    V9FS_MAGIC,      AFS_SUPER_MAGIC,  AFS_FS_MAGIC,    CODA_SUPER_MAGIC, 0x00c36400,
-    0x0bd00bd0,      0x47504653,
+    NFS_SUPER_MAGIC,  CIFS_SUPER_MAGIC, SMB_SUPER_MAGIC, SMB2_SUPER_MAGIC,
+    FUSE_SUPER_MAGIC, V9FS_MAGIC,       AFS_SUPER_MAGIC, AFS_FS_MAGIC,
+    CODA_SUPER_MAGIC, 0x00c36400,       0x0bd00bd0,      0x47504653,
 };
 
 // What is wrong with something on the way to the file; empty: nothing.
@@ -260,8 +260,8 @@ bool LinkIsTrusted(const std::string& path) {
     std::string at;
     for (const std::string& name : done) Append(&at, "/", name);
     const std::string here = Cat(at, "/", part);
-    const ScopedFd dir(open(at.empty() ? "/" : at.c_str(),
-                            O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    const ScopedFd dir(
+        open(at.empty() ? "/" : at.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     struct stat st;
     if (!dir.ok() || CheckStep(dir.get(), false, &st)) return false;
     if (lstat(here.c_str(), &st) != 0 || st.st_uid != 0) return false;

@@ -25,9 +25,8 @@ struct PathTrust {
 PathTrust CheckTrustedPath(int root_fd, std::string_view path, int file_fd);
 
 // Where a file `name` of a selector is looked for before anyone has executed it.
-inline constexpr std::string_view kNameSearchPath[] = {"/usr/local/sbin", "/usr/local/bin",
-                                                       "/usr/sbin",       "/usr/bin",
-                                                       "/sbin",           "/bin"};
+inline constexpr std::string_view kNameSearchPath[] = {
+    "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"};
 
 // The existing regular files that a policy names: literal paths, globs (labels/glob.h), and file
 // names looked up in `search_path`. Resolved (no symlinks), sorted, each once. What does not exist
@@ -37,9 +36,9 @@ std::vector<std::string> ResolveNamed(
     const std::set<std::string>& exe_patterns, const std::set<std::string>& names,
     absl::Span<const std::string_view> search_path = kNameSearchPath);
 
-// Of the same literal paths and names those that are, or lie behind, a symbolic link which only root
-// could have made: the path as written -> the file it leads to. (Debian's redis-server is a link to
-// redis-check-rdb; the kernel knows the running file by its own name only.)
+// Of the same literal paths and names those that are, or lie behind, a symbolic link which only
+// root could have made: the path as written -> the file it leads to. (Debian's redis-server is a
+// link to redis-check-rdb; the kernel knows the running file by its own name only.)
 std::map<std::string, std::string> ResolveTrustedLinks(
     const std::set<std::string>& exe_patterns, const std::set<std::string>& names,
     absl::Span<const std::string_view> search_path = kNameSearchPath);

@@ -5,12 +5,15 @@
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <ctime>
-#include <filesystem>
+#include <thread>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -26,7 +29,8 @@ absl::StatusOr<uint32_t> CgroupLevel(const std::string& dir) {
   uint32_t level = 0;
   std::string at = dir;
   for (; level < 128; level++, at += "/..") {
-    struct stat here{}, up{};
+    struct stat here {
+    }, up{};
     if (stat(at.c_str(), &here) != 0 || stat((at + "/..").c_str(), &up) != 0) {
       return ErrnoStatus(errno, "look at cgroup " + dir);
     }
@@ -34,8 +38,8 @@ absl::StatusOr<uint32_t> CgroupLevel(const std::string& dir) {
     if (here.st_ino == 1) return level;
     if (here.st_dev != up.st_dev) break;
   }
-  return absl::FailedPreconditionError(absl::StrCat(
-      dir, " is seen from inside a cgroup namespace; msegd must run in the host's"));
+  return absl::FailedPreconditionError(
+      absl::StrCat(dir, " is seen from inside a cgroup namespace; msegd must run in the host's"));
 }
 
 absl::StatusOr<bpf_prog_info> ProgramInfo(int fd) {
@@ -60,7 +64,7 @@ absl::StatusOr<std::unique_ptr<Dataplane>> Dataplane::Open(const DataplaneOption
   if (!pin_dir.ok()) return pin_dir.status();
   plane->options_.pin_dir = *pin_dir;
   MSEG_RETURN_IF_ERROR(plane->Lock());
-  struct stat info{};
+  struct stat info {};
   if (fstat(plane->cgroup_fd_.get(), &info) != 0) return ErrnoStatus(errno, options.cgroup_root);
   plane->cgroup_root_id_ = info.st_ino;
   auto level = CgroupLevel(options.cgroup_root);
@@ -77,15 +81,23 @@ absl::Status Dataplane::Lock() {
   pin_lock_ = ScopedFd(open(options_.pin_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!pin_lock_.ok()) return ErrnoStatus(errno, "open pin directory " + options_.pin_dir);
   if (flock(pin_lock_.get(), LOCK_EX | LOCK_NB) != 0) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "another msegd uses the pin directory ", options_.pin_dir, "; give this one its own --bpffs"));
+    return absl::FailedPreconditionError(absl::StrCat("another msegd uses the pin directory ",
+                                                      options_.pin_dir,
+                                                      "; give this one its own --bpffs"));
+  }
+  struct statfs fs {};
+  if (statfs(options_.cgroup_root.c_str(), &fs) == 0 && fs.f_type != CGROUP2_SUPER_MAGIC) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("--cgroup-root ", options_.cgroup_root,
+                     " is no cgroup v2 directory; name one below /sys/fs/cgroup (hybrid hosts: "
+                     "/sys/fs/cgroup/unified)"));
   }
   cgroup_fd_ = ScopedFd(open(options_.cgroup_root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!cgroup_fd_.ok()) return ErrnoStatus(errno, "open cgroup root " + options_.cgroup_root);
   if (flock(cgroup_fd_.get(), LOCK_EX | LOCK_NB) != 0) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("another msegd manages the cgroup root ", options_.cgroup_root,
-                     "; give this one its own --cgroup-root"));
+    return absl::FailedPreconditionError(absl::StrCat("another msegd manages the cgroup root ",
+                                                      options_.cgroup_root,
+                                                      "; give this one its own --cgroup-root"));
   }
   return absl::OkStatus();
 }
@@ -117,23 +129,36 @@ absl::Status Dataplane::CheckForeignPrograms() const {
     const auto info = ProgramInfo(fd.get());
     if (!info.ok() || absl::string_view(info->name) != "mseg_connect4") continue;
     if (own.ok() && *own == ids[i]) continue;
-    return absl::FailedPreconditionError(absl::StrCat(
-        "programs of another msegd (program id ", ids[i], ") are attached to ",
-        options_.cgroup_root, " and pinned elsewhere; start with its --bpffs, or remove them with "
-        "msegd --detach-all"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("programs of another msegd (program id ", ids[i], ") are attached to ",
+                     options_.cgroup_root,
+                     " and pinned elsewhere; start with its --bpffs, or remove them with "
+                     "msegd --detach-all"));
   }
   return absl::OkStatus();
 }
 
+// A link that an upgrade replaced is listed until the kernel has released it.
+absl::Status Dataplane::WaitForOwnCgroup() const {
+  absl::Status status = CheckForeignPrograms();
+  for (int i = 0; i < 80 && absl::IsFailedPrecondition(status); i++) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(25));
+    status = CheckForeignPrograms();
+  }
+  return status;
+}
+
 absl::Status Dataplane::AdoptOrLoad(const Features& features) {
-  MSEG_RETURN_IF_ERROR(CheckForeignPrograms());
+  FinishPins(options_.pin_dir);
+  MSEG_RETURN_IF_ERROR(WaitForOwnCgroup());
   const std::string pin = absl::StrCat(options_.pin_dir, "/", kMapPins, "/", kManifestMap);
   const ScopedFd fd(bpf_obj_get(pin.c_str()));
   if (!fd.ok()) {
     // Pins without a manifest are what a load left that was killed before anything was attached.
-    if (HasPins(options_.pin_dir)) MSEG_RETURN_IF_ERROR(RemovePins(options_.pin_dir).status());
-    auto dir = PreparePinDir(options_.pin_dir);
-    if (!dir.ok()) return dir.status();
+    // The directory stays: the lock is on it.
+    if (HasPins(options_.pin_dir)) {
+      MSEG_RETURN_IF_ERROR(RemovePins(options_.pin_dir, /*keep_directories=*/true).status());
+    }
     return Load(features, /*reuse_maps=*/false);
   }
   bpf_map_info info{};
@@ -145,20 +170,25 @@ absl::Status Dataplane::AdoptOrLoad(const Features& features) {
   mseg_manifest manifest;
   std::memcpy(&manifest, bytes.data(), sizeof(manifest));
   if (manifest.abi_version != MSEG_ABI_VERSION || info.value_size != sizeof(manifest)) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "the state pinned in ", options_.pin_dir, " has ABI version ", manifest.abi_version,
-        ", this msegd speaks ", MSEG_ABI_VERSION, "; it stays in force. Run the msegd that made it, "
-        "or remove it with msegd --detach-all --bpffs ", options_.pin_dir));
+    return absl::FailedPreconditionError(
+        absl::StrCat("the state pinned in ", options_.pin_dir, " has ABI version ",
+                     manifest.abi_version, ", this msegd speaks ", MSEG_ABI_VERSION,
+                     "; it stays in force. Run the msegd that made it, "
+                     "or remove it with msegd --detach-all --bpffs ",
+                     options_.pin_dir));
   }
   if (manifest.cgroup_root_id != cgroup_root_id_) {
     return absl::FailedPreconditionError(absl::StrCat(
         "the state pinned in ", options_.pin_dir, " belongs to another cgroup root (id ",
-        manifest.cgroup_root_id, ", not ", cgroup_root_id_, "); it stays in force. Start with that "
-        "--cgroup-root, or remove it with msegd --detach-all --bpffs ", options_.pin_dir));
+        manifest.cgroup_root_id, ", not ", cgroup_root_id_,
+        "); it stays in force. Start with that "
+        "--cgroup-root, or remove it with msegd --detach-all --bpffs ",
+        options_.pin_dir));
   }
   if (manifest.store_id != options_.store_id) {
     return absl::FailedPreconditionError(absl::StrCat(
-        "the state pinned in ", options_.pin_dir, " was made with another state directory; it stays "
+        "the state pinned in ", options_.pin_dir,
+        " was made with another state directory; it stays "
         "in force. Start with that --state-dir, or remove it with msegd --detach-all --bpffs ",
         options_.pin_dir));
   }
@@ -280,7 +310,6 @@ absl::Status Dataplane::AttachOne(size_t program) {
   const std::string fresh = pin + "_new";
   unlink(fresh.c_str());
   if (bpf_obj_pin(link.get(), fresh.c_str()) != 0) return ErrnoStatus(errno, "pin " + fresh);
-  unlink(pin.c_str());
   if (rename(fresh.c_str(), pin.c_str()) != 0) return ErrnoStatus(errno, "pin " + pin);
   return spec.attach == Attach::kCgroup ? VerifyCgroupProgram(program) : absl::OkStatus();
 }
@@ -292,7 +321,8 @@ absl::Status Dataplane::VerifyCgroupProgram(size_t program) const {
   auto info = ProgramInfo(programs_[program].get());
   if (!info.ok()) return info.status();
   uint32_t ids[256], count = 256, flags = 0;
-  if (bpf_prog_query(cgroup_fd_.get(), spec.type, BPF_F_QUERY_EFFECTIVE, &flags, ids, &count) != 0) {
+  if (bpf_prog_query(cgroup_fd_.get(), spec.type, BPF_F_QUERY_EFFECTIVE, &flags, ids, &count) !=
+      0) {
     return ErrnoStatus(errno, absl::StrCat("query ", spec.hook));
   }
   if (std::find(ids, ids + count, info->id) != ids + count) return absl::OkStatus();

@@ -19,11 +19,11 @@
 namespace mseg {
 
 struct DataplaneOptions {
-  std::string cgroup_root;  // a directory of a cgroup v2 hierarchy
-  std::string pin_dir;      // a directory of a bpffs, made if missing
-  uint64_t store_id = 0;             // whose numbers the maps hold; another store's are refused
-  uint32_t max_rows = 131072;        // of one side
-  uint32_t max_identities = 32768;   // of one side
+  std::string cgroup_root;          // a directory of a cgroup v2 hierarchy
+  std::string pin_dir;              // a directory of a bpffs, made if missing
+  uint64_t store_id = 0;            // whose numbers the maps hold; another store's are refused
+  uint32_t max_rows = 131072;       // of one side
+  uint32_t max_identities = 32768;  // of one side
   uint32_t max_tasks = 65536;
   uint32_t max_listeners = 16384;
 };
@@ -32,17 +32,17 @@ struct DataplaneOptions {
 struct AttachedProgram {
   std::string name;
   std::string hook;
-  std::string cgroup;  // empty for tracing and LSM programs
+  std::string cgroup;     // empty for tracing and LSM programs
   int64_t loaded_at = 0;  // seconds since 1970
 };
 
 // mseg's programs and maps in the kernel, and the only owner of their pins. Whoever holds one holds
-// the locks on pin directory and cgroup root, too. Destruction leaves everything in force: links are
-// pinned.
+// the locks on pin directory and cgroup root, too. Destruction leaves everything in force: links
+// are pinned.
 class Dataplane {
  public:
-  // Takes the locks; adopts what is pinned if it is what this binary would load, replaces it without
-  // a gap if it is of another build with the same ABI, loads anew if there is nothing.
+  // Takes the locks; adopts what is pinned if it is what this binary would load, replaces it
+  // without a gap if it is of another build with the same ABI, loads anew if there is nothing.
   // FailedPrecondition: held by another daemon, pinned state of another ABI or of somebody else,
   // foreign mseg programs on this cgroup.
   static absl::StatusOr<std::unique_ptr<Dataplane>> Open(const DataplaneOptions& options,
@@ -74,8 +74,12 @@ class Dataplane {
   // Bytes that the kernel says its maps take.
   absl::StatusOr<uint64_t> MapMemory() const;
 
-  MapView<uint32_t, mseg_active> active() const { return View<uint32_t, mseg_active>("mseg_active"); }
-  MapView<uint32_t, mseg_config> config() const { return View<uint32_t, mseg_config>("mseg_config"); }
+  MapView<uint32_t, mseg_active> active() const {
+    return View<uint32_t, mseg_active>("mseg_active");
+  }
+  MapView<uint32_t, mseg_config> config() const {
+    return View<uint32_t, mseg_config>("mseg_config");
+  }
   MapView<mseg_exe_key, mseg_exe> exes() const { return View<mseg_exe_key, mseg_exe>("mseg_exes"); }
   MapView<mseg_task_key, mseg_task> tasks() const {
     return View<mseg_task_key, mseg_task>("mseg_tasks");
@@ -94,6 +98,7 @@ class Dataplane {
   Dataplane() = default;
   absl::Status Lock();
   absl::Status CheckForeignPrograms() const;
+  absl::Status WaitForOwnCgroup() const;
   absl::Status AdoptOrLoad(const Features& features);
   absl::Status Adopt(const mseg_manifest& manifest);
   absl::Status Load(const Features& features, bool reuse_maps);

@@ -47,7 +47,8 @@ absl::Status Dataplane::AdoptTasks() const {
 }
 
 absl::Status Dataplane::AdoptListeners() const {
-  return RunIterator(programs_[ProgramIndex("mseg_adopt_listeners")].get(), 0, "listeners").status();
+  return RunIterator(programs_[ProgramIndex("mseg_adopt_listeners")].get(), 0, "listeners")
+      .status();
 }
 
 absl::StatusOr<std::map<int, mseg_exe_key>> Dataplane::FileKeys() const {
@@ -69,8 +70,7 @@ absl::Status Dataplane::Explain(mseg_explain* args) const {
   LIBBPF_OPTS(bpf_test_run_opts, options);
   options.ctx_in = args;
   options.ctx_size_in = sizeof(*args);
-  options.ctx_out = args;
-  options.ctx_size_out = sizeof(*args);
+  // The result comes back in ctx_in: programs of this type refuse a ctx_out.
   if (bpf_prog_test_run_opts(programs_[ProgramIndex("mseg_explain")].get(), &options) != 0) {
     return ErrnoStatus(errno, "run mseg_explain");
   }

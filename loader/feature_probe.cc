@@ -30,8 +30,8 @@ bool CanLoad(bpf_prog_type type, bpf_attach_type attach, const char* hook) {
   LIBBPF_OPTS(bpf_prog_load_opts, options);
   options.expected_attach_type = attach;
   options.attach_btf_id = static_cast<uint32_t>(id);
-  const ScopedFd fd(bpf_prog_load(type, "mseg_probe", "GPL", kReturnZero, std::size(kReturnZero),
-                                  &options));
+  const ScopedFd fd(
+      bpf_prog_load(type, "mseg_probe", "GPL", kReturnZero, std::size(kReturnZero), &options));
   return fd.ok();
 }
 
@@ -79,7 +79,8 @@ std::vector<std::string> GapsOf(mseg_mode mode) {
   if (mode == MSEG_MODE_CGROUP) {
     for (std::string& gap : gaps) gap += " (needs BPF LSM)";
     gaps.push_back(
-        "single_hook: connections are judged at the cgroup hooks only, without a second lock at the "
+        "single_hook: connections are judged at the cgroup hooks only, without a second lock at "
+        "the "
         "LSM hooks (needs BPF LSM)");
   }
   gaps.push_back(
@@ -97,7 +98,8 @@ Features ProbeFeatures() {
     return present;
   };
   libbpf_set_print(nullptr);
-  add("bpf_syscall", MayUseBpf(), true, "mseg cannot run (needs root, or CAP_BPF with CAP_NET_ADMIN "
+  add("bpf_syscall", MayUseBpf(), true,
+      "mseg cannot run (needs root, or CAP_BPF with CAP_NET_ADMIN "
       "and CAP_PERFMON)");
   add("btf", access("/sys/kernel/btf/vmlinux", R_OK) == 0, true,
       "mseg cannot run: the kernel must be built with CONFIG_DEBUG_INFO_BTF");

@@ -58,7 +58,8 @@ class MapView {
       }
       uint32_t count = static_cast<uint32_t>(keys.size());
       if (bpf_map_update_batch(fd_, keys.data(), values.data(), &count, nullptr) != 0) {
-        return ErrnoStatus(errno, absl::StrCat("write ", entries.size(), " entries to map ", name_));
+        return ErrnoStatus(errno,
+                           absl::StrCat("write ", entries.size(), " entries to map ", name_));
       }
     }
     return absl::OkStatus();

@@ -89,7 +89,6 @@ absl::Status Pin(int fd, const std::string& path) {
   const std::string fresh = path + "_new";
   unlink(fresh.c_str());
   if (bpf_obj_pin(fd, fresh.c_str()) != 0) return ErrnoStatus(errno, "pin " + fresh);
-  unlink(path.c_str());
   if (rename(fresh.c_str(), path.c_str()) != 0) return ErrnoStatus(errno, "pin " + path);
   return absl::OkStatus();
 }

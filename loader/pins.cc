@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -30,12 +31,13 @@ constexpr char kDefaultBpffs[] = "/sys/fs/bpf";
 constexpr const char* kFolders[] = {kLinkPins, kProgramPins, kMapPins};
 
 bool IsBpffs(const std::string& path) {
-  struct statfs info{};
+  struct statfs info {};
   return statfs(path.c_str(), &info) == 0 && info.f_type == BPF_FS_MAGIC;
 }
 
 bool IsMountRoot(const std::string& path) {
-  struct stat here{}, up{};
+  struct stat here {
+  }, up{};
   return stat(path.c_str(), &here) == 0 && stat((path + "/..").c_str(), &up) == 0 &&
          here.st_dev != up.st_dev;
 }
@@ -67,17 +69,33 @@ std::set<uint32_t> PinnedPrograms(const std::string& pin_dir) {
   return ids;
 }
 
-// The kernel frees programs some time after the last reference went.
-absl::Status WaitUntilGone(const std::set<uint32_t>& ids) {
-  for (int attempt = 0; attempt < 200; attempt++) {
-    const bool any = std::any_of(ids.begin(), ids.end(), [](uint32_t id) {
+std::set<uint32_t> PinnedMaps(const std::string& pin_dir) {
+  std::set<uint32_t> ids;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(pin_dir + "/" + kMapPins, error)) {
+    const ScopedFd fd(bpf_obj_get(entry.path().c_str()));
+    bpf_map_info info{};
+    uint32_t size = sizeof(info);
+    if (fd.ok() && bpf_obj_get_info_by_fd(fd.get(), &info, &size) == 0) ids.insert(info.id);
+  }
+  return ids;
+}
+
+// The kernel frees programs and maps some time after the last reference went.
+absl::Status WaitUntilGone(const std::set<uint32_t>& programs, const std::set<uint32_t>& maps) {
+  for (int attempt = 0; attempt < 400; attempt++) {
+    const bool program = std::any_of(programs.begin(), programs.end(), [](uint32_t id) {
       return ScopedFd(bpf_prog_get_fd_by_id(id)).ok();
     });
-    if (!any) return absl::OkStatus();
+    const bool map = std::any_of(maps.begin(), maps.end(), [](uint32_t id) {
+      return ScopedFd(bpf_map_get_fd_by_id(id)).ok();
+    });
+    if (!program && !map) return absl::OkStatus();
     std::this_thread::sleep_for(std::chrono::milliseconds(25));
   }
   return absl::UnavailableError(
-      "some programs are still held by a process; stop every msegd and bpftool and try again");
+      "some programs or maps are still held by a process; stop every msegd and bpftool and try "
+      "again");
 }
 
 }  // namespace
@@ -94,7 +112,8 @@ absl::StatusOr<std::string> PreparePinDir(const std::string& path) {
   }
   if (!IsBpffs(NearestExisting(path))) {
     return absl::FailedPreconditionError(
-        absl::StrCat("pin directory ", path, " is not on a bpf file system; mount one there (mount "
+        absl::StrCat("pin directory ", path,
+                     " is not on a bpf file system; mount one there (mount "
                      "-t bpf bpf DIR) or use a path below /sys/fs/bpf"));
   }
   const std::string dir = ResolvePinDir(path);
@@ -117,7 +136,27 @@ bool HasPins(const std::string& pin_dir) {
   return false;
 }
 
-absl::StatusOr<std::vector<std::string>> RemovePins(const std::string& pin_dir) {
+void FinishPins(const std::string& pin_dir) {
+  constexpr char kFresh[] = "_new";
+  for (const char* folder : kFolders) {
+    std::error_code error;
+    std::vector<std::string> unfinished;
+    for (const auto& entry : fs::directory_iterator(pin_dir + "/" + folder, error)) {
+      if (absl::EndsWith(entry.path().string(), kFresh)) unfinished.push_back(entry.path());
+    }
+    for (const std::string& fresh : unfinished) {
+      const std::string pin = fresh.substr(0, fresh.size() - strlen(kFresh));
+      if (fs::exists(pin, error)) {
+        unlink(fresh.c_str());
+      } else {
+        rename(fresh.c_str(), pin.c_str());
+      }
+    }
+  }
+}
+
+absl::StatusOr<std::vector<std::string>> RemovePins(const std::string& pin_dir,
+                                                    bool keep_directories) {
   std::vector<std::string> removed;
   for (const char* folder : kFolders) {
     const std::string dir = pin_dir + "/" + folder;
@@ -129,9 +168,9 @@ absl::StatusOr<std::vector<std::string>> RemovePins(const std::string& pin_dir) 
       if (unlink(pin.c_str()) != 0) return ErrnoStatus(errno, "unpin " + pin.string());
       removed.push_back(pin.string());
     }
-    rmdir(dir.c_str());
+    if (!keep_directories) rmdir(dir.c_str());
   }
-  rmdir(pin_dir.c_str());
+  if (!keep_directories) rmdir(pin_dir.c_str());
   return removed;
 }
 
@@ -156,7 +195,7 @@ absl::StatusOr<std::vector<std::string>> FindPinDirs() {
 }
 
 absl::StatusOr<int> PinDirHolder(const std::string& pin_dir) {
-  struct stat info{};
+  struct stat info {};
   if (stat(pin_dir.c_str(), &info) != 0) return 0;
   const ScopedFd fd(open(pin_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd.ok()) return ErrnoStatus(errno, "open " + pin_dir);
@@ -185,15 +224,16 @@ absl::StatusOr<std::vector<std::string>> DetachAll(const std::string& pin_dir) {
   } else {
     dirs.push_back(ResolvePinDir(pin_dir));
   }
-  std::set<uint32_t> programs;
+  std::set<uint32_t> programs, maps;
   std::vector<std::string> removed;
   for (const std::string& dir : dirs) {
     programs.merge(PinnedPrograms(dir));
+    maps.merge(PinnedMaps(dir));
     auto pins = RemovePins(dir);
     if (!pins.ok()) return pins.status();
     removed.insert(removed.end(), pins->begin(), pins->end());
   }
-  MSEG_RETURN_IF_ERROR(WaitUntilGone(programs));
+  MSEG_RETURN_IF_ERROR(WaitUntilGone(programs, maps));
   return removed;
 }
 

@@ -23,8 +23,13 @@ absl::StatusOr<std::string> PreparePinDir(const std::string& path);
 // The same directory, without making anything.
 std::string ResolvePinDir(const std::string& path);
 
-// Removes every pin below the directory, links first, and the folders. Returns their names.
-absl::StatusOr<std::vector<std::string>> RemovePins(const std::string& pin_dir);
+// Removes every pin below the directory, links first, and the directories unless they are to stay.
+// Returns the names of the pins.
+absl::StatusOr<std::vector<std::string>> RemovePins(const std::string& pin_dir,
+                                                    bool keep_directories = false);
+// A pin is replaced by pinning NAME_new and renaming it. Whoever was killed in between left
+// NAME_new: it takes its place if there is no NAME, and goes otherwise.
+void FinishPins(const std::string& pin_dir);
 bool HasPins(const std::string& pin_dir);
 
 }  // namespace mseg

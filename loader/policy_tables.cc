@@ -98,17 +98,20 @@ absl::Status VerifyTable(const MapView<Key, Value>& map,
   const Entries<Key, Value> wanted = Wanted(table, side);
   size_t h = 0;
   for (const auto& entry : wanted) {
-    while (delta.keep_unknown && h < have->size() && Compare((*have)[h].first, entry.first) < 0) h++;
+    while (delta.keep_unknown && h < have->size() && Compare((*have)[h].first, entry.first) < 0)
+      h++;
     if (h >= have->size() || Compare((*have)[h].first, entry.first) != 0 ||
         Compare((*have)[h].second, entry.second) != 0) {
-      return absl::DataLossError(absl::StrCat("table ", name, " in the kernel differs from what was "
+      return absl::DataLossError(absl::StrCat("table ", name,
+                                              " in the kernel differs from what was "
                                               "written; the old generation stays in force"));
     }
     h++;
   }
   if (h != have->size() && !delta.keep_unknown) {
     return absl::DataLossError(absl::StrCat("table ", name, " in the kernel has ", have->size(),
-                                            " entries, ", wanted.size(), " were written; the old "
+                                            " entries, ", wanted.size(),
+                                            " were written; the old "
                                             "generation stays in force"));
   }
   return absl::OkStatus();
@@ -133,6 +136,21 @@ absl::Status StagePorts(const MapView<uint32_t, mseg_port_block>& map,
     if (!have->has_value() || Compare(**have, blocks[i]) != 0) changed.emplace_back(key, blocks[i]);
   }
   return map.UpdateAll(changed);
+}
+
+absl::Status VerifyPorts(const MapView<uint32_t, mseg_port_block>& map,
+                         absl::Span<const std::pair<uint32_t, uint16_t>> ports, uint32_t side) {
+  const std::vector<mseg_port_block> blocks = PortBlocks(ports);
+  for (uint32_t i = 0; i < blocks.size(); i++) {
+    auto have = map.Lookup(side * static_cast<uint32_t>(blocks.size()) + i);
+    if (!have.ok()) return have.status();
+    if (!have->has_value() || Compare(**have, blocks[i]) != 0) {
+      return absl::DataLossError(
+          "table ports in the kernel differs from what was written; the old generation stays in "
+          "force");
+    }
+  }
+  return absl::OkStatus();
 }
 
 // After this, no program that read the old generation word is still running: programs that decide
@@ -197,6 +215,7 @@ absl::Status PolicyTables::Verify(const TableSet& tables) const {
   MSEG_RETURN_IF_ERROR(VerifyTable(maps.users, tables.users, side, "users"));
   MSEG_RETURN_IF_ERROR(VerifyTable(maps.identities, tables.identities, side, "identities"));
   MSEG_RETURN_IF_ERROR(VerifyTable(maps.addresses, tables.addresses, side, "addresses"));
+  MSEG_RETURN_IF_ERROR(VerifyPorts(maps.ports, tables.ports, side));
   return VerifyTable(maps.rows, tables.rows, side, "rows");
 }
 

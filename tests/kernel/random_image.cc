@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/kernel/random_image.h"
+
+#include <netinet/in.h>
+
+#include <cstring>
+
+#include "tests/kernel/table_set.h"
+
+namespace mseg::testing {
+
+GenerationImage ImageRandom::Image() {
+  GenerationImage image;
+  Rows(&image);
+  Ports(&image);
+  Identities(&image);
+  Addresses(&image);
+  return image;
+}
+
+uint8_t ImageRandom::Protocol() {
+  constexpr uint8_t kProtocols[] = {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, IPPROTO_ICMP, 47, 255};
+  return kProtocols[Below(std::size(kProtocols))];
+}
+
+uint16_t ImageRandom::Port() {
+  // The ends of the space and of a block, and what lies beside them.
+  constexpr uint16_t kPorts[] = {0,   1,   22,  80,   255,   256,   257,
+                                 443, 511, 512, 8080, 65280, 65534, 65535};
+  return Chance(70) ? kPorts[Below(std::size(kPorts))] : static_cast<uint16_t>(Below(65536));
+}
+
+void ImageRandom::Rows(GenerationImage* image) {
+  const unsigned density = static_cast<unsigned>(10 + Below(85));
+  for (uint32_t local = 0; local < 6; local++) {
+    for (uint32_t peer = 0; peer < 6; peer++) {
+      for (uint16_t port = 0; port < 5; port++) {
+        for (uint8_t direction = 0; direction < 2; direction++) {
+          if (!Chance(density)) continue;
+          mseg_row_key key{};
+          key.local = local;
+          key.peer = peer;
+          key.port = port;
+          key.direction = direction;
+          mseg_row row{};
+          row.rule = static_cast<uint32_t>(engine_());
+          row.would_rule = static_cast<uint32_t>(engine_());
+          row.verdict = static_cast<uint8_t>(Below(2));
+          row.would_be = static_cast<uint8_t>(Below(2));
+          row.reason = static_cast<uint8_t>(Below(MSEG_REASON_MAX));
+          row.would_reason = static_cast<uint8_t>(Below(MSEG_REASON_MAX));
+          image->rows.emplace_back(key, row);
+        }
+      }
+    }
+  }
+  Normalize(&image->rows);
+}
+
+void ImageRandom::Ports(GenerationImage* image) {
+  for (size_t ranges = Below(10); ranges > 0; ranges--) {
+    const uint32_t space = static_cast<uint32_t>(Below(MSEG_PORT_SPACES)) << 16;
+    // A protocol number stands for the port in the last space.
+    const uint16_t first = space == MSEG_PORTS_OTHER << 16 ? Protocol() : Port();
+    const size_t length = Chance(20) ? Below(70000) : Below(300);
+    const uint16_t cls = static_cast<uint16_t>(1 + Below(4));
+    for (uint32_t port = first; port <= 65535 && port <= first + length; port++) {
+      image->ports.emplace_back(space | port, cls);
+    }
+  }
+  std::stable_sort(image->ports.begin(), image->ports.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  image->ports.erase(std::unique(image->ports.begin(), image->ports.end(),
+                                 [](const auto& a, const auto& b) { return a.first == b.first; }),
+                     image->ports.end());
+}
+
+void ImageRandom::Identities(GenerationImage* image) {
+  for (uint64_t id = 100; id < 107; id++) {
+    if (!Chance(70)) continue;
+    mseg_cgroup_key key{};
+    key.id = id;
+    image->cgroups.emplace_back(key, mseg_cgroup{.cls = CgroupClass(), .watch = 0, .pad = 0});
+  }
+  for (uint32_t ref = 1; ref < 5; ref++) {
+    for (uint8_t grade = 0; grade < MSEG_GRADE_MAX; grade++) {
+      if (!Chance(60)) continue;
+      mseg_exe_class_key key{};
+      key.ref = ref;
+      key.grade = grade;
+      image->exe_classes.emplace_back(key, ExeClass());
+    }
+  }
+  for (uint32_t uid = 0; uid < 4; uid++) {
+    mseg_user_key key{};
+    key.uid = uid;
+    if (Chance(60)) image->users.emplace_back(key, static_cast<uint32_t>(Below(3)));
+  }
+  const unsigned density = static_cast<unsigned>(10 + Below(80));
+  for (uint64_t cgroup = 1; cgroup < 5; cgroup++) {
+    for (uint64_t exe = 0; exe < 4; exe++) {
+      for (uint32_t user = 0; user < 3; user++) {
+        if (!Chance(density)) continue;
+        mseg_identity_key key{};
+        key.cgroup = cgroup;
+        key.exe = exe;
+        key.user = user;
+        image->identities.emplace_back(
+            key, mseg_identity_value{.label_id = engine_() >> 16, .cls = Class(), .pad = 0});
+      }
+    }
+  }
+  Normalize(&image->cgroups);
+  Normalize(&image->exe_classes);
+  Normalize(&image->users);
+  Normalize(&image->identities);
+}
+
+void ImageRandom::Address(uint8_t (&out)[16]) {
+  std::memset(out, 0, sizeof(out));
+  if (Chance(50)) {
+    out[10] = out[11] = 0xff;
+    out[12] = 10;
+  } else {
+    out[0] = 0x20;
+    out[1] = 0x01;
+  }
+  for (int i = 13; i < 16; i++) out[i] = static_cast<uint8_t>(Chance(50) ? Below(4) : Below(256));
+}
+
+void ImageRandom::Addresses(GenerationImage* image) {
+  for (size_t n = Below(30); n > 0; n--) {
+    uint8_t address[16];
+    Address(address);
+    const size_t bits = Chance(30) ? Below(129) : 96 + Below(33);
+    mseg_address_key key{};
+    key.prefixlen = static_cast<uint32_t>(8 + bits);
+    for (size_t bit = 0; bit < bits; bit++) {
+      key.addr[bit / 8] |= static_cast<uint8_t>(address[bit / 8] & (0x80 >> (bit % 8)));
+    }
+    image->addresses.emplace_back(key, static_cast<uint32_t>(1 + Below(1000)));
+  }
+  Normalize(&image->addresses);
+}
+
+}  // namespace mseg::testing

@@ -1,0 +1,203 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Proof that the decision tests can fail: one line of the decision is changed at a time, in a copy,
+# and the test that guards it must notice. Changes of decide.h must be seen by loader_decide_test,
+# changes of the kernel side by kernel_decide_test on the running kernel (root). The tree is not
+# touched. Usage: tests/prove/mutations.sh [BUILD_DIR]
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+build=$(realpath "${1:-$root/build}")
+readonly root build
+work=$(mktemp -d)
+readonly work
+trap 'rm -rf "$work"' EXIT
+bpftool=$(PATH=$PATH:/usr/sbin command -v bpftool)
+failed=0 caught=0
+
+[[ -e $build/build.ninja ]] || {
+  echo "mutations.sh: no build in $build; run tools/test or cmake first" >&2
+  exit 2
+}
+
+# fresh: a copy of what may be changed, as it is in the tree.
+fresh() {
+  rm -rf "$work/bpf"
+  mkdir -p "$work/bpf"
+  cp -r "$root"/bpf/include "$root"/bpf/*.h "$root"/bpf/*.bpf.c "$work/bpf/"
+}
+
+# mutate FILE OLD NEW: replaces exactly one line part; an OLD that is not there once is an error of
+# this script, not a proof.
+mutate() {
+  python3 - "$work/bpf/$1" "$2" "$3" <<'PYTHON'
+import sys
+path, old, new = sys.argv[1:]
+text = open(path).read()
+if text.count(old) != 1:
+    sys.exit(f"{path}: `{old}` is there {text.count(old)} times, must be once")
+open(path, "w").write(text.replace(old, new))
+PYTHON
+}
+
+# command_of TARGET: how the build makes it.
+command_of() { ninja -C "$build" -t commands "$1" | tail -n 1; }
+
+unit_objects=tests/unit/CMakeFiles/loader_decide_test.dir/loader_decide_test.cc.o
+unit_command=$(command_of "$unit_objects")
+catch_main=$build/tests/libmseg_catch_main.a
+loader_object=loader/CMakeFiles/mseg_loader.dir/object.cc.o
+loader_command=$(command_of "$loader_object")
+kernel_link=$(command_of tests/kernel_decide_test)
+
+# The tests themselves, unchanged, and all they link.
+ninja -C "$build" loader_decide_test kernel_decide_test >"$work/build.log" || {
+  cat "$work/build.log"
+  exit 1
+}
+
+# compile COMMAND OBJECT OUT INCLUDE: a command of the build with another output and an include
+# directory in front.
+compile() {
+  local command=${1//$2/$3}
+  command=${command/ -I/ -I$4 -I}
+  # Optimizing costs more than it saves here.
+  (cd "$build" && CCACHE_DISABLE=1 bash -c "${command/ -O2 / -O0 }")
+}
+
+build_unit() {
+  compile "$unit_command" "$unit_objects" "$work/unit.o" "$work/bpf/include" &&
+    g++ -o "$work/unit" "$work/unit.o" "$catch_main"
+}
+
+# The test run of the decision is one program of the object; its file alone is compiled anew. Its
+# object is linked in front of the library, which then gives all but that file.
+build_kernel() {
+  local flags=(--target=bpf -mcpu=v3 -g -O2 -I"$work/bpf" -I"$work/bpf/include")
+  local objects=()
+  clang "${flags[@]}" -c "$work/bpf/explain.bpf.c" -o "$work/explain.bpf.o" &&
+    llvm-strip -g "$work/explain.bpf.o" || return
+  for object in "$build"/bpf/*.bpf.o; do
+    case $(basename "$object") in
+      mseg.bpf.o) ;;
+      explain.bpf.o) objects+=("$work/explain.bpf.o") ;;
+      *) objects+=("$object") ;;
+    esac
+  done
+  mkdir -p "$work/skeleton"
+  "$bpftool" gen object "$work/mseg.bpf.o" "${objects[@]}" &&
+    "$bpftool" gen skeleton "$work/mseg.bpf.o" name mseg_bpf >"$work/skeleton/mseg.skel.h" &&
+    compile "$loader_command" "$loader_object" "$work/object.o" "$work/skeleton" || return
+  local link=${kernel_link/-o tests\/kernel_decide_test/-o $work/kernel $work/object.o}
+  (cd "$build" && bash -c "$link")
+}
+
+# prove WHAT unit|kernel FILE OLD NEW
+prove() {
+  local what=$1 test=$2
+  fresh
+  mutate "$3" "$4" "$5"
+  if ! "build_$test" >"$work/log" 2>&1; then
+    printf 'NOT BUILT: %s\n' "$what"
+    tail -n 20 "$work/log"
+    failed=$((failed + 1))
+  elif MSEG_KERNEL_FLOWS=12000 MSEG_KERNEL_SEED=1 "$work/$test" >"$work/log" 2>&1; then
+    printf 'NOT CAUGHT: %s (%s)\n' "$what" "$3"
+    failed=$((failed + 1))
+  else
+    # A test that cannot run has caught nothing.
+    grep -q 'FAILED:' "$work/log" || {
+      printf 'NOT RUN: %s\n' "$what"
+      tail -n 20 "$work/log"
+      failed=$((failed + 1))
+      return
+    }
+    printf 'caught: %s (%s, by %s)\n' "$what" "$3" \
+      "$([[ $test == unit ]] && echo loader_decide_test || echo kernel_decide_test)"
+    caught=$((caught + 1))
+  fi
+}
+
+# control TEST: unchanged, the test passes; else the proofs below say nothing.
+control() {
+  fresh
+  if ! "build_$1" >"$work/log" 2>&1 ||
+    ! MSEG_KERNEL_FLOWS=12000 MSEG_KERNEL_SEED=1 "$work/$1" >"$work/log" 2>&1; then
+    printf 'the %s test fails without a change:\n' "$1"
+    tail -n 30 "$work/log"
+    exit 1
+  fi
+  printf 'passes unchanged: %s\n' "$1"
+}
+
+readonly DECIDE=include/mseg/decide.h
+
+control unit
+prove "look-up a is left out" unit "$DECIDE" "if (key.peer && key.port) {" "if (0) {"
+prove "look-ups b and c in the other order" unit "$DECIDE" \
+  $'		key.port = 0;\n		row = lookup(rows, &key);\n		if (row)\n			return mseg_decision_of(row, \'b\');' \
+  $'		key.peer = 0;\n		row = lookup(rows, &key);\n		if (row)\n			return mseg_decision_of(row, \'c\');
+		key.peer = q->peer;\n		key.port = 0;\n		row = lookup(rows, &key);\n		if (row)\n			return mseg_decision_of(row, \'b\');'
+prove "b is left out where a was asked" unit "$DECIDE" \
+  $'	if (key.peer) {\n		key.port = 0;' $'	if (key.peer && !key.port) {\n		key.port = 0;'
+prove "a row of every port answers before one of the port" unit "$DECIDE" \
+  $'	if (key.port) {\n		row = lookup(rows, &key);' $'	if (0) {\n		row = lookup(rows, &key);'
+prove "the peer is kept when every peer is asked for" unit "$DECIDE" "		key.peer = 0;" "		;"
+prove "the port is lost when every peer is asked for" unit "$DECIDE" \
+  "		key.port = q->port;" "		;"
+prove "the wildcard row is never asked" unit "$DECIDE" "		return mseg_decision_of(row, 'd');" \
+  "		return d;"
+prove "no row allows" unit "$DECIDE" "	d.verdict = MSEG_DENY;" "	d.verdict = MSEG_ALLOW;"
+prove "no row would allow" unit "$DECIDE" "	d.would_be = MSEG_DENY;" "	d.would_be = MSEG_ALLOW;"
+prove "no row gives no reason" unit "$DECIDE" "	d.reason = MSEG_REASON_NO_ROW;" "	;"
+prove "would_be is what is enforced" unit "$DECIDE" "d.would_be = row->would_be;" \
+  "d.would_be = row->verdict;"
+prove "the rule of would_be is that of the verdict" unit "$DECIDE" \
+  "d.would_rule = row->would_rule;" "d.would_rule = row->rule;"
+prove "direction is not asked for" unit "$DECIDE" "	key.direction = q->direction;" "	;"
+prove "side is not asked for" unit "$DECIDE" "	key.side = q->side;" "	;"
+prove "UDP ports are TCP's" unit "$DECIDE" "space = MSEG_PORTS_UDP;" "space = MSEG_PORTS_TCP;"
+prove "a port class is off by one" unit "$DECIDE" "		number = port;" "		number = port + 1u;"
+prove "both sides share port classes" unit "$DECIDE" "((side & 1u) * MSEG_PORT_SPACES" \
+  "((side & 0u) * MSEG_PORT_SPACES"
+
+if [[ $EUID != 0 ]]; then
+  echo "mutations.sh: the kernel side needs root" >&2
+  exit 2
+fi
+control kernel
+prove "rows of the other side" kernel judge.bpf.h ".direction = direction, .side = side," \
+  ".direction = direction, .side = !side,"
+prove "direction is always egress" kernel judge.bpf.h ".direction = direction, .side = side," \
+  ".direction = 0, .side = side,"
+prove "peer and local exchanged" kernel judge.bpf.h ".local = local, .peer = peer," \
+  ".local = peer, .peer = local,"
+prove "the next port's class" kernel judge.bpf.h "block->cls[at.index &" "block->cls[(at.index + 1) &"
+prove "port classes of side 0 always" kernel judge.bpf.h "mseg_port_place(side, protocol, port)" \
+  "mseg_port_place(0, protocol, port)"
+prove "the kernel denies nothing for want of a row" kernel "$DECIDE" "	d.verdict = MSEG_DENY;" \
+  "	d.verdict = MSEG_ALLOW;"
+prove "the user is forgotten" kernel identity.bpf.h "return cls ? *cls : MSEG_USER_OTHER;" \
+  "return MSEG_USER_OTHER;"
+prove "the fall-back to every other user is left out" kernel identity.bpf.h \
+  $'	if (!value && user != MSEG_USER_OTHER)\n		value = mseg_find_identity(cgroup, exe,' \
+  $'	if (0)\n		value = mseg_find_identity(cgroup, exe,'
+prove "the fall-back to other executables is left out" kernel identity.bpf.h \
+  "	if (!value && exe != MSEG_EXE_OTHER) {" "	if (0) {"
+prove "an unknown executable counts as another one" kernel identity.bpf.h \
+  "return MSEG_EXE_UNKNOWN;" "return MSEG_EXE_OTHER;"
+prove "the grade is not asked for" kernel identity.bpf.h ".grade = id->grade, .side" ".side"
+prove "an unknown cgroup counts as one of none" kernel identity.bpf.h \
+  "return cgroup ? cgroup->cls : MSEG_CGROUP_PENDING;" "return cgroup ? cgroup->cls : 0;"
+prove "a shared listener counts as its first owner" kernel identity.bpf.h \
+  "	if (id->flags & MSEG_ID_AMBIGUOUS) {" "	if (0) {"
+prove "identities of the other side" kernel identity.bpf.h \
+  ".cgroup = cgroup, .exe = exe, .user = user, .side = side," \
+  ".cgroup = cgroup, .exe = exe, .user = user, .side = !side,"
+prove "no answer is taken for class 0" kernel identity.bpf.h $'	if (!value)\n		return false;' \
+  $'	if (!value)\n		return true;'
+prove "an old resolution is kept" kernel explain.bpf.c "		args.local.generation = 0;" \
+  "		;"
+
+printf 'mutations.sh: %d caught, %d not\n' "$caught" "$failed"
+[[ $failed == 0 ]]

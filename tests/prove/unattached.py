@@ -1,0 +1,409 @@
+# SPDX-License-Identifier: Apache-2.0
+"""See unattached.sh. One cgroup and pin directory; the daemon is restarted after each proof and
+attaches what is missing."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(os.environ.get("MSEG_BIN", ROOT / "build" / "bin"))
+LIMIT = 30  # seconds for what should take one
+LOAD_LIMIT = 240  # seconds for loading, which an emulated processor takes long for
+
+POLICY = """
+apiVersion: mseg.io/v1
+kind: Workload
+metadata: {name: db}
+spec: {labels: {role: db}, match: {cgroup: /db}}
+---
+apiVersion: mseg.io/v1
+kind: Workload
+metadata: {name: web}
+spec: {labels: {role: web}, match: {cgroup: /web}}
+---
+apiVersion: mseg.io/v1
+kind: Workload
+metadata: {name: shut}
+spec: {labels: {role: shut}, match: {cgroup: /shut}}
+---
+# Nobody may talk to the database; those who are shut in may talk to nobody.
+apiVersion: mseg.io/v1
+kind: Policy
+metadata: {name: db}
+spec: {selects: {labels: {role: db}}, directions: [ingress]}
+---
+apiVersion: mseg.io/v1
+kind: Policy
+metadata: {name: shut}
+spec: {selects: {labels: {role: shut}}, directions: [egress]}
+"""
+
+
+def cgroup_mount():
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        fields = line.split()
+        if fields[2] == "cgroup2":
+            return Path(fields[1])
+    sys.exit("unattached.sh: no cgroup v2 hierarchy is mounted")
+
+
+def bpftool():
+    found = shutil.which("bpftool", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    return found or sys.exit("unattached.sh: bpftool is not installed; run tools/setup")
+
+
+def wait_for(question, what, limit=LIMIT):
+    end = time.monotonic() + limit
+    while not question():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {limit} s: {what}")
+        time.sleep(0.02)
+
+
+class Instance:
+    """msegd on a place of its own, with the policy above in force; all of it goes with it."""
+
+    def __init__(self):
+        name = f"mseg-prove-{os.getpid()}"
+        self.cgroup = cgroup_mount() / name
+        self.pins = Path("/sys/fs/bpf") / name
+        self.daemon = None
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def start(self):
+        self.dir = Path(tempfile.mkdtemp(prefix="mseg-prove-"))
+        for group in ("db", "web", "shut"):
+            (self.cgroup / group).mkdir(parents=True)
+        self.log = open(self.dir / "log", "wb")
+        self.start_daemon()
+        (self.dir / "policy.yaml").write_text(POLICY)
+        applied = subprocess.run(
+            [BIN / "msegctl", "policy", "apply", self.dir / "policy.yaml"],
+            env={**os.environ, "MSEG_SOCKET": str(self.dir / "sock")},
+            capture_output=True, text=True, check=False)
+        if applied.returncode != 0:
+            raise RuntimeError(f"policy apply: {applied.stdout}{applied.stderr}")
+        # A hook that only some policies need is attached a moment later.
+        wait_for((self.pins / "links" / "mseg_ingress").exists, "the ingress hook is attached")
+        self.links = self.pinned()
+        return self
+
+    def start_daemon(self):
+        socket_path = self.dir / "sock"
+        socket_path.unlink(missing_ok=True)
+        self.daemon = subprocess.Popen(
+            [BIN / "msegd", "--state-dir", self.dir / "state", "--socket", socket_path,
+             "--cgroup-root", self.cgroup, "--bpffs", self.pins],
+            stdout=self.log, stderr=self.log, start_new_session=True)
+        try:
+            wait_for(lambda: socket_path.exists() or self.daemon.poll() is not None,
+                     "the daemon answers", LOAD_LIMIT)
+            if self.daemon.poll() is not None:
+                raise RuntimeError("the daemon ended")
+        except (TimeoutError, RuntimeError) as error:
+            raise RuntimeError(f"{error}; it says: {(self.dir / 'log').read_text()}") from error
+
+    def stop_daemon(self):
+        self.daemon.send_signal(signal.SIGKILL)
+        self.daemon.wait()
+
+    def pinned(self):
+        return sorted(path.name for path in (self.pins / "links").iterdir())
+
+    def restore(self):
+        """Everything attached again, as after the start."""
+        self.stop_daemon()
+        self.start_daemon()
+        wait_for(lambda: self.pinned() == self.links, "all hooks are attached again")
+
+    def __exit__(self, *_):
+        if self.daemon is not None:
+            self.stop_daemon()
+            self.log.close()
+        subprocess.run([BIN / "msegd", "--detach-all", "--bpffs", self.pins],
+                       capture_output=True, check=False)
+        for group in ("db/new", "db", "web", "shut", ""):
+            path = self.cgroup / group
+            if path.exists():
+                try:
+                    wait_for(lambda p=path: not (p / "cgroup.procs").read_text(), "cgroup empty")
+                    path.rmdir()
+                except (OSError, TimeoutError) as error:
+                    print(f"unattached.sh: {path} stays: {error}", file=sys.stderr)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def full(self):
+        return (self.pins / "links" / "mseg_lsm_connect").exists()
+
+    def unpin(self, hook):
+        """Removes the link and waits until the kernel has let go of it."""
+        pin = self.pins / "links" / hook
+        info = json.loads(subprocess.run([bpftool(), "-j", "link", "show", "pinned", pin],
+                                         capture_output=True, check=True).stdout)
+        pin.unlink()
+        wait_for(lambda: subprocess.run(
+            [bpftool(), "link", "show", "id", str(info["id"])],
+            capture_output=True, check=False).returncode != 0, f"link of {hook} is gone")
+
+    def records(self, name):
+        out = subprocess.run([bpftool(), "-j", "map", "dump", "pinned", self.pins / "maps" / name],
+                             capture_output=True, check=True).stdout
+        return [(entry["formatted"]["key"], entry["formatted"]["value"])
+                for entry in json.loads(out)]
+
+    def run_in(self, group, code, *args):
+        """A Python child that joins a cgroup first; what it prints is the answer."""
+        join = f"open('{self.cgroup / group}/cgroup.procs', 'w').write('0')\n" if group else ""
+        return subprocess.Popen([sys.executable, "-c", join + code, *map(str, args)],
+                                stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+
+
+CLIENT = """
+import errno, socket, sys
+family, kind, host, port = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+s = socket.socket(family, kind)
+s.settimeout(1.5)
+try:
+    if kind == socket.SOCK_DGRAM:
+        s.sendto(b'x', (host, port))
+    else:
+        s.connect((host, port))
+    print('ok')
+except socket.timeout:
+    print('timeout')
+except OSError as e:
+    print(errno.errorcode[e.errno])
+"""
+
+SERVER = """
+import socket, sys
+family, kind, host = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+s = socket.socket(family, kind)
+s.bind((host, 0))
+if kind == socket.SOCK_STREAM:
+    s.listen()
+print(s.getsockname()[1], flush=True)
+sys.stdin.readline()
+s.close()
+print('closed', flush=True)
+sys.stdin.readline()
+"""
+
+SLEEPER = """
+import os, sys
+print('ready', flush=True)
+sys.stdin.readline()
+os.execv(sys.argv[1], ['sleep', '60'])
+"""
+
+FORKER = """
+import os, signal, sys
+pid = os.fork()
+if pid == 0:
+    signal.pause()
+print(pid, flush=True)
+sys.stdin.readline()
+os.kill(pid, 9)
+os.waitpid(pid, 0)
+"""
+
+
+def end(child):
+    child.kill()
+    child.wait()
+
+
+def ask(instance, group, family, kind, host, port):
+    child = instance.run_in(group, CLIENT, int(family), int(kind), host, port)
+    try:
+        return child.communicate(timeout=LIMIT)[0].strip()
+    finally:
+        end(child)
+
+
+def client(family, kind, host):
+    return lambda instance: ask(instance, "shut", family, kind, host, 9)
+
+
+def with_server(question, family=socket.AF_INET, kind=socket.SOCK_STREAM, host="127.0.0.1"):
+    """Asks while a server of the database listens."""
+    def probe(instance):
+        server = instance.run_in("db", SERVER, int(family), int(kind), host)
+        try:
+            return question(instance, int(server.stdout.readline()), server)
+        finally:
+            end(server)
+    return probe
+
+
+def stranger(instance, port, _server):
+    # No process that mseg manages: only the listener's side can refuse.
+    return ask(instance, "", socket.AF_INET, socket.SOCK_STREAM, "127.0.0.1", port)
+
+
+def neighbour(instance, port, _server):
+    return ask(instance, "web", socket.AF_INET, socket.SOCK_STREAM, "127.0.0.1", port)
+
+
+def neighbour_sends(family, host):
+    return with_server(lambda instance, port, _: ask(instance, "web", family, socket.SOCK_DGRAM,
+                                                     host, port),
+                       family, socket.SOCK_DGRAM, host)
+
+
+def listens(instance, port):
+    return any(key["port"] == port for key, _ in instance.records("mseg_listeners"))
+
+
+def closed(instance, port, server):
+    if not listens(instance, port):
+        return "never recorded"
+    server.stdin.write("\n")
+    server.stdin.flush()
+    server.stdout.readline()
+    end_of_wait = time.monotonic() + 1
+    while listens(instance, port) and time.monotonic() < end_of_wait:
+        time.sleep(0.02)
+    return "recorded" if listens(instance, port) else "forgotten"
+
+
+def task(instance, pid):
+    found = [value for key, value in instance.records("mseg_tasks") if key["tgid"] == pid]
+    return found[0] if found else None
+
+
+def executed(instance):
+    sleep = os.path.realpath(shutil.which("sleep"))
+    child = instance.run_in("web", SLEEPER, sleep)
+    try:
+        child.stdout.readline()
+        child.stdin.write("\n")
+        child.stdin.flush()
+        wait_for(lambda: os.path.realpath(f"/proc/{child.pid}/exe") == sleep, "exec")
+        record = task(instance, child.pid)
+        if record is None:
+            return "no record"
+        return "sleep" if record["exe"]["ino"] == os.stat(sleep).st_ino else "what ran before"
+    finally:
+        end(child)
+
+
+def forked(instance):
+    child = instance.run_in("web", FORKER)
+    try:
+        pid = int(child.stdout.readline())
+        answer = "recorded" if task(instance, pid) else "no record"
+        child.communicate("\n", timeout=LIMIT)
+        return answer
+    finally:
+        end(child)
+
+
+def exited(instance):
+    child = instance.run_in("web", SLEEPER, "/bin/true")
+    child.stdout.readline()
+    end(child)
+    end_of_wait = time.monotonic() + 1
+    while task(instance, child.pid) and time.monotonic() < end_of_wait:
+        time.sleep(0.02)
+    return "recorded" if task(instance, child.pid) else "forgotten"
+
+
+def made_cgroup(instance):
+    # The daemon would look at the new cgroup itself when it hears of it; it hears by this hook.
+    group = instance.cgroup / "db" / "new"
+    group.mkdir()
+    try:
+        time.sleep(0.3)
+        number = os.stat(group).st_ino
+        known = any(key["id"] == number for key, _ in instance.records("mseg_cgroups"))
+        return "recorded" if known else "no record"
+    finally:
+        group.rmdir()
+
+
+def removed_cgroup(instance):
+    group = instance.cgroup / "db" / "new"
+    group.mkdir()
+    number = os.stat(group).st_ino
+    group.rmdir()
+    time.sleep(0.5)
+    known = any(key["id"] == number for key, _ in instance.records("mseg_cgroups"))
+    return "recorded" if known else "forgotten"
+
+
+INET, INET6, TCP, UDP = socket.AF_INET, socket.AF_INET6, socket.SOCK_STREAM, socket.SOCK_DGRAM
+LSM = ("mseg_lsm_connect", "mseg_lsm_sendmsg")
+CONNECT = ("mseg_connect4", "mseg_connect6")
+SENDMSG = ("mseg_sendmsg4", "mseg_sendmsg6")
+
+# Hook -> what else must be out of its way (a second lock on the same act), the act, and what comes
+# of it with the hook attached. Without it anything else must come.
+PROOFS = {
+    "mseg_connect4": (LSM, client(INET, TCP, "127.0.0.1"), "EPERM"),
+    "mseg_connect6": (LSM, client(INET6, TCP, "::1"), "EPERM"),
+    "mseg_sendmsg4": (LSM, client(INET, UDP, "127.0.0.1"), "EPERM"),
+    "mseg_sendmsg6": (LSM, client(INET6, UDP, "::1"), "EPERM"),
+    "mseg_ingress": ((), with_server(stranger), "timeout"),
+    "mseg_sockops": ((), with_server(neighbour), "EPERM"),
+    "mseg_post_bind4": ((), neighbour_sends(INET, "127.0.0.1"), "EPERM"),
+    "mseg_post_bind6": ((), neighbour_sends(INET6, "::1"), "EPERM"),
+    "mseg_sock_release": ((), with_server(closed), "forgotten"),
+    "mseg_exec": ((), executed, "sleep"),
+    "mseg_fork": ((), forked, "recorded"),
+    "mseg_exit": ((), exited, "forgotten"),
+    "mseg_cgroup_mkdir": ((), made_cgroup, "recorded"),
+    "mseg_cgroup_rmdir": ((), removed_cgroup, "forgotten"),
+    "mseg_lsm_connect": (CONNECT, client(INET, TCP, "127.0.0.1"), "EPERM"),
+    "mseg_lsm_sendmsg": (SENDMSG, client(INET, UDP, "127.0.0.1"), "EPERM"),
+}
+
+
+def prove(instance, hook):
+    others, probe, wanted = PROOFS[hook]
+    if hook in LSM and not instance.full():
+        print(f"skipped: {hook} (this kernel has no BPF LSM)")
+        return True
+    for other in others:
+        if (instance.pins / "links" / other).exists():
+            instance.unpin(other)
+    attached = probe(instance)
+    instance.unpin(hook)
+    without = probe(instance)
+    instance.restore()
+    good = attached == wanted and without != wanted
+    print(f"{'proved' if good else 'NOT PROVED'}: {hook}: attached {attached}"
+          f"{'' if attached == wanted else f' (expected {wanted})'}, unattached {without}",
+          flush=True)
+    return good
+
+
+def main():
+    if os.geteuid() != 0:
+        sys.exit("unattached.sh: needs root")
+    hooks = sys.argv[1:] or list(PROOFS)
+    unknown = [hook for hook in hooks if hook not in PROOFS]
+    if unknown:
+        sys.exit(f"unattached.sh: no proof for {', '.join(unknown)}")
+    with Instance() as instance:
+        results = [prove(instance, hook) for hook in hooks]
+    print(f"unattached.sh: {sum(results)} of {len(results)}")
+    sys.exit(0 if all(results) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # variables are for those who source this
+# What the end-to-end suites and the demo share. A suite sources this file, calls `e2e_begin NAME`,
+# makes its checks and ends with `e2e_end`.
+#
+# Everything an instance makes carries a name of its own (a hash of suite and pid), so any number of
+# suites may run at once: a cgroup below the host's cgroup v2 root, a pin directory, a network
+# namespace with nothing but `lo`, two directories. All of it goes when the shell ends, however it
+# ends, and that it went is checked.
+
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+MSEG_BIN=${MSEG_BIN:-$ROOT/build/bin}
+MSEG_TESTS=${MSEG_TESTS:-$ROOT/build/tests}
+SUPPORT=$ROOT/tests/support
+GUEST=${MSEG_GUEST:-}
+# A guest is emulated and shares the machine: everything there may take this many times longer.
+SLOW=$([[ -n $GUEST ]] && echo 10 || echo 1)
+# Debian's own, not whatever a developer's PATH puts before it.
+PYTHON=$(readlink -f /usr/bin/python3)
+
+PASSED=0 FAILED=0 SKIPPED=0
+declare -A E2E_PIDS=()          # pid -> start time: a reused pid is not ours
+declare -a E2E_LEFT=()          # further paths to look for at the end
+declare -a E2E_AT_EXIT=()       # functions that a suite wants called before the clean-up
+E2E_BEGUN='' E2E_STOPPED=''
+
+# ---- results ----------------------------------------------------------------------------------
+
+note() { printf '# %s\n' "$*"; }
+
+ok() {
+  PASSED=$((PASSED + 1))
+  printf 'ok %d - %s\n' "$((PASSED + FAILED + SKIPPED))" "$1"
+}
+
+# not_ok DESCRIPTION [WHY]
+not_ok() {
+  FAILED=$((FAILED + 1))
+  printf 'not ok %d - %s\n' "$((PASSED + FAILED + SKIPPED))" "$1"
+  [[ -z ${2-} ]] || printf '#   %s\n' "${2//$'\n'/$'\n#   '}"
+}
+
+# skip DESCRIPTION WHAT-IS-MISSING: where nothing may be left out (CI=true), a failure.
+skip() {
+  if [[ ${CI:-} == true ]]; then
+    not_ok "$1" "skipped: $2"
+    return
+  fi
+  SKIPPED=$((SKIPPED + 1))
+  printf 'ok %d - %s # SKIP %s\n' "$((PASSED + FAILED + SKIPPED))" "$1" "$2"
+}
+
+# check DESCRIPTION COMMAND...: passes if the command does.
+check() {
+  local what=$1 out
+  shift
+  if out=$("$@" 2>&1); then ok "$what"; else not_ok "$what" "$* failed: $out"; fi
+}
+
+check_not() {
+  local what=$1 out
+  shift
+  if out=$("$@" 2>&1); then not_ok "$what" "$* succeeded: $out"; else ok "$what"; fi
+}
+
+# same DESCRIPTION WANT GOT
+same() {
+  if [[ $2 == "$3" ]]; then ok "$1"; else not_ok "$1" "want: $2"$'\n'"got:  $3"; fi
+}
+
+# has DESCRIPTION TEXT PATTERN (extended regular expression)
+has() {
+  if grep -Eq -- "$3" <<<"$2"; then ok "$1"; else not_ok "$1" "no \`$3\` in: $2"; fi
+}
+
+# A suite cannot go on: what is missing is no verdict on the product, so it is not a failed check.
+bail() {
+  not_ok "$1" "${2-}"
+  E2E_STOPPED="it cannot go on without: $1"
+  exit 1
+}
+
+# wait_for SECONDS COMMAND...: until the command succeeds; guests get more.
+wait_for() {
+  local deadline=$((SECONDS + $1 * SLOW))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    ((SECONDS <= deadline)) || return 1
+    sleep 0.05
+  done
+}
+
+now_ms() { echo $(($(date +%s%N) / 1000000)); }
+
+# ---- set-up and clean-up ----------------------------------------------------------------------
+
+cgroup_root() {
+  local dir
+  for dir in /sys/fs/cgroup /sys/fs/cgroup/unified; do
+    [[ $(stat -f -c %T "$dir" 2>/dev/null) == cgroup2fs ]] && echo "$dir" && return
+  done
+  return 1
+}
+
+# e2e_need WHAT COMMAND...: leaves the suite, as skipped, when a program is not there.
+e2e_need() {
+  local program
+  for program in "$@"; do
+    command -v "$program" >/dev/null && continue
+    skip "$SUITE" "$program is not installed (tools/setup installs it)"
+    e2e_end
+  done
+}
+
+# e2e_begin SUITE
+e2e_begin() {
+  SUITE=$1
+  trap e2e_on_exit EXIT
+  set -E
+  trap 'E2E_STOPPED="line $LINENO: $BASH_COMMAND"' ERR
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+  [[ $EUID -eq 0 ]] || { skip "$SUITE" "root"; e2e_end; }
+  CGROUP_ROOT=$(cgroup_root) || { skip "$SUITE" "a cgroup v2 hierarchy"; e2e_end; }
+  [[ -x $MSEG_BIN/msegd && -x $MSEG_BIN/msegctl ]] || bail "$SUITE" "no programs in $MSEG_BIN"
+  ID=$(printf '%s.%s.%s' "$SUITE" "$$" "$(date +%s%N)" | sha256sum | cut -c1-8)
+  NAME=mseg-$SUITE-$ID
+  CG=$CGROUP_ROOT/$NAME
+  PINS=/sys/fs/bpf/$NAME
+  NS=$NAME
+  WORK=/tmp/$NAME               # logs, sockets, state
+  TRUSTED=/opt/$NAME            # root's alone, all the way up: programs that rules may name
+  STATE=$WORK/state SOCK=$WORK/sock
+  LOG=$WORK/msegd.log
+  MSEGD_PID='' SPAWNED=''
+  E2E_BEGUN=1
+  mkdir -m 755 "$WORK" "$TRUSTED" "$CG"
+  ip netns add "$NS"
+  in_ns ip link set lo up
+  export MSEG_SOCKET=$SOCK
+  note "$SUITE on Linux $(uname -r)${GUEST:+ (guest)}, instance $NAME"
+}
+
+# The summary; the exit status says whether all was well.
+e2e_end() { exit 0; }
+
+e2e_summary() { printf '%d passed, %d failed, %d skipped\n' "$PASSED" "$FAILED" "$SKIPPED"; }
+
+e2e_on_exit() {
+  local status=$? pid hook
+  set +e
+  trap '' INT TERM HUP ERR
+  ((status == 0 || status == 130 || status == 143)) ||
+    not_ok "the suite runs to its end" "status $status, $E2E_STOPPED"
+  if ((FAILED > 0)) && [[ -n $E2E_BEGUN && -s $LOG ]]; then
+    note "end of msegd's log:"
+    tail -n 20 "$LOG" | sed 's/^/#   /'
+  fi
+  if [[ -n $E2E_BEGUN ]]; then
+    for pid in "${!E2E_PIDS[@]}"; do kill_tracked "$pid" KILL; done
+    for hook in "${E2E_AT_EXIT[@]}"; do "$hook"; done
+    e2e_clean
+    e2e_verify_clean
+  fi
+  e2e_summary "$status"
+  ((status == 0 && FAILED > 0)) && status=1
+  exit "$status"
+}
+
+# remove_cgroup DIRECTORY: one that this shell made, with what its processes left running there.
+remove_cgroup() {
+  local dir
+  [[ -d $1 ]] || return 0
+  [[ -w $1/cgroup.kill ]] && echo 1 >"$1/cgroup.kill"
+  while read -r dir; do
+    for _ in {1..100}; do rmdir "$dir" 2>/dev/null && break; sleep 0.05; done
+  done < <(find "$1" -depth -type d)
+}
+
+e2e_clean() {
+  local dir
+  remove_cgroup "$CG"
+  if [[ -d $PINS ]]; then
+    "$MSEG_BIN/msegd" --detach-all --bpffs "$PINS" >/dev/null || rm -rf "$PINS"
+  fi
+  ip netns list | grep -q "^$NS" &&
+    ip netns list | awk -v ns="$NS" 'index($1, ns) == 1 { print $1 }' | xargs -rn1 ip netns del
+  while read -r dir; do umount -l "$dir"; done < \
+    <(awk -v a="$WORK" -v b="$TRUSTED" 'index($5, a) == 1 || index($5, b) == 1 { print $5 }' \
+      /proc/self/mountinfo | sort -r)
+  rm -rf "$WORK" "$TRUSTED"
+}
+
+e2e_verify_clean() {
+  local left='' pid path
+  for pid in "${!E2E_PIDS[@]}"; do is_tracked "$pid" && left+=" process:$pid"; done
+  for path in "$CG" "$PINS" "$WORK" "$TRUSTED" "${E2E_LEFT[@]}"; do
+    [[ -e $path ]] && left+=" $path"
+  done
+  ip netns list | grep -q "^$NS" && left+=" netns:$NS"
+  if [[ -z $left ]]; then
+    ok "nothing is left behind"
+  else
+    not_ok "nothing is left behind" "left:$left"
+  fi
+}
+
+# ---- processes --------------------------------------------------------------------------------
+
+start_time() {
+  local stat
+  stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+  awk '{ print $20 }' <<<"${stat##*) }"
+}
+
+track() { E2E_PIDS[$1]=$(start_time "$1" || echo gone); }
+
+is_tracked() {
+  local now state
+  now=$(start_time "$1") || return 1
+  state=$(awk '/^State:/ { print $2 }' "/proc/$1/status" 2>/dev/null) || return 1
+  [[ ${E2E_PIDS[$1]-} == "$now" && $state != Z ]]
+}
+
+# kill_tracked PID [SIGNAL]: ends a process that this shell started, and waits for it.
+kill_tracked() {
+  if is_tracked "$1"; then kill "-${2:-TERM}" "$1" 2>/dev/null || true; fi
+  { wait "$1"; } 2>/dev/null || true
+  unset "E2E_PIDS[$1]"
+  return 0
+}
+
+in_ns() { nsenter --net="/run/netns/$NS" "$@"; }
+
+# in_cgroup CGROUP COMMAND...: below the managed root and in the suite's network namespace ($NS).
+in_cgroup() {
+  local dir=$CG/$1
+  shift
+  mkdir -p "$dir"
+  bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="$2" "${@:3}"' in_cgroup \
+    "$dir" "/run/netns/$NS" "$@"
+}
+
+# spawn CGROUP COMMAND...: the same in the background; $SPAWNED is the command's own pid, its output
+# goes to $WORK/COMMAND.log.
+spawn() {
+  local dir=$CG/$1 log
+  shift
+  mkdir -p "$dir"
+  log=$WORK/$(basename "$1").log
+  bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="$2" "${@:3}"' spawn \
+    "$dir" "/run/netns/$NS" "$@" </dev/null >>"$log" 2>&1 &
+  SPAWNED=$!
+  track "$SPAWNED"
+}
+
+# listens tcp|udp PORT: does anybody in the namespace?
+listens() {
+  local flag=-lnt
+  [[ $1 == udp ]] && flag=-lnu
+  in_ns ss -H "$flag" "sport = :$2" | grep -q .
+}
+
+# serve CGROUP PROTOCOL PORT COMMAND...: spawns a server and waits until it listens.
+serve() {
+  local group=$1 protocol=$2 port=$3
+  shift 3
+  spawn "$group" "$@"
+  wait_for 10 listens "$protocol" "$port" || bail "$1 listens on $protocol/$port" \
+    "$(tail -n 5 "$WORK/$(basename "$1").log" 2>&1)"
+}
+
+serve_redis() { # CGROUP PORT [OPTION...]
+  serve "$1" tcp "$2" redis-server --port "$2" --save '' --appendonly no --dir "$WORK" \
+    --protected-mode no "${@:3}"
+}
+
+# ---- msegd and msegctl ------------------------------------------------------------------------
+
+msegctl() { "$MSEG_BIN/msegctl" "$@"; }
+
+msegd_ready() {
+  kill -0 "$MSEGD_PID" 2>/dev/null || return 0 # dead: no use in waiting, the caller looks
+  [[ -S $SOCK ]] && tail -n +"$LOG_FROM" "$LOG" | grep -q ' mode, cgroup root '
+}
+
+# start_msegd [OPTION...]: $MSEGD_PID; returns when it answers. $MSEGD_START_MS: how long that took.
+start_msegd() {
+  local start
+  touch "$LOG"
+  LOG_FROM=$(($(wc -l <"$LOG") + 1))
+  start=$(now_ms)
+  "$MSEG_BIN/msegd" --state-dir "$STATE" --socket "$SOCK" --cgroup-root "$CG" --bpffs "$PINS" "$@" \
+    </dev/null >>"$LOG" 2>&1 &
+  MSEGD_PID=$!
+  track "$MSEGD_PID"
+  until msegd_ready; do
+    (($(now_ms) - start < 30000 * SLOW)) || bail "msegd starts" "not ready in time"
+    sleep 0.02
+  done
+  MSEGD_START_MS=$(($(now_ms) - start))
+  kill -0 "$MSEGD_PID" 2>/dev/null || bail "msegd starts" "$(tail -n +"$LOG_FROM" "$LOG")"
+}
+
+# stop_msegd [SIGNAL]
+stop_msegd() { kill_tracked "$MSEGD_PID" "${1:-TERM}"; }
+
+# The part of the log that the running daemon wrote.
+msegd_log() { tail -n +"$LOG_FROM" "$LOG"; }
+
+# apply FILE...: a policy that must be accepted.
+apply() {
+  local out
+  out=$(msegctl policy apply "$@" 2>&1) || bail "policy apply $*" "$out"
+}
+
+# status FIELD: a dotted path into `msegctl status -o json`.
+status() { msegctl status -o json | "$PYTHON" "$SUPPORT/json_field.py" "$1"; }
+
+# learn FILE...: has the daemon hash a file before it is run. Without this a fresh file is unknown
+# for the first milliseconds, and so is matched by no allow rule that names a process.
+learn() {
+  local file
+  for file in "$@"; do msegctl identity show "$file" >/dev/null; done
+}
+
+digest_of() { echo "sha256:$(sha256sum "$1" | cut -d' ' -f1)"; }
+
+# ---- who may talk to whom ---------------------------------------------------------------------
+
+# From here on flow lines count for `denied_by`.
+mark() { MARK=$(date -u +%Y-%m-%dT%H:%M:%S.%6NZ); }
+
+# allowed DESCRIPTION COMMAND...: succeeds. For programs that report what they did by exit status.
+allowed() { check "$@"; }
+
+# allowed_soon DESCRIPTION COMMAND...: the same, tried again for some seconds. Only for what may
+# have to wait for the daemon, and never for anything that must be refused.
+allowed_soon() {
+  local what=$1 out='' deadline=$((SECONDS + 3 * SLOW))
+  shift
+  until out=$("$@" 2>&1); do
+    if ((SECONDS > deadline)); then
+      not_ok "$what" "$* still fails: $out"
+      return 0
+    fi
+    sleep 0.1
+  done
+  ok "$what"
+}
+
+# refused DESCRIPTION [FLOW-CONDITION...] -- COMMAND...: fails with EPERM, and a flow line says who
+# refused it: every condition (see tests/support/flows.py) holds for one line newer than the act.
+refused() {
+  local what=$1 out status=0
+  local -a conditions=()
+  shift
+  while [[ $1 != -- ]]; do conditions+=("$1") && shift; done
+  shift
+  mark
+  out=$("$@" 2>&1) || status=$?
+  if ((status == 0)); then
+    not_ok "$what" "it was allowed: $out"
+  elif ! grep -Eq 'Operation not permitted|EPERM|Permission denied to connect' <<<"$out"; then
+    not_ok "$what" "it failed (status $status), but not with EPERM: $out"
+  else
+    denied_by "$what" "${conditions[@]}"
+  fi
+}
+
+# denied_by DESCRIPTION CONDITION...: a flow line since `mark` with verdict deny.
+denied_by() {
+  local what=$1 out
+  shift
+  if out=$(flow_line verdict=deny "$@"); then
+    ok "$what"
+    note "$out"
+  else
+    not_ok "$what" "no flow line with verdict=deny $*; since then: $out"
+  fi
+}
+
+flow_line() {
+  msegctl flows -o json --since 10m | "$PYTHON" "$SUPPORT/flows.py" --since "$MARK" "$@"
+}
+
+# probe CGROUP ARGUMENT...: tests/support/probe.py there.
+probe() {
+  local group=$1
+  shift
+  in_cgroup "$group" "$PYTHON" "$SUPPORT/probe.py" "$@"
+}

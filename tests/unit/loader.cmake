@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+# What of loader/ and the shared headers needs no kernel.
+mseg_test(loader_decide_test
+  SOURCES ${CMAKE_CURRENT_LIST_DIR}/loader_decide_test.cc
+  LIBS mseg_abi)
+mseg_test(loader_programs_test
+  SOURCES ${CMAKE_CURRENT_LIST_DIR}/loader_programs_test.cc
+  LIBS mseg_loader mseg_skeleton)
