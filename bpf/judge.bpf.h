@@ -112,7 +112,9 @@ static __always_inline void mseg_report(const struct mseg_conn *conn,
 	event->rule = d->rule;
 	event->would_rule = d->would_rule;
 	event->port = port;
-	event->peer_port = conn->peer_port;
+	/* At connect the client has no port yet, and conn's is the service's. */
+	event->peer_port = direction == MSEG_INGRESS && conn->hook != MSEG_HOOK_INGRESS ?
+				   0 : conn->peer_port;
 	event->protocol = conn->protocol;
 	event->direction = direction;
 	event->verdict = d->verdict;

@@ -14,6 +14,7 @@ namespace {
 
 constexpr size_t kFlowCapacity = 16384;
 constexpr uint64_t kTicksBetweenChecks = 10;
+constexpr uint64_t kTicksBetweenTrustChecks = 100;
 
 TableSet TablesOf(const GenerationImage& image) {
   return TableSet{.cgroups = image.cgroups,
@@ -266,6 +267,20 @@ void Controller::LearnUnknownTasks() {
   }
 }
 
+void Controller::RecheckTrust() {
+  auto lost = exes_.RecheckTrust();
+  if (!lost.ok()) {
+    log_(absl::StrCat("identity: ", std::string(lost.status().message())));
+    return;
+  }
+  for (const ExeRegistry::Known& known : *lost) {
+    log_(absl::StrCat("identity: ", known.info.path, " is no trusted path any more"));
+    if (const absl::Status status = Enrol(known); !status.ok()) {
+      log_(absl::StrCat("identity: ", std::string(status.message())));
+    }
+  }
+}
+
 void Controller::HandleControlEvents() {
   const std::lock_guard lock(mutex_);
   if (const absl::Status status = events_->DrainControl(); !status.ok()) {
@@ -286,6 +301,7 @@ void Controller::Tick() {
     }
   }
   if (++ticks_ % kTicksBetweenChecks != 0) return;
+  if (ticks_ % kTicksBetweenTrustChecks == 0) RecheckTrust();
   auto counters = dataplane_.Counters();
   if (!counters.ok()) return;
   const uint64_t lost = (*counters)[MSEG_CNT_CONTROL_EVENTS_LOST];

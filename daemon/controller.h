@@ -94,6 +94,7 @@ class Controller : public api::Service {
   void OnCgroup(const mseg_cgroup_event& event);
   absl::Status Enrol(const ExeRegistry::Known& known);
   void LearnUnknownTasks();
+  void RecheckTrust();
   void LearnMentioned(const PolicySet& policy);
   CompileOptions compile_options() const;
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // From documents to a revision and a generation.
+#include <malloc.h>
+
 #include <chrono>
 
 #include "absl/strings/ascii.h"
@@ -10,6 +12,8 @@
 
 namespace mseg {
 namespace {
+
+constexpr size_t kManyDocuments = 1000;
 
 double MillisSince(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
@@ -175,7 +179,12 @@ absl::StatusOr<api::ApplyReport> Controller::Apply(Change change, const PolicySe
     }
     return false;
   });
-  if (change.dry_run || change.documents.empty()) return report;
+  if (change.dry_run) return report;
+  if (change.documents.empty()) {
+    // The policy stays; a file that it names may have become trusted.
+    for (const ExeRegistry::Known& known : exes_.All()) MSEG_RETURN_IF_ERROR(Enrol(known));
+    return report;
+  }
 
   start = std::chrono::steady_clock::now();
   auto before = store_.Documents();
@@ -192,6 +201,8 @@ absl::StatusOr<api::ApplyReport> Controller::Apply(Change change, const PolicySe
     return RevertRevision(change, *before, status);
   }
   policy_ = policy;
+  // A large policy leaves much behind that malloc would keep for the next one.
+  if (change.documents.size() > kManyDocuments) malloc_trim(0);
   report.revision = revision->number;
   report.generation = generation_;
   MSEG_RETURN_IF_ERROR(ClassifyNewCgroups());

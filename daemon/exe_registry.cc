@@ -2,6 +2,7 @@
 #include "daemon/exe_registry.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <climits>
@@ -84,7 +85,9 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFd(int fd, int root_fd,
   }
   MSEG_RETURN_IF_ERROR(CheckHashable(*key));
   if (const auto it = by_key_.find(*key); it != by_key_.end()) {
-    return Known{by_ref_.at(it->second), *key};
+    const ExecutableInfo& info = by_ref_.at(it->second);
+    // A path that was not trusted when it was looked at may be so by now.
+    if (info.trusted_path || !trusted_only) return Known{info, *key};
   }
   StoredExecutable executable;
   executable.key = *key;
@@ -146,6 +149,29 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFile(const std::string& pat
   const ScopedFd root(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root.ok()) return ErrnoStatus(errno, "open /");
   return LearnFd(fd.get(), root.get(), nullptr, trusted_only);
+}
+
+absl::StatusOr<std::vector<ExeRegistry::Known>> ExeRegistry::RecheckTrust() {
+  const ScopedFd root(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!root.ok()) return ErrnoStatus(errno, "open /");
+  std::vector<Known> lost;
+  for (auto& [key, ref] : by_key_) {
+    const ExecutableInfo& info = by_ref_.at(ref);
+    if (!info.trusted_path) continue;
+    const ScopedFd fd(open(info.path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    struct stat st {};
+    // Gone, replaced, or of a container: nobody can execute this key under this path here.
+    if (!fd.ok() || fstat(fd.get(), &st) != 0 || st.st_ino != key.ino) continue;
+    if (CheckTrustedPath(root.get(), info.path, fd.get()).trusted) continue;
+    StoredExecutable executable{.info = info, .key = key};
+    executable.info.trusted_path = false;
+    auto stored = store_.PutExecutable(executable);
+    if (!stored.ok()) return stored.status();
+    ref = stored->info.ref;
+    by_ref_[ref] = stored->info;
+    lost.push_back({stored->info, key});
+  }
+  return lost;
 }
 
 void ExeRegistry::AddAliases(ExecutableInfo* info) const {

@@ -46,6 +46,9 @@ class ExeRegistry {
   // is 0 then. `trusted_only`: PermissionDenied for such a file, without reading it.
   absl::StatusOr<Known> LearnFile(const std::string& path, bool trusted_only);
 
+  // Looks at every trusted path again: a directory that others may write by now leaves the file and
+  // its key as they were. Returns those that lost their trust, with a new ref, to be published.
+  absl::StatusOr<std::vector<Known>> RecheckTrust();
   // Trusted links that lead to executables: link -> file. Replaces what was known for those links.
   void SetLinks(const std::map<std::string, std::string>& links);
 

@@ -34,7 +34,7 @@ std::string Words(const absl::Status& status) { return std::string(status.messag
 
 int Refuse(const absl::Status& status) {
   fmt::print(stderr, "msegd: {}\n", Words(status));
-  return ExitCodeOf(status) == kExitBadInput ? kExitBadInput : kExitRefused;
+  return kExitRefused;
 }
 
 std::shared_ptr<spdlog::logger> MakeLogger(LogLevel level) {

@@ -63,43 +63,49 @@ absl::StatusOr<std::unique_ptr<Dataplane>> Dataplane::Open(const DataplaneOption
   auto pin_dir = PreparePinDir(options.pin_dir);
   if (!pin_dir.ok()) return pin_dir.status();
   plane->options_.pin_dir = *pin_dir;
-  MSEG_RETURN_IF_ERROR(plane->Lock());
-  struct stat info {};
-  if (fstat(plane->cgroup_fd_.get(), &info) != 0) return ErrnoStatus(errno, options.cgroup_root);
-  plane->cgroup_root_id_ = info.st_ino;
-  auto level = CgroupLevel(options.cgroup_root);
-  if (!level.ok()) return level.status();
-  plane->cgroup_root_level_ = *level;
-  MSEG_RETURN_IF_ERROR(plane->AdoptOrLoad(features));
+  MSEG_RETURN_IF_ERROR(plane->LockPins());
+  if (absl::Status status = plane->LockAndLoad(features); !status.ok()) {
+    // Nothing was there and nothing came of it: leave no empty directories.
+    if (!HasPins(*pin_dir)) RemovePins(*pin_dir).IgnoreError();
+    return status;
+  }
   return plane;
 }
 
 Dataplane::~Dataplane() = default;
 
 // The locks live as long as the descriptors: a killed daemon leaves none behind.
-absl::Status Dataplane::Lock() {
+absl::Status Dataplane::LockPins() {
   pin_lock_ = ScopedFd(open(options_.pin_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!pin_lock_.ok()) return ErrnoStatus(errno, "open pin directory " + options_.pin_dir);
-  if (flock(pin_lock_.get(), LOCK_EX | LOCK_NB) != 0) {
-    return absl::FailedPreconditionError(absl::StrCat("another msegd uses the pin directory ",
-                                                      options_.pin_dir,
-                                                      "; give this one its own --bpffs"));
-  }
+  if (flock(pin_lock_.get(), LOCK_EX | LOCK_NB) == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("another msegd uses the pin directory ",
+                                                    options_.pin_dir,
+                                                    "; give this one its own --bpffs"));
+}
+
+absl::Status Dataplane::LockAndLoad(const Features& features) {
+  const std::string& root = options_.cgroup_root;
   struct statfs fs {};
-  if (statfs(options_.cgroup_root.c_str(), &fs) == 0 && fs.f_type != CGROUP2_SUPER_MAGIC) {
+  if (statfs(root.c_str(), &fs) == 0 && fs.f_type != CGROUP2_SUPER_MAGIC) {
     return absl::FailedPreconditionError(
-        absl::StrCat("--cgroup-root ", options_.cgroup_root,
+        absl::StrCat("--cgroup-root ", root,
                      " is no cgroup v2 directory; name one below /sys/fs/cgroup (hybrid hosts: "
                      "/sys/fs/cgroup/unified)"));
   }
-  cgroup_fd_ = ScopedFd(open(options_.cgroup_root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!cgroup_fd_.ok()) return ErrnoStatus(errno, "open cgroup root " + options_.cgroup_root);
+  cgroup_fd_ = ScopedFd(open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!cgroup_fd_.ok()) return ErrnoStatus(errno, "open cgroup root " + root);
   if (flock(cgroup_fd_.get(), LOCK_EX | LOCK_NB) != 0) {
-    return absl::FailedPreconditionError(absl::StrCat("another msegd manages the cgroup root ",
-                                                      options_.cgroup_root,
-                                                      "; give this one its own --cgroup-root"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "another msegd manages the cgroup root ", root, "; give this one its own --cgroup-root"));
   }
-  return absl::OkStatus();
+  struct stat info {};
+  if (fstat(cgroup_fd_.get(), &info) != 0) return ErrnoStatus(errno, root);
+  cgroup_root_id_ = info.st_ino;
+  auto level = CgroupLevel(root);
+  if (!level.ok()) return level.status();
+  cgroup_root_level_ = *level;
+  return AdoptOrLoad(features);
 }
 
 std::string Dataplane::LinkPin(size_t program) const {

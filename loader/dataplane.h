@@ -96,7 +96,8 @@ class Dataplane {
 
  private:
   Dataplane() = default;
-  absl::Status Lock();
+  absl::Status LockPins();
+  absl::Status LockAndLoad(const Features& features);
   absl::Status CheckForeignPrograms() const;
   absl::Status WaitForOwnCgroup() const;
   absl::Status AdoptOrLoad(const Features& features);

@@ -253,6 +253,18 @@ else
   skip "another program mounted over the allowed one" "user namespaces for nobody"
 fi
 
+# ---- a path that loses its trust while the file stays as it is
+rule "{labels: {app: order, role: web}, process: {exe: $CLI}}"
+allowed "the client while its directory is root's alone" ping_with web "$CLI"
+chmod 777 "$PLACE"
+lost_trust() { msegd_log | grep -qF "$CLI is no trusted path any more"; }
+wait_for 60 lost_trust || not_ok "msegd notices that anybody may write there" "$(msegd_log)"
+refused "the same client once anybody may write its directory" direction=ingress rule=order-db \
+  "peer.exe=$CLI" -- ping_with web "$CLI"
+chmod 755 "$PLACE"
+rule "{labels: {app: order, role: web}, process: {exe: $CLI}}"
+allowed "and trusted again after an apply" ping_with web "$CLI"
+
 # ---- the listener's program counts too
 rule "{labels: {app: order, role: web}, process: {exe: $CURL}}" \
   "{labels: {role: db}, process: {exe: /usr/sbin/nginx}}"
