@@ -81,7 +81,7 @@ by_db=(direction=ingress reason=default rule=order-db local.labels.role=db "loca
 
 # ---- a process that is older than the daemon
 mkfifo "$WORK/go" "$WORK/done"
-spawn web "$PYTHON" "$SUPPORT/probe.py" wait-then "$WORK/go" tcp 127.0.0.1 6379
+spawn web "$PYTHON" "$PROBE" wait-then "$WORK/go" tcp 127.0.0.1 6379
 WALKED=$SPAWNED
 old_probe() {
   echo "$WORK/done" >"$WORK/go"

@@ -138,6 +138,9 @@ e2e_begin() {
   MSEGD_PID='' SPAWNED=''
   E2E_BEGUN=1
   mkdir -m 755 "$WORK" "$TRUSTED" "$CG"
+  # A copy, because the tree may lie where only root can read.
+  PROBE=$WORK/probe.py
+  install -m 644 "$SUPPORT/probe.py" "$PROBE"
   ip netns add "$NS"
   in_ns ip link set lo up
   export MSEG_SOCKET=$SOCK
@@ -391,5 +394,5 @@ flow_line() {
 probe() {
   local group=$1
   shift
-  in_cgroup "$group" "$PYTHON" "$SUPPORT/probe.py" "$@"
+  in_cgroup "$group" "$PYTHON" "$PROBE" "$@"
 }
