@@ -93,6 +93,7 @@ int Churn(const char* port, double rate, uint64_t limit) {
     std::this_thread::sleep_until(due);
     const auto before = Clock::now();
     const int error = Connect(to);
+    if (error == EINTR && stop) break;  // told to stop in the middle of it: no answer, no attempt
     slowest = std::max(slowest, std::chrono::duration<double>(Clock::now() - before).count());
     attempts++;
     if (error == 0) {
