@@ -88,7 +88,6 @@ class Controller : public api::Service {
   absl::StatusOr<GenerationImage> CompileNow(const PolicySet& policy, Diagnostics* diagnostics);
   absl::Status PutInForce(GenerationImage image, api::Timings* timings);
   absl::Status Recompile(const char* why);
-  absl::Status UpdateIngress();
   absl::Status ClassifyNewCgroups();
   void OnExe(const mseg_exe_event& event);
   void OnCgroup(const mseg_cgroup_event& event);

@@ -23,30 +23,7 @@ as_nobody=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
 swap() { in_cgroup web "${as_nobody[@]}" "$1" "$CLI" 127.0.0.1 6379; }
 
 rule() {
-  cat >"$WORK/policy.yaml" <<YAML
-apiVersion: mseg.io/v1
-kind: Workload
-metadata: {name: db}
-spec: {labels: {role: db}, match: {cgroup: /db}}
----
-apiVersion: mseg.io/v1
-kind: Workload
-metadata: {name: web}
-spec: {labels: {role: web}, match: {cgroup: /web}}
----
-apiVersion: mseg.io/v1
-kind: Policy
-metadata: {name: order-db}
-spec:
-  selects: {labels: {role: db}}
-  directions: [ingress]
-  rules:
-  - name: client-to-db
-    verdict: allow
-    from: {labels: {role: web}, process: $1}
-    to: {labels: {role: db}}
-    services: [tcp/6379]
-YAML
+  order_db_policy "$1" tcp/6379 >"$WORK/policy.yaml"
   apply "$WORK/policy.yaml"
 }
 

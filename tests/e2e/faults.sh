@@ -15,30 +15,7 @@ CURL=$(readlink -f "$(command -v curl)")
 CHURN=$MSEG_TESTS/e2e_churn
 [[ -x $CHURN ]] || bail "the load program is built" "no $CHURN"
 
-cat >"$WORK/policy.yaml" <<YAML
-apiVersion: mseg.io/v1
-kind: Workload
-metadata: {name: db}
-spec: {labels: {role: db}, match: {cgroup: /db}}
----
-apiVersion: mseg.io/v1
-kind: Workload
-metadata: {name: web}
-spec: {labels: {role: web}, match: {cgroup: /web}}
----
-apiVersion: mseg.io/v1
-kind: Policy
-metadata: {name: order-db}
-spec:
-  selects: {labels: {role: db}}
-  directions: [ingress]
-  rules:
-  - name: client-to-db
-    verdict: allow
-    from: {labels: {role: web}, process: {exe: $CLI}}
-    to: {labels: {role: db}}
-    services: [tcp/6379]
-YAML
+order_db_policy "{exe: $CLI}" tcp/6379 >"$WORK/policy.yaml"
 
 ping_db() { [[ $(in_cgroup web "$CLI" -h 127.0.0.1 -p 6379 ping) == PONG ]]; }
 curl_db() { in_cgroup web curl -sv --max-time 5 http://127.0.0.1:6379/; }

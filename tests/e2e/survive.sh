@@ -18,30 +18,8 @@ cp "$CHURN" "$TRUSTED/churn-allowed"
 cp "$CHURN" "$TRUSTED/churn-denied"
 RATE=$([[ -n $GUEST ]] && echo 100 || echo 1000)
 
-cat >"$WORK/policy.yaml" <<YAML
-apiVersion: mseg.io/v1
-kind: Workload
-metadata: {name: db}
-spec: {labels: {role: db}, match: {cgroup: /db}}
----
-apiVersion: mseg.io/v1
-kind: Workload
-metadata: {name: web}
-spec: {labels: {role: web}, match: {cgroup: /web}}
----
-apiVersion: mseg.io/v1
-kind: Policy
-metadata: {name: order-db}
-spec:
-  selects: {labels: {role: db}}
-  directions: [ingress]
-  rules:
-  - name: client-to-db
-    verdict: allow
-    from: {labels: {role: web}, process: {exe: [$CLI, $TRUSTED/churn-allowed]}}
-    to: {labels: {role: db}}
-    services: [tcp/6379, tcp/7000]
-YAML
+order_db_policy "{exe: [$CLI, $TRUSTED/churn-allowed]}" 'tcp/6379, tcp/7000' \
+  >"$WORK/policy.yaml"
 
 ping_db() { [[ $(in_cgroup web "$CLI" -h 127.0.0.1 -p 6379 ping) == PONG ]]; }
 curl_db() { in_cgroup web curl -sv --max-time 5 http://127.0.0.1:6379/; }

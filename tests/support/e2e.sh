@@ -390,6 +390,34 @@ flow_line() {
   msegctl flows -o json --since 10m | "$PYTHON" "$SUPPORT/flows.py" --since "$MARK" "$@"
 }
 
+# order_db_policy PROCESS SERVICES: cgroup /db answers nobody but this process of cgroup /web.
+order_db_policy() {
+  cat <<YAML
+apiVersion: mseg.io/v1
+kind: Workload
+metadata: {name: db}
+spec: {labels: {role: db}, match: {cgroup: /db}}
+---
+apiVersion: mseg.io/v1
+kind: Workload
+metadata: {name: web}
+spec: {labels: {role: web}, match: {cgroup: /web}}
+---
+apiVersion: mseg.io/v1
+kind: Policy
+metadata: {name: order-db}
+spec:
+  selects: {labels: {role: db}}
+  directions: [ingress]
+  rules:
+  - name: client-to-db
+    verdict: allow
+    from: {labels: {role: web}, process: $1}
+    to: {labels: {role: db}}
+    services: [$2]
+YAML
+}
+
 # probe CGROUP ARGUMENT...: tests/support/probe.py there.
 probe() {
   local group=$1
