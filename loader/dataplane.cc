@@ -312,11 +312,7 @@ absl::Status Dataplane::AttachOne(size_t program) {
   if (!link.ok()) {
     return ErrnoStatus(errno, absl::StrCat("attach ", spec.name, " to ", spec.hook));
   }
-  const std::string pin = LinkPin(program);
-  const std::string fresh = pin + "_new";
-  unlink(fresh.c_str());
-  if (bpf_obj_pin(link.get(), fresh.c_str()) != 0) return ErrnoStatus(errno, "pin " + fresh);
-  if (rename(fresh.c_str(), pin.c_str()) != 0) return ErrnoStatus(errno, "pin " + pin);
+  MSEG_RETURN_IF_ERROR(ReplacePin(link.get(), LinkPin(program)));
   return spec.attach == Attach::kCgroup ? VerifyCgroupProgram(program) : absl::OkStatus();
 }
 

@@ -84,15 +84,6 @@ void ChoosePrograms(const ObjectOptions& options, mseg_bpf* skeleton) {
   }
 }
 
-// A pin of an older load is replaced by rename, so that there is always one.
-absl::Status Pin(int fd, const std::string& path) {
-  const std::string fresh = path + "_new";
-  unlink(fresh.c_str());
-  if (bpf_obj_pin(fd, fresh.c_str()) != 0) return ErrnoStatus(errno, "pin " + fresh);
-  if (rename(fresh.c_str(), path.c_str()) != 0) return ErrnoStatus(errno, "pin " + path);
-  return absl::OkStatus();
-}
-
 absl::StatusOr<ScopedFd> Keep(int fd) {
   ScopedFd copy(fcntl(fd, F_DUPFD_CLOEXEC, 0));
   if (!copy.ok()) return ErrnoStatus(errno, "keep a descriptor");
@@ -108,13 +99,14 @@ absl::Status TakeMaps(const ObjectOptions& options, mseg_bpf* skeleton, LoadedOb
     if (!fd.ok()) return fd.status();
     // The manifest is pinned last of all maps: without it the others count as left over.
     if (!options.reuse_maps && name != kManifestMap) {
-      MSEG_RETURN_IF_ERROR(Pin(fd->get(), absl::StrCat(options.pin_dir, "/", kMapPins, "/", name)));
+      MSEG_RETURN_IF_ERROR(
+          ReplacePin(fd->get(), absl::StrCat(options.pin_dir, "/", kMapPins, "/", name)));
     }
     out->maps.emplace(name, *std::move(fd));
   }
   if (options.reuse_maps) return absl::OkStatus();
-  return Pin(out->maps.find(kManifestMap)->second.get(),
-             absl::StrCat(options.pin_dir, "/", kMapPins, "/", kManifestMap));
+  return ReplacePin(out->maps.find(kManifestMap)->second.get(),
+                    absl::StrCat(options.pin_dir, "/", kMapPins, "/", kManifestMap));
 }
 
 absl::Status TakePrograms(const ObjectOptions& options, mseg_bpf* skeleton, LoadedObject* out) {
@@ -126,7 +118,7 @@ absl::Status TakePrograms(const ObjectOptions& options, mseg_bpf* skeleton, Load
     auto fd = Keep(bpf_program__fd(program));
     if (!fd.ok()) return fd.status();
     MSEG_RETURN_IF_ERROR(
-        Pin(fd->get(), absl::StrCat(options.pin_dir, "/", kProgramPins, "/", name)));
+        ReplacePin(fd->get(), absl::StrCat(options.pin_dir, "/", kProgramPins, "/", name)));
     out->programs[i] = *std::move(fd);
   }
   return absl::OkStatus();

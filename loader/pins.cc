@@ -28,6 +28,7 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr char kDefaultBpffs[] = "/sys/fs/bpf";
+constexpr char kFresh[] = "_new";  // suffix of a pin that is about to replace another
 constexpr const char* kFolders[] = {kLinkPins, kProgramPins, kMapPins};
 
 bool IsBpffs(const std::string& path) {
@@ -136,8 +137,15 @@ bool HasPins(const std::string& pin_dir) {
   return false;
 }
 
+absl::Status ReplacePin(int fd, const std::string& path) {
+  const std::string fresh = path + kFresh;
+  unlink(fresh.c_str());
+  if (bpf_obj_pin(fd, fresh.c_str()) != 0) return ErrnoStatus(errno, "pin " + fresh);
+  if (rename(fresh.c_str(), path.c_str()) != 0) return ErrnoStatus(errno, "pin " + path);
+  return absl::OkStatus();
+}
+
 void FinishPins(const std::string& pin_dir) {
-  constexpr char kFresh[] = "_new";
   for (const char* folder : kFolders) {
     std::error_code error;
     std::vector<std::string> unfinished;

@@ -27,6 +27,8 @@ std::string ResolvePinDir(const std::string& path);
 // Returns the names of the pins.
 absl::StatusOr<std::vector<std::string>> RemovePins(const std::string& pin_dir,
                                                     bool keep_directories = false);
+// Pins a descriptor at `path`, in place of what is pinned there: there is always one or the other.
+absl::Status ReplacePin(int fd, const std::string& path);
 // A pin is replaced by pinning NAME_new and renaming it. Whoever was killed in between left
 // NAME_new: it takes its place if there is no NAME, and goes otherwise.
 void FinishPins(const std::string& pin_dir);
