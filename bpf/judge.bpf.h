@@ -49,15 +49,61 @@ static __always_inline struct mseg_decision mseg_refusal(enum mseg_reason reason
 	return d;
 }
 
+static __always_inline __u32 mseg_cell_of(__u32 group, __u32 tail, __u32 side)
+{
+	__u32 group_place = side * MSEG_GROUPS + group;
+	__u32 tail_place = side * MSEG_TAILS + tail;
+	const struct mseg_coarse *bits, *mask;
+
+	if (!group || !tail)
+		return 0;
+	bits = bpf_map_lookup_elem(&mseg_groups, &group_place);
+	if (!bits)
+		return 0;
+	mask = bpf_map_lookup_elem(&mseg_tails, &tail_place);
+	if (!mask)
+		return 0;
+	return mseg_cell(bits, mask);
+}
+
+/* A function of its own: several hooks judge two ends, and it would be inlined for each. */
+static __noinline int mseg_judge(const struct mseg_query *asked, struct mseg_decision *out)
+{
+	__u32 side = asked->side & 1, direction = asked->direction & 1;
+	__u32 local_place = side * MSEG_CLASSES + asked->end;
+	__u32 peer_place = side * MSEG_CLASSES + asked->peer;
+	struct mseg_query query = *asked;
+	const struct mseg_class *cls;
+
+	*out = mseg_refusal(MSEG_REASON_NO_ROW);
+	if (asked->end >= MSEG_CLASSES || asked->peer >= MSEG_CLASSES)
+		return 0;
+	cls = bpf_map_lookup_elem(&mseg_classes, &local_place);
+	if (!cls)
+		return 0;
+	query.end = cls->end[direction];
+	query.tail = cls->tail[direction];
+	query.by_peer = cls->by_peer[direction];
+	cls = bpf_map_lookup_elem(&mseg_classes, &peer_place);
+	if (!cls)
+		return 0;
+	query.cell = mseg_cell_of(cls->group, query.tail, side);
+	*out = mseg_decide(&query, mseg_row_from_map, NULL);
+	return 0;
+}
+
+/* `local` and `peer` are classes. */
 static __always_inline struct mseg_decision
 mseg_judge_end(__u32 local, __u32 peer, __u8 direction, __u16 port_class, __u32 side)
 {
 	struct mseg_query query = {
-		.local = local, .peer = peer, .port = port_class,
+		.end = local, .peer = peer, .port = port_class,
 		.direction = direction, .side = side,
 	};
+	struct mseg_decision d = {};
 
-	return mseg_decide(&query, mseg_row_from_map, NULL);
+	mseg_judge(&query, &d);
+	return d;
 }
 
 static __always_inline bool mseg_reports_allowed(void)

@@ -75,6 +75,27 @@ struct {
 } mseg_ports MSEG_MAP;
 
 struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2 * MSEG_CLASSES);
+	__type(key, __u32);
+	__type(value, struct mseg_class);
+} mseg_classes MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2 * MSEG_GROUPS);
+	__type(key, __u32);
+	__type(value, struct mseg_coarse);
+} mseg_groups MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2 * MSEG_TAILS);
+	__type(key, __u32);
+	__type(value, struct mseg_coarse);
+} mseg_tails MSEG_MAP;
+
+struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 262144);

@@ -75,10 +75,7 @@ void AddLookups(const std::string& direction, const EndVerdict& end,
                 std::vector<std::string>* lookups) {
   if (!end.judged) lookups->push_back(absl::StrCat(direction, ": not judged, no managed end"));
   for (const Probe& probe : end.probes) {
-    lookups->push_back(absl::StrCat(direction, " ", std::string(1, probe.step), ": local class ",
-                                    probe.key.local, ", peer class ", probe.key.peer,
-                                    ", port class ", probe.key.port,
-                                    probe.hit ? ": found" : ": nothing"));
+    lookups->push_back(ProbeText(direction, probe));
   }
 }
 

@@ -3,6 +3,7 @@
 #include "daemon/controller.h"
 
 #include <chrono>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "daemon/host_inventory.h"
@@ -23,6 +24,9 @@ TableSet TablesOf(const GenerationImage& image) {
                   .identities = image.identities,
                   .addresses = image.addresses,
                   .ports = image.ports,
+                  .classes = image.classes,
+                  .groups = image.groups,
+                  .tails = image.tails,
                   .rows = image.rows};
 }
 
@@ -135,7 +139,9 @@ absl::StatusOr<GenerationImage> Controller::CompileNow(const PolicySet& policy,
                                                        Diagnostics* diagnostics) {
   auto inventory = TakeInventory(policy);
   if (!inventory.ok()) return inventory.status();
-  return Compile(policy, *inventory, compile_options(), diagnostics);
+  CompileOptions options = compile_options();
+  options.previous = image_.get();
+  return Compile(policy, *inventory, options, diagnostics);
 }
 
 // Stage beside, read back, flip. Only after that may an executable of the image enter the cache:
@@ -143,8 +149,13 @@ absl::StatusOr<GenerationImage> Controller::CompileNow(const PolicySet& policy,
 absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings) {
   Stopwatch watch;
   const TableSet tables = TablesOf(image);
-  MSEG_RETURN_IF_ERROR(tables_.Stage(tables));
-  MSEG_RETURN_IF_ERROR(tables_.Verify(tables));
+  const uint32_t standby = MSEG_SIDE(generation_ + 1);
+  // Known again once this generation is in force; until then whatever happens leaves it unknown.
+  const std::shared_ptr<const GenerationImage> was = std::exchange(sides_[standby], nullptr);
+  const TableSet known = was == nullptr ? TableSet() : TablesOf(*was);
+  const TableSet* standby_has = was == nullptr ? nullptr : &known;
+  MSEG_RETURN_IF_ERROR(tables_.Stage(tables, standby_has));
+  MSEG_RETURN_IF_ERROR(tables_.Verify(tables, standby_has));
   timings->stage = watch.Lap();
   // What judges what comes in must be there before the generation that needs it.
   if (Restricts(image)) MSEG_RETURN_IF_ERROR(dataplane_.Attach(Stage::kIngress));
@@ -152,6 +163,7 @@ absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings
   if (!generation.ok()) return generation.status();
   generation_ = *generation;
   image_ = std::make_shared<const GenerationImage>(std::move(image));
+  sides_[MSEG_SIDE(generation_)] = image_;
   flows_.AddGeneration(NamesOf(generation_, *image_));
   timings->flip = watch.Lap();
   for (const ExeRegistry::Known& known : exes_.All()) {

@@ -126,6 +126,8 @@ class Controller : public api::Service {
   std::unique_ptr<EventReader> events_;
   PolicySet policy_;
   std::shared_ptr<const GenerationImage> image_;
+  // What each side of the kernel's tables holds; null where that is not known for certain.
+  std::shared_ptr<const GenerationImage> sides_[2];
   uint32_t generation_ = 0;
   bool started_ = false;
   bool recompile_wanted_ = false;

@@ -61,12 +61,6 @@ std::string RuleText(const GenerationImage& image, uint32_t rule) {
   return info.rule.empty() ? info.policy : absl::StrCat(info.policy, "/", info.rule);
 }
 
-std::string ProbeText(const char* end, const Probe& probe) {
-  return absl::StrCat(end, " ", std::string(1, probe.step), ": local class ", probe.key.local,
-                      ", peer class ", probe.key.peer, ", port class ", probe.key.port,
-                      probe.hit ? ": hit" : ": no row");
-}
-
 api::ExplainAnswer ToAnswer(const Explanation& explanation, const std::string& would_rule) {
   auto word = [](const EndVerdict& end) {
     return std::string(VerdictName(end.judged ? end.decision.verdict : uint8_t{MSEG_ALLOW}));

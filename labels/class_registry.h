@@ -3,45 +3,82 @@
 #define MSEG_LABELS_CLASS_REGISTRY_H_
 
 #include <cstdint>
-#include <map>
+#include <deque>
 #include <optional>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/hash/hash.h"
 #include "labels/matcher.h"
+#include "labels/stable_numbers.h"
 
 namespace mseg {
 
-// Gives numbers to signatures. Numbers depend on the signatures alone, not on the order in which
-// they came: 0 is the anonymous process, the others follow in the signatures' order.
+// Gives numbers to signatures: 0 is the anonymous process, the others keep the numbers that their
+// members had in the generation before.
 class ClassRegistry {
  public:
+  struct Class {
+    Signature signature;
+    std::vector<uint64_t> members;
+    uint32_t number = 0;
+  };
   // Stands for a class until Seal() has numbered it; stays valid as long as the registry.
-  using Handle = const std::pair<const Signature, uint32_t>*;
+  using Handle = const Class*;
 
-  explicit ClassRegistry(const Signature& anonymous) : anonymous_(Intern(anonymous)) {}
+  explicit ClassRegistry(Signature anonymous) { Add(std::move(anonymous)); }
 
-  Handle Intern(const Signature& signature) { return &*classes_.emplace(signature, 0).first; }
-  void Seal() {
-    uint32_t next = 1;
-    for (auto& [signature, number] : classes_) {
-      number = &signature == &anonymous_->first ? 0 : next++;
+  Handle Intern(Signature signature, uint64_t member) {
+    const auto it = index_.find(&signature);
+    Class* cls = it != index_.end() ? it->second : Add(std::move(signature));
+    cls->members.push_back(member);
+    return cls;
+  }
+  void Seal(const NumberBook* previous) {
+    std::vector<std::vector<uint64_t>> members;
+    for (size_t i = 1; i < classes_.size(); ++i) members.push_back(std::move(classes_[i].members));
+    const std::vector<uint32_t> numbers = AssignNumbers(members, previous, 1);
+    for (size_t i = 1; i < classes_.size(); ++i) {
+      classes_[i].number = numbers[i - 1];
+      if (classes_[i].number >= bound_) bound_ = classes_[i].number + 1;
+      for (const uint64_t member : members[i - 1]) book_.emplace(member, classes_[i].number);
     }
   }
 
-  static uint32_t NumberOf(Handle handle) { return handle->second; }
   std::optional<uint32_t> Find(const Signature& signature) const {
-    const auto it = classes_.find(signature);
-    return it == classes_.end() ? std::nullopt : std::optional<uint32_t>(it->second);
+    const auto it = index_.find(&signature);
+    return it == index_.end() ? std::nullopt : std::optional<uint32_t>(it->second->number);
   }
-  std::vector<Signature> ByNumber() const {
-    std::vector<Signature> out(classes_.size());
-    for (const auto& [signature, number] : classes_) out[number] = signature;
+  // By number; null where no class has it.
+  std::vector<const Signature*> ByNumber() const {
+    std::vector<const Signature*> out(bound_);
+    for (const Class& cls : classes_) out[cls.number] = &cls.signature;
     return out;
   }
+  size_t size() const { return classes_.size(); }
+  const NumberBook& book() const { return book_; }
 
  private:
-  std::map<Signature, uint32_t> classes_;
-  Handle anonymous_;
+  struct Hash {
+    size_t operator()(const Signature* s) const {
+      return absl::HashOf(static_cast<int>(s->state), s->selectors);
+    }
+  };
+  struct Equal {
+    bool operator()(const Signature* a, const Signature* b) const { return *a == *b; }
+  };
+
+  Class* Add(Signature signature) {
+    Class* cls = &classes_.emplace_back();
+    cls->signature = std::move(signature);
+    index_.emplace(&cls->signature, cls);
+    return cls;
+  }
+
+  std::deque<Class> classes_;  // [0] is the anonymous process
+  absl::flat_hash_map<const Signature*, Class*, Hash, Equal> index_;
+  NumberBook book_;
+  uint32_t bound_ = 1;
 };
 
 }  // namespace mseg

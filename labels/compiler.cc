@@ -65,7 +65,7 @@ void FillAddresses(const std::vector<AddressRegion>& regions,
     return std::memcmp(&a.key, &b.key, sizeof(a.key)) < 0;
   });
   for (const AddressEntry& entry : kept) {
-    image->addresses.emplace_back(entry.key, ClassRegistry::NumberOf(entry.cls));
+    image->addresses.emplace_back(entry.key, entry.cls->number);
     image->address_labels.push_back(*entry.labels);
   }
 }
@@ -74,13 +74,13 @@ void FillIdentities(IdentityTables tables, std::set<uint32_t>* locals, Generatio
   for (const IdentityTables::Entry& entry : tables.identities) {
     mseg_identity_value value{};
     value.label_id = entry.label_id;
-    value.cls = ClassRegistry::NumberOf(entry.cls);
+    value.cls = entry.cls->number;
     image->identities.emplace_back(entry.key, value);
     locals->insert(value.cls);
   }
   for (ClassRegistry::Handle cls : tables.extra) {
-    image->identity_classes.push_back(ClassRegistry::NumberOf(cls));
-    locals->insert(ClassRegistry::NumberOf(cls));
+    image->identity_classes.push_back(cls->number);
+    locals->insert(cls->number);
   }
   image->cgroups = std::move(tables.cgroups);
   image->exe_classes = std::move(tables.exe_classes);
@@ -91,6 +91,16 @@ void FillIdentities(IdentityTables tables, std::set<uint32_t>* locals, Generatio
   SortByKeyBytes(&image->exe_classes);
   SortByKeyBytes(&image->users);
   SortByKeyBytes(&image->identities);
+}
+
+// The table of rules by number: Program::rule_table is in the order of naming.
+void FillRules(const Program& program, GenerationImage* image) {
+  for (size_t i = 0; i < program.numbers.size(); ++i) {
+    const uint32_t number = program.numbers[i];
+    if (image->rules.size() <= number) image->rules.resize(number + 1);
+    image->rules[number] = program.rule_table[i];
+    if (i != 0) image->rule_book.emplace(program.rule_members[i], number);
+  }
 }
 
 void CountDocuments(const PolicySet& policy, Budget* budget) {
@@ -112,32 +122,54 @@ absl::Status Refuse(const absl::Status& status, GenerationImage* image, Diagnost
                                           " (counted so far: ", BudgetText(image->budget), ")"));
 }
 
+// Aborted means that two cells of a tail came out with one number; other bits give other numbers.
+absl::Status FillRows(const Program& program, const PortClasses& ports,
+                      const Signatures& signatures, const std::set<uint32_t>& locals,
+                      const CompileOptions& options, GenerationImage* image) {
+  constexpr uint32_t kAttempts = 8;
+  absl::Status status;
+  for (uint32_t attempt = 0; attempt < kAttempts; ++attempt) {
+    const GroupOptions group_options{.few_classes = options.few_classes, .rotation = 31 * attempt};
+    absl::StatusOr<PeerGroups> groups = BuildPeerGroups(program, signatures, group_options,
+                                                        options.previous, &image->bit_book);
+    if (!groups.ok()) return groups.status();
+    status = BuildRows(program, ports, signatures, *groups, locals, options, image);
+    if (!absl::IsAborted(status)) break;
+  }
+  return status;
+}
+
 absl::Status Fill(const Inventory& inventory, const CompileOptions& options, Classifier::Impl* impl,
                   GenerationImage* image) {
   const Program& program = impl->matcher.program();
-  absl::StatusOr<PortClasses> ports = BuildPortClasses(program);
+  const GenerationImage* previous = options.previous;
+  absl::StatusOr<PortClasses> ports = BuildPortClasses(program, previous);
   if (!ports.ok()) return ports.status();
   image->budget.port_classes = ports->count;
   impl->regions = BuildAddressRegions(program);
   std::vector<ClassRegistry::Handle> address_classes;
   for (const AddressRegion& region : impl->regions) {
     const Subject subject = impl->matcher.AddressSubject(region.prefix, region.labels);
-    address_classes.push_back(impl->registry.Intern(impl->matcher.SignatureOf(subject)));
+    const uint64_t member = MemberKey(Cat("address ", CidrText(region.prefix)));
+    address_classes.push_back(impl->registry.Intern(impl->matcher.SignatureOf(subject), member));
   }
   absl::StatusOr<IdentityTables> tables =
       BuildIdentityTables(impl->matcher, inventory, options, &impl->registry);
   if (!tables.ok()) return tables.status();
-  impl->registry.Seal();
+  impl->registry.Seal(previous == nullptr ? nullptr : &previous->class_book);
   impl->exe_classes = tables->known_exe_classes;
   impl->cgroup_classes = tables->known_cgroup_classes;
   FillIdentities(*std::move(tables), &impl->locals, image);
   FillAddresses(impl->regions, address_classes, image);
   image->ports = ports->table;
-  image->rules = program.rule_table;
-  const std::vector<Signature> signatures = impl->registry.ByNumber();
-  image->budget.classes = signatures.size();
-  absl::Status status =
-      BuildRows(program, *ports, signatures, impl->locals, options.max_rows, &image->rows);
+  FillRules(program, image);
+  image->class_book = impl->registry.book();
+  image->budget.classes = impl->registry.size();
+  const Signatures signatures = impl->registry.ByNumber();
+  if (signatures.size() > MSEG_CLASSES) {
+    return absl::ResourceExhaustedError(Cat("more than ", MSEG_CLASSES, " classes are needed"));
+  }
+  absl::Status status = FillRows(program, *ports, signatures, impl->locals, options, image);
   if (!status.ok()) return status;
   SortByKeyBytes(&image->rows);
   FillBudget(image);
@@ -181,7 +213,7 @@ absl::StatusOr<GenerationImage> Compile(const PolicySet& policy, const Inventory
                                         const CompileOptions& options, Diagnostics* diagnostics) {
   GenerationImage image;
   CountDocuments(policy, &image.budget);
-  auto impl = std::make_unique<Classifier::Impl>(Matcher(BuildProgram(policy), inventory.uids));
+  auto impl = std::make_unique<Classifier::Impl>(Matcher(BuildProgram(policy, options.previous), inventory.uids));
   absl::Status status = Fill(inventory, options, impl.get(), &image);
   if (!status.ok()) return Refuse(status, &image, diagnostics);
   image.classifier = std::make_shared<const Classifier>(std::move(impl));

@@ -21,6 +21,12 @@ struct CompileOptions {
   Salt salt{};
   uint64_t max_rows = 131072;  // a generation with more rows is refused
   uint64_t max_identities = 32768;
+  // A selector that matches no more classes than this is spelled out class by class, others by
+  // groups. Low, so that local classes times peers stays small; not lower, so that groups stay few.
+  size_t few_classes = 16;
+  // The generation before, or null: what is in both keeps its number, so that the tables differ
+  // only by what changed.
+  const GenerationImage* previous = nullptr;
 };
 
 // What a policy names and the host must look up before compiling.

@@ -54,7 +54,8 @@ class TablesBuilder {
     }
     for (const IdentityFacts& facts : inventory.identities) {
       const Subject subject = matcher_.SubjectOf(facts);
-      absl::StatusOr<Value> value = ValueOf(subject);
+      const uint64_t member = MemberKey(Cat("extra ", tables_.extra.size()));
+      absl::StatusOr<Value> value = ValueOf(subject, member);
       if (!value.ok()) return value.status();
       tables_.extra.push_back(value->cls);
     }
@@ -126,15 +127,19 @@ class TablesBuilder {
     for (uint32_t uid : matcher_.MentionedUids()) {
       mseg_user_key key{};
       key.uid = uid;
-      const uint32_t cls = static_cast<uint32_t>(users_.size()) + 1;
+      const uint32_t cls = uid + 1;  // 0 is everyone else; no user has the highest number
       tables_.users.emplace_back(key, cls);
       users_.push_back(UserGroup{.cls = cls, .user = {.known = true, .uid = uid, .name = {}}});
     }
   }
 
-  absl::StatusOr<Value> ValueOf(const Subject& subject) {
+  static uint64_t Member(const CgroupGroup& cgroup, const ExeGroup& exe, const UserGroup& user) {
+    return MemberKey(Cat("identity ", cgroup.cls, " ", exe.cls, " ", user.cls));
+  }
+
+  absl::StatusOr<Value> ValueOf(const Subject& subject, uint64_t member) {
     Value value;
-    value.cls = registry_->Intern(matcher_.SignatureOf(subject));
+    value.cls = registry_->Intern(matcher_.SignatureOf(subject), member);
     value.conflicts = subject.conflicts;
     if (!subject.exact) return value;
     value.label_id = LabelId(options_.salt, subject.certain);
@@ -176,7 +181,8 @@ class TablesBuilder {
     const ExeGroup other_exe;
     const UserGroup other_user;
     auto value_of = [&](const ExeGroup& exe, const UserGroup& user) {
-      return ValueOf(matcher_.ProcessSubject(cgroup.hits, exe.exe, user.user));
+      return ValueOf(matcher_.ProcessSubject(cgroup.hits, exe.exe, user.user),
+                     Member(cgroup, exe, user));
     };
     absl::StatusOr<Value> base = value_of(other_exe, other_user);
     if (!base.ok()) return base.status();
@@ -219,7 +225,8 @@ class TablesBuilder {
                          const std::vector<Value>& by_user) {
     const UserGroup other_user;
     absl::StatusOr<Value> any_user =
-        ValueOf(matcher_.ProcessSubject(cgroup.hits, exe.exe, other_user.user));
+        ValueOf(matcher_.ProcessSubject(cgroup.hits, exe.exe, other_user.user),
+                Member(cgroup, exe, other_user));
     if (!any_user.ok()) return any_user.status();
     NoteConflicts(cgroup, exe, other_user, *any_user, base.conflicts);
     const bool emitted = !any_user->SameEntry(base);
@@ -228,7 +235,8 @@ class TablesBuilder {
     }
     for (size_t i = 0; i < users_.size(); ++i) {
       absl::StatusOr<Value> value =
-          ValueOf(matcher_.ProcessSubject(cgroup.hits, exe.exe, users_[i].user));
+          ValueOf(matcher_.ProcessSubject(cgroup.hits, exe.exe, users_[i].user),
+                  Member(cgroup, exe, users_[i]));
       if (!value.ok()) return value.status();
       std::vector<std::string> already = any_user->conflicts;
       already.insert(already.end(), by_user[i].conflicts.begin(), by_user[i].conflicts.end());

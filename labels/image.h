@@ -11,6 +11,7 @@
 
 #include "labels/diagnostic.h"
 #include "labels/label.h"
+#include "labels/stable_numbers.h"
 #include "mseg/abi.h"
 
 namespace mseg {
@@ -30,6 +31,8 @@ struct Budget {
   uint64_t rules = 0;
   uint64_t workloads = 0;
   uint64_t classes = 0;  // identity and address classes, class 0 included
+  uint64_t ends = 0;     // of local classes, over both directions
+  uint64_t groups = 0;   // of peer classes
   uint64_t port_classes = 0;
   uint64_t rows = 0;
   uint64_t identities = 0;
@@ -53,9 +56,12 @@ struct GenerationImage {
   Table<mseg_address_key, uint32_t> addresses;
   // Port classes other than 0: {port space << 16 | port} -> class.
   std::vector<std::pair<uint32_t, uint16_t>> ports;
+  Table<uint32_t, mseg_class> classes;  // by class; those that are all zero are left out
+  Table<uint32_t, mseg_coarse> groups;  // by group: its bits
+  Table<uint32_t, mseg_coarse> tails;   // by tail: its mask; those that are all zero are left out
   Table<mseg_row_key, mseg_row> rows;
 
-  std::vector<RuleInfo> rules;              // index = mseg_row.rule
+  std::vector<RuleInfo> rules;              // index = mseg_row.rule; unused numbers are empty
   std::map<uint64_t, LabelSet> label_sets;  // label id -> what it means
   std::vector<LabelSet> address_labels;     // of addresses[i]
   // Processes for which two documents give one key two values: `cgroup /a, exe ...: env is dev
@@ -65,6 +71,10 @@ struct GenerationImage {
   Budget budget;
   // Answers for what appears after the image was compiled. Never null in a compiled image.
   std::shared_ptr<const Classifier> classifier;
+  // Who had which number, for the next generation to keep.
+  NumberBook rule_book;
+  NumberBook class_book;
+  NumberBook bit_book;
 };
 
 }  // namespace mseg

@@ -5,8 +5,9 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
+#include <iterator>
 
+#include "labels/stable_numbers.h"
 #include "labels/text.h"
 
 namespace mseg {
@@ -48,11 +49,17 @@ std::map<uint32_t, Edges> CollectEdges(const Program& program) {
 
 }  // namespace
 
-absl::StatusOr<PortClasses> BuildPortClasses(const Program& program) {
-  PortClasses out;
-  out.of_set.resize(program.port_sets.size());
-  std::map<std::vector<uint32_t>, uint16_t> classes;  // sets that hold a port -> class
-  std::map<uint32_t, int> open;                       // set -> how many of its ranges are open
+absl::StatusOr<PortClasses> BuildPortClasses(const Program& program,
+                                             const GenerationImage* previous) {
+  struct Run {
+    uint32_t first = 0;
+    uint32_t end = 0;
+    size_t cls = 0;
+  };
+  std::vector<Run> runs;
+  std::map<std::vector<uint32_t>, size_t> classes;  // sets that hold a port -> index
+  std::vector<std::vector<uint64_t>> members;       // of a class: where its runs begin
+  std::map<uint32_t, int> open;                     // set -> how many of its ranges are open
   const std::map<uint32_t, Edges> edges = CollectEdges(program);
   for (auto edge = edges.begin(); edge != edges.end(); ++edge) {
     for (uint32_t set : edge->second.begins) ++open[set];
@@ -62,18 +69,29 @@ absl::StatusOr<PortClasses> BuildPortClasses(const Program& program) {
     if (open.empty()) continue;
     std::vector<uint32_t> sets;
     for (const auto& [set, count] : open) sets.push_back(set);
-    if (!classes.contains(sets) && out.count > UINT16_MAX) {
+    const size_t cls = classes.emplace(std::move(sets), classes.size()).first->second;
+    if (cls == members.size()) members.emplace_back();
+    members[cls].push_back(edge->first);
+    // Something is open, so an end follows.
+    runs.push_back(Run{.first = edge->first, .end = std::next(edge)->first, .cls = cls});
+  }
+
+  NumberBook book;
+  if (previous != nullptr) book.insert(previous->ports.begin(), previous->ports.end());
+  const std::vector<uint32_t> numbers = AssignNumbers(members, &book, 1);
+  PortClasses out;
+  out.count = static_cast<uint32_t>(classes.size()) + 1;
+  out.of_set.resize(program.port_sets.size());
+  for (const auto& [sets, cls] : classes) {
+    if (numbers[cls] > UINT16_MAX) {
       return absl::ResourceExhaustedError(
           Cat("the rules tell more than ", UINT16_MAX, " classes of ports apart"));
     }
-    const auto [it, added] = classes.emplace(sets, static_cast<uint16_t>(out.count));
-    if (added) {
-      ++out.count;
-      for (uint32_t set : sets) out.of_set[set].push_back(it->second);
-    }
-    const uint32_t end = std::next(edge)->first;  // something is open, so an end follows
-    for (uint32_t port = edge->first; port < end; ++port) {
-      out.table.emplace_back(port, it->second);
+    for (uint32_t set : sets) out.of_set[set].push_back(static_cast<uint16_t>(numbers[cls]));
+  }
+  for (const Run& run : runs) {
+    for (uint32_t port = run.first; port < run.end; ++port) {
+      out.table.emplace_back(port, static_cast<uint16_t>(numbers[run.cls]));
     }
   }
   return out;

@@ -19,7 +19,9 @@ struct PortClasses {
   std::vector<std::vector<uint16_t>> of_set;
   uint32_t count = 1;  // class 0 included
 };
-absl::StatusOr<PortClasses> BuildPortClasses(const Program& program);
+// `previous` may be null; classes keep the numbers that their ports had there.
+absl::StatusOr<PortClasses> BuildPortClasses(const Program& program,
+                                             const GenerationImage* previous);
 
 }  // namespace mseg
 

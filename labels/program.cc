@@ -40,7 +40,7 @@ void AppendList(std::string* out, char tag, const std::vector<std::string>& item
 
 class ProgramBuilder {
  public:
-  Program Build(const PolicySet& policy) {
+  Program Build(const PolicySet& policy, const GenerationImage* previous) {
     program_.port_sets.push_back({PortRange{.kind = PortRange::Kind::kAny}});
     port_set_ids_.emplace(program_.port_sets[0], 0);
     program_.rule_table.emplace_back();
@@ -52,6 +52,7 @@ class ProgramBuilder {
     std::sort(program_.users.begin(), program_.users.end());
     program_.users.erase(std::unique(program_.users.begin(), program_.users.end()),
                          program_.users.end());
+    NumberRules(previous);
     return std::move(program_);
   }
 
@@ -114,6 +115,7 @@ class ProgramBuilder {
     AppendList(&text, 'u', compiled.users);
     for (const Cidr& cidr : compiled.cidrs) AppendList(&text, 'c', {CidrText(cidr)});
     for (const Cidr& cidr : compiled.except) AppendList(&text, 'z', {CidrText(cidr)});
+    compiled.key = MemberKey(text);
     const auto [it, added] =
         selector_ids_.emplace(std::move(text), static_cast<uint32_t>(program_.selectors.size()));
     if (added) program_.selectors.push_back(std::move(compiled));
@@ -181,6 +183,20 @@ class ProgramBuilder {
     return static_cast<uint32_t>(program_.rule_table.size() - 1);
   }
 
+  void NumberRules(const GenerationImage* previous) {
+    std::vector<std::vector<uint64_t>> members;
+    program_.rule_members.push_back(0);
+    for (size_t i = 1; i < program_.rule_table.size(); ++i) {
+      const RuleInfo& rule = program_.rule_table[i];
+      members.push_back({MemberKey(Cat(rule.policy, "\x1f", rule.rule))});
+      program_.rule_members.push_back(members.back()[0]);
+    }
+    const std::vector<uint32_t> numbers =
+        AssignNumbers(members, previous == nullptr ? nullptr : &previous->rule_book, 1);
+    program_.numbers.push_back(0);
+    program_.numbers.insert(program_.numbers.end(), numbers.begin(), numbers.end());
+  }
+
   void AddPolicy(const PolicySet& set, const Document& document) {
     const Policy& policy = std::get<Policy>(document.spec);
     if (policy.state == State::kBuild) return;
@@ -214,6 +230,8 @@ class ProgramBuilder {
 
 }  // namespace
 
-Program BuildProgram(const PolicySet& policy) { return ProgramBuilder().Build(policy); }
+Program BuildProgram(const PolicySet& policy, const GenerationImage* previous) {
+  return ProgramBuilder().Build(policy, previous);
+}
 
 }  // namespace mseg

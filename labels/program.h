@@ -36,6 +36,7 @@ struct CompiledSelector {
   std::vector<std::string> users;  // empty: any
   std::vector<Cidr> cidrs;         // empty: any
   std::vector<Cidr> except;
+  uint64_t key = 0;  // MemberKey of its text
 };
 
 struct CompiledRule {
@@ -46,7 +47,7 @@ struct CompiledRule {
   uint32_t from = kNone;  // selector; kNone matches anyone
   uint32_t to = kNone;
   uint32_t ports = 0;   // port set; 0 is every protocol and port
-  uint32_t number = 0;  // in the generation's rule table
+  uint32_t number = 0;  // its place in rule_table
 };
 
 struct CompiledSelects {
@@ -81,11 +82,14 @@ struct Program {
   std::vector<CompiledWorkload> workloads;        // those that match processes
   std::vector<AddressOwner> owners;               // AddressGroups and Workload addresses, by prefix
   std::vector<std::vector<PortRange>> port_sets;  // [0] is everything
-  std::vector<RuleInfo> rule_table;               // [0] is "none"
+  std::vector<RuleInfo> rule_table;  // in (policy name, position); [0] is "none"
+  std::vector<uint64_t> rule_members;  // of rule_table[i]: what its number is kept by
+  std::vector<uint32_t> numbers;     // of rule_table[i] in the generation; [0] is 0
   std::vector<std::string> users;                 // every user that is mentioned, sorted
 };
 
-Program BuildProgram(const PolicySet& policy);
+// `previous` may be null; rules keep the numbers that they had there.
+Program BuildProgram(const PolicySet& policy, const GenerationImage* previous);
 
 }  // namespace mseg
 

@@ -7,19 +7,21 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "labels/compiler.h"
 #include "labels/image.h"
-#include "labels/matcher.h"
+#include "labels/peer_groups.h"
 #include "labels/port_classes.h"
 #include "labels/program.h"
 
 namespace mseg {
 
-// Resolves the rules into rows, in the form that decide.h looks up. `signatures` is indexed by
-// class number, `locals` are the classes that judge. Appends to `rows`, unsorted; ResourceExhausted
-// beyond `max_rows`.
+// Resolves the rules into rows, in the form that decide.h looks up. `locals` are the classes that
+// judge. Fills image->classes, groups, tails and rows (unsorted). ResourceExhausted beyond the
+// limits; Aborted if two cells have one number and other bits must be tried.
 absl::Status BuildRows(const Program& program, const PortClasses& ports,
-                       const std::vector<Signature>& signatures, const std::set<uint32_t>& locals,
-                       uint64_t max_rows, GenerationImage::Table<mseg_row_key, mseg_row>* rows);
+                       const Signatures& signatures, const PeerGroups& groups,
+                       const std::set<uint32_t>& locals, const CompileOptions& options,
+                       GenerationImage* image);
 
 }  // namespace mseg
 

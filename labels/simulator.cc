@@ -43,6 +43,22 @@ const EndVerdict* NamingEnd(const EndVerdict& egress, const EndVerdict& ingress)
   return egress.judged ? &egress : ingress.judged ? &ingress : nullptr;
 }
 
+// Of a table that is sorted by number and leaves out what is zero.
+template <typename Value>
+Value At(const GenerationImage::Table<uint32_t, Value>& table, uint32_t number) {
+  const auto it = std::lower_bound(
+      table.begin(), table.end(), number,
+      [](const std::pair<uint32_t, Value>& entry, uint32_t key) { return entry.first < key; });
+  return it != table.end() && it->first == number ? it->second : Value{};
+}
+
+// The letter of decide.h for what a key asks.
+char StepOf(const mseg_row_key& key) {
+  if (key.peer == MSEG_PEER_ALL) return key.port != 0 ? 'c' : 'f';
+  if ((key.peer & MSEG_PEER_CELL) != 0) return key.port != 0 ? 'd' : 'e';
+  return key.port != 0 ? 'a' : 'b';
+}
+
 }  // namespace
 
 std::string_view ReasonName(uint8_t reason) {
@@ -52,6 +68,20 @@ std::string_view DirectionName(uint8_t direction) {
   return direction == MSEG_EGRESS ? "egress" : "ingress";
 }
 std::string_view VerdictName(uint8_t verdict) { return verdict == MSEG_ALLOW ? "allow" : "deny"; }
+
+std::string ProbeText(std::string_view direction, const Probe& probe) {
+  std::string peer = "any peer";
+  const char* local = "tail";
+  if ((probe.key.peer & MSEG_PEER_CELL) == 0) {
+    local = "end";
+    peer = Cat("peer class ", probe.key.peer);
+  } else if (probe.key.peer != MSEG_PEER_ALL) {
+    peer = Cat("peer cell ", probe.key.peer & ~MSEG_PEER_CELL);
+  }
+  const std::string port = probe.key.port == 0 ? "any port" : Cat("port class ", probe.key.port);
+  return Cat(direction, " ", std::string(1, probe.step), ": ", local, " ", probe.key.local, ", ",
+             peer, ", ", port, probe.hit ? ": found" : ": nothing");
+}
 
 // What decide.h asks through its look-up function.
 struct Simulator::Lookup {
@@ -63,9 +93,7 @@ struct Simulator::Lookup {
     const auto it = lookup->simulator->rows_.find(KeyBytes(*key));
     const mseg_row* row = it == lookup->simulator->rows_.end() ? nullptr : it->second;
     if (lookup->probes != nullptr) {
-      const char step =
-          key->peer != 0 ? (key->port != 0 ? 'a' : 'b') : (key->port != 0 ? 'c' : 'd');
-      lookup->probes->push_back(Probe{.step = step, .key = *key, .hit = row != nullptr});
+      lookup->probes->push_back(Probe{.step = StepOf(*key), .key = *key, .hit = row != nullptr});
     }
     return row;
   }
@@ -88,10 +116,16 @@ uint16_t Simulator::PortClass(uint8_t protocol, uint16_t port) const {
 mseg_decision Simulator::Trace(uint32_t local, uint32_t peer, mseg_direction direction,
                                uint8_t protocol, uint16_t port, std::vector<Probe>* probes) const {
   mseg_query query{};
-  query.local = local;
   query.peer = peer;
   query.port = PortClass(protocol, port);
   query.direction = static_cast<uint8_t>(direction);
+  const mseg_class as_local = At(image_->classes, local);
+  query.end = as_local.end[direction];
+  query.tail = as_local.tail[direction];
+  query.by_peer = as_local.by_peer[direction];
+  const mseg_coarse bits = At(image_->groups, At(image_->classes, peer).group);
+  const mseg_coarse mask = At(image_->tails, query.tail);
+  query.cell = mseg_cell(&bits, &mask);
   const Lookup lookup{this, probes};
   return mseg_decide(&query, &Lookup::Row, &lookup);
 }

@@ -23,10 +23,13 @@ std::string_view VerdictName(uint8_t verdict);
 
 // One look-up of decide.h.
 struct Probe {
-  char step = 0;  // 'a' to 'd', the letters of decide.h
+  char step = 0;  // 'a' to 'f', the letters of decide.h
   mseg_row_key key{};
   bool hit = false;
 };
+
+// `egress a: end 3, peer class 4, port class 1: found`.
+std::string ProbeText(std::string_view direction, const Probe& probe);
 
 // Decisions over an image's tables, made by decide.h. The image must outlive the simulator.
 class Simulator {

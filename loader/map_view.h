@@ -68,6 +68,27 @@ class MapView {
   // All entries. One that comes or goes meanwhile may or may not be among them.
   absl::StatusOr<std::vector<std::pair<Key, Value>>> Dump() const {
     std::vector<std::pair<Key, Value>> out;
+    std::vector<Key> keys(kBatch);
+    std::vector<Value> values(kBatch);
+    alignas(8) unsigned char place[sizeof(Key) < 8 ? 8 : sizeof(Key)] = {};
+    for (bool first = true;; first = false) {
+      uint32_t count = kBatch;
+      const int error = bpf_map_lookup_batch(fd_, first ? nullptr : place, place, keys.data(),
+                                             values.data(), &count, nullptr) == 0
+                            ? 0
+                            : errno;
+      // A bucket longer than a batch, or a map of a type that has no batches.
+      if (error != 0 && error != ENOENT) return DumpOneByOne();
+      for (uint32_t i = 0; i < count; i++) out.emplace_back(keys[i], values[i]);
+      if (error == ENOENT) return out;
+    }
+  }
+
+ private:
+  static constexpr size_t kBatch = 8192;
+
+  absl::StatusOr<std::vector<std::pair<Key, Value>>> DumpOneByOne() const {
+    std::vector<std::pair<Key, Value>> out;
     Key key{}, next{};
     Value value{};
     for (const Key* at = nullptr; bpf_map_get_next_key(fd_, at, &next) == 0;) {
@@ -79,8 +100,6 @@ class MapView {
     return out;
   }
 
- private:
-  static constexpr size_t kBatch = 8192;
   int fd_ = -1;
   absl::string_view name_;  // of static storage
 };

@@ -26,24 +26,29 @@ struct TableSet {
   Table<mseg_identity_key, mseg_identity_value> identities;
   Table<mseg_address_key, uint32_t> addresses;
   absl::Span<const std::pair<uint32_t, uint16_t>> ports;  // {space << 16 | port} -> class
+  // By number, those that are all zero left out.
+  Table<uint32_t, mseg_class> classes;
+  Table<uint32_t, mseg_coarse> groups;
+  Table<uint32_t, mseg_coarse> tails;
   Table<mseg_row_key, mseg_row> rows;
 };
 
 // Generations in the kernel: two sides, one word that says which is in force.
 //
 //   Stage(tables)  brings the standby side to `tables`, by what differs
-//   Verify(tables) reads it back and compares
+//   Verify(tables) reads back and compares: everything, or what was written and a sample
 //   Flip()         puts it in force and waits until no program reads the old side any more
 //
-// A failure before Flip leaves the side in force untouched; so does a crash, because the standby
-// side is read back from the kernel by whoever comes next.
+// A failure before Flip leaves the side in force untouched; so does a crash. `standby` is what the
+// standby side is known to hold, so that one changed rule of 100,000 costs one entry; null where it
+// is not known, and then it is read from the kernel. After a failure it is not known.
 class PolicyTables {
  public:
   explicit PolicyTables(const Dataplane& dataplane) : dataplane_(dataplane) {}
 
   absl::StatusOr<uint32_t> Generation() const;  // 0: none in force
-  absl::Status Stage(const TableSet& tables) const;
-  absl::Status Verify(const TableSet& tables) const;
+  absl::Status Stage(const TableSet& tables, const TableSet* standby = nullptr) const;
+  absl::Status Verify(const TableSet& tables, const TableSet* standby = nullptr) const;
   // Returns the new generation number.
   absl::StatusOr<uint32_t> Flip() const;
 

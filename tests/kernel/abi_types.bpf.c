@@ -26,6 +26,8 @@ HAVE(struct, mseg_identity_key);
 HAVE(struct, mseg_identity_value);
 HAVE(struct, mseg_address_key);
 HAVE(struct, mseg_port_block);
+HAVE(struct, mseg_class);
+HAVE(struct, mseg_coarse);
 HAVE(struct, mseg_row_key);
 HAVE(struct, mseg_row);
 HAVE(struct, mseg_active);

@@ -119,13 +119,22 @@ const std::map<std::string, Layout>& Layouts() {
       all["mseg_port_block"] = {sizeof(T), {F(cls)}};
     }
     {
+      using T = mseg_class;
+      all["mseg_class"] = {sizeof(T), {F(group), F(end), F(tail), F(by_peer), F(pad)}};
+    }
+    {
+      using T = mseg_coarse;
+      all["mseg_coarse"] = {sizeof(T), {F(bits)}};
+    }
+    {
       using T = mseg_row_key;
       all["mseg_row_key"] = {sizeof(T), {F(local), F(peer), F(port), F(direction), F(side)}};
     }
     {
       using T = mseg_row;
       all["mseg_row"] = {
-          sizeof(T), {F(rule), F(would_rule), F(verdict), F(would_be), F(reason), F(would_reason)}};
+          sizeof(T), {F(rule), F(would_rule), F(verdict), F(would_be), F(reason), F(would_reason),
+           F(more), F(pad)}};
     }
     {
       using T = mseg_active;

@@ -248,14 +248,17 @@ TEST_CASE("kernel and simulator decide alike over hand-made tables") {
     if (resolved.count("no answer") != 0) unknown += resolved.at("no answer");
   }
   std::printf(
-      "flows by look-up: a %llu b %llu c %llu d %llu none %llu; pairs by facts %llu, "
+      "flows by look-up: a %llu b %llu c %llu d %llu e %llu f %llu none %llu; pairs by facts %llu, "
       "without an answer %llu\n",
       static_cast<unsigned long long>(probes['a']), static_cast<unsigned long long>(probes['b']),
       static_cast<unsigned long long>(probes['c']), static_cast<unsigned long long>(probes['d']),
+      static_cast<unsigned long long>(probes['e']), static_cast<unsigned long long>(probes['f']),
       static_cast<unsigned long long>(probes[0]), static_cast<unsigned long long>(known),
       static_cast<unsigned long long>(unknown));
   // Every way to an answer was taken.
-  for (const int probe : {int{'a'}, int{'b'}, int{'c'}, int{'d'}, 0}) CHECK(probes[probe] > 0);
+  for (const int probe : {int{'a'}, int{'b'}, int{'c'}, int{'d'}, int{'e'}, int{'f'}, 0}) {
+    CHECK(probes[probe] > 0);
+  }
   CHECK(known > 0);
   CHECK(unknown > 0);
 }
@@ -273,7 +276,9 @@ TEST_CASE("kernel and simulator decide alike over compiled policies") {
     const PolicySet policy = random.Policy(&text);
     const Inventory inventory = random.Host(4);
     Diagnostics diagnostics;
-    const auto image = Compile(policy, inventory, {}, &diagnostics);
+    CompileOptions options;
+    options.few_classes = random.Below(8);
+    const auto image = Compile(policy, inventory, options, &diagnostics);
     INFO(text);
     REQUIRE(image.ok());
     Apply(tables, *image);
@@ -316,7 +321,7 @@ TEST_CASE("kernel and simulator decide alike over compiled policies") {
     }
     AddTo(comparison, &probes);
   }
-  CHECK(probes['d'] > 0);
+  for (const char probe : {'a', 'b', 'c', 'd', 'e', 'f'}) CHECK(probes[probe] > 0);
 }
 
 TEST_CASE("one changed row in the kernel is seen as a difference") {
@@ -324,8 +329,12 @@ TEST_CASE("one changed row in the kernel is seen as a difference") {
   const PolicyTables tables(*plane);
   GenerationImage image;
   mseg_row_key key{};
-  key.local = 1;
+  key.local = 7;
+  key.peer = MSEG_PEER_ALL;
   image.rows.emplace_back(key, mseg_row{});
+  mseg_class cls{};
+  cls.end[MSEG_EGRESS] = cls.tail[MSEG_EGRESS] = 7;
+  image.classes.emplace_back(1, cls);
   Apply(tables, image);
   Comparison comparison(*plane, image);
   const Flow flow{.local = 1, .peer = 2, .direction = MSEG_EGRESS, .protocol = 6, .port = 80};

@@ -63,6 +63,21 @@ std::vector<std::pair<uint32_t, uint16_t>> ReadPorts(const Dataplane& plane, uin
   return out;
 }
 
+template <typename Value>
+std::vector<std::pair<uint32_t, Value>> ReadArray(const Dataplane& plane, const char* name,
+                                                  uint32_t side, uint32_t size) {
+  const auto all = plane.View<uint32_t, Value>(name).Dump();
+  REQUIRE(all.ok());
+  REQUIRE(all->size() == 2 * size);
+  std::vector<std::pair<uint32_t, Value>> out;
+  const Value none{};
+  for (const auto& [place, value] : *all) {
+    if (place / size != side || std::memcmp(&value, &none, sizeof(none)) == 0) continue;
+    out.emplace_back(place % size, value);
+  }
+  return out;
+}
+
 // All of one side, but for cgroups, which the kernel fills in too.
 struct Side {
   decltype(GenerationImage::exe_classes) exe_classes;
@@ -70,12 +85,16 @@ struct Side {
   decltype(GenerationImage::identities) identities;
   decltype(GenerationImage::addresses) addresses;
   decltype(GenerationImage::ports) ports;
+  decltype(GenerationImage::classes) classes;
+  decltype(GenerationImage::groups) groups;
+  decltype(GenerationImage::tails) tails;
   decltype(GenerationImage::rows) rows;
   decltype(GenerationImage::cgroups) cgroups;
 
   bool operator==(const Side& o) const {
     return Same(exe_classes, o.exe_classes) && Same(users, o.users) &&
            Same(identities, o.identities) && Same(addresses, o.addresses) && ports == o.ports &&
+           Same(classes, o.classes) && Same(groups, o.groups) && Same(tails, o.tails) &&
            Same(rows, o.rows) && Same(cgroups, o.cgroups);
   }
 };
@@ -88,6 +107,9 @@ Side Read(const Dataplane& plane, uint32_t side) {
           ReadSide<mseg_identity_key, mseg_identity_value>(plane, "mseg_identities", side),
       .addresses = ReadSide<mseg_address_key, uint32_t>(plane, "mseg_addresses", side),
       .ports = ReadPorts(plane, side),
+      .classes = ReadArray<mseg_class>(plane, "mseg_classes", side, MSEG_CLASSES),
+      .groups = ReadArray<mseg_coarse>(plane, "mseg_groups", side, MSEG_GROUPS),
+      .tails = ReadArray<mseg_coarse>(plane, "mseg_tails", side, MSEG_TAILS),
       .rows = ReadSide<mseg_row_key, mseg_row>(plane, "mseg_rows", side),
       .cgroups = ReadSide<mseg_cgroup_key, mseg_cgroup>(plane, "mseg_cgroups", side)};
 }
@@ -98,6 +120,9 @@ void CheckEquals(const Side& side, const GenerationImage& image) {
   CHECK(Same(side.identities, image.identities));
   CHECK(Same(side.addresses, image.addresses));
   CHECK(side.ports == image.ports);
+  CHECK(Same(side.classes, image.classes));
+  CHECK(Same(side.groups, image.groups));
+  CHECK(Same(side.tails, image.tails));
   CHECK(Same(side.rows, image.rows));
 }
 
@@ -109,6 +134,12 @@ bool HasCgroups(const Side& side, const GenerationImage& image) {
 }
 
 uint32_t Standby(const PolicyTables& tables) { return MSEG_SIDE(*tables.Generation() + 1); }
+
+mseg_row RowOf(uint32_t rule) {
+  mseg_row row{};
+  row.rule = rule;
+  return row;
+}
 
 mseg_row_key RowKey(uint32_t local, uint32_t side) {
   mseg_row_key key{};
@@ -155,6 +186,42 @@ TEST_CASE("after Stage the standby side is the image, whatever was there") {
     CHECK(*flipped == generation + 1);
     CHECK(*tables.Generation() == generation + 1);
     CHECK(MSEG_SIDE(*flipped) == standby);
+  }
+}
+
+TEST_CASE("a side that is known is brought up by what differs, and what was written is checked") {
+  const auto& plane = SharedInstance().plane;
+  const PolicyTables tables(*plane);
+  ImageRandom random(FromEnvironment("MSEG_KERNEL_SEED", 1) * 77);
+  GenerationImage sides[2];
+  for (int round = 0; round < 12; round++) {
+    const uint32_t standby = Standby(tables);
+    GenerationImage image = random.Image();
+    if (round >= 2) {
+      // Mostly what the side holds already.
+      GenerationImage next = sides[standby];
+      if (!next.rows.empty()) next.rows.pop_back();
+      if (!next.rows.empty()) next.rows[next.rows.size() / 2].second.rule++;
+      next.rows.emplace_back(RowKey((1u << 30) + static_cast<uint32_t>(round), 0), RowOf(static_cast<uint32_t>(round)));
+      Normalize(&next.rows);
+      next.ports = image.ports;
+      next.groups = image.groups;
+      image = std::move(next);
+    }
+    const TableSet known = TablesOf(sides[standby]);
+    const TableSet* standby_has = round < 2 ? nullptr : &known;
+    REQUIRE(tables.Stage(TablesOf(image), standby_has).ok());
+    CheckEquals(Read(*plane, standby), image);
+    REQUIRE(tables.Verify(TablesOf(image), standby_has).ok());
+    if (standby_has != nullptr) {
+      const auto rows = plane->View<mseg_row_key, mseg_row>("mseg_rows");
+      const uint32_t added = (1u << 30) + static_cast<uint32_t>(round);
+      REQUIRE(rows.Update(RowKey(added, standby), RowOf(4711)).ok());
+      CHECK_FALSE(tables.Verify(TablesOf(image), standby_has).ok());
+      REQUIRE(tables.Stage(TablesOf(image)).ok());
+    }
+    REQUIRE(tables.Flip().ok());
+    sides[standby] = std::move(image);
   }
 }
 
@@ -262,6 +329,14 @@ TEST_CASE("Verify finds one changed, one missing and one foreign entry in each t
     mseg_port_block block{};
     block.cls[443 % MSEG_PORT_BLOCK] = 2;
     REQUIRE(view.Update(standby * (MSEG_PORT_BLOCKS / 2) + 443 / MSEG_PORT_BLOCK, block).ok());
+    refused();
+  }
+  SECTION("classes") {
+    const auto view = plane->View<uint32_t, mseg_class>("mseg_classes");
+    restage();
+    mseg_class cls{};
+    cls.group = 1;
+    REQUIRE(view.Update(standby * MSEG_CLASSES + 17, cls).ok());
     refused();
   }
   SECTION("rows") {

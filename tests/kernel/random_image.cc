@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "mseg/decide.h"
 #include "tests/kernel/table_set.h"
 
 namespace mseg::testing {
@@ -30,10 +31,39 @@ uint16_t ImageRandom::Port() {
   return Chance(70) ? kPorts[Below(std::size(kPorts))] : static_cast<uint16_t>(Below(65536));
 }
 
+// Six classes, each with an end, a tail and a group of its own choice; bits so few that cells of
+// different groups coincide.
 void ImageRandom::Rows(GenerationImage* image) {
+  for (uint32_t i = 1; i < 6; i++) {
+    mseg_coarse bits{};
+    mseg_coarse mask{};
+    for (int word = 0; word < MSEG_COARSE_WORDS; word++) {
+      if (Chance(30)) bits.bits[word] = uint64_t{1} << Below(3) | uint64_t{1} << (62 + Below(2));
+      if (Chance(70)) mask.bits[word] = Below(8) | uint64_t{Below(4)} << 62;
+    }
+    const mseg_coarse none{};
+    if (std::memcmp(&bits, &none, sizeof(none)) != 0) image->groups.emplace_back(i, bits);
+    if (std::memcmp(&mask, &none, sizeof(none)) != 0) image->tails.emplace_back(i, mask);
+  }
+  for (uint32_t cls = 0; cls < 6; cls++) {
+    mseg_class entry{};
+    entry.group = static_cast<uint32_t>(Below(6));
+    for (int direction = 0; direction < 2; direction++) {
+      entry.end[direction] = 1 + static_cast<uint32_t>(Below(5));
+      entry.tail[direction] = static_cast<uint32_t>(Below(6));
+      entry.by_peer[direction] = static_cast<uint8_t>(Below(2));
+    }
+    image->classes.emplace_back(cls, entry);
+  }
+  std::vector<uint32_t> peers = {0, 1, 2, 3, 4, 5, MSEG_PEER_ALL};
+  for (const auto& [group, bits] : image->groups) {
+    for (const auto& [tail, mask] : image->tails) {
+      if (const uint32_t cell = mseg_cell(&bits, &mask)) peers.push_back(MSEG_PEER_CELL | cell);
+    }
+  }
   const unsigned density = static_cast<unsigned>(10 + Below(85));
   for (uint32_t local = 0; local < 6; local++) {
-    for (uint32_t peer = 0; peer < 6; peer++) {
+    for (const uint32_t peer : peers) {
       for (uint16_t port = 0; port < 5; port++) {
         for (uint8_t direction = 0; direction < 2; direction++) {
           if (!Chance(density)) continue;
@@ -49,6 +79,7 @@ void ImageRandom::Rows(GenerationImage* image) {
           row.would_be = static_cast<uint8_t>(Below(2));
           row.reason = static_cast<uint8_t>(Below(MSEG_REASON_MAX));
           row.would_reason = static_cast<uint8_t>(Below(MSEG_REASON_MAX));
+          row.more = static_cast<uint8_t>(Below(2));
           image->rows.emplace_back(key, row);
         }
       }

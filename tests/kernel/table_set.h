@@ -18,6 +18,9 @@ inline TableSet TablesOf(const GenerationImage& image) {
                   .identities = image.identities,
                   .addresses = image.addresses,
                   .ports = image.ports,
+                  .classes = image.classes,
+                  .groups = image.groups,
+                  .tails = image.tails,
                   .rows = image.rows};
 }
 

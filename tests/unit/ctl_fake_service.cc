@@ -187,7 +187,7 @@ absl::StatusOr<std::vector<api::ExplainAnswer>> FakeService::Explain(
                 .rule = "order-db/web-to-db",
                 .at = "order.yaml:17",
                 .would_rule = "order-db/web-to-db",
-                .lookups = {"egress a: local class 3, peer class 4, port class 1: found"},
+                .lookups = {"egress a: end 3, peer class 4, port class 1: found"},
                 .kernel = kernel ? "allow" : "",
                 .drift = false};
     } else {

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 add_library(mseg_policy_testing STATIC
+  ${CMAKE_CURRENT_LIST_DIR}/../support/fleet.cc
   ${CMAKE_CURRENT_LIST_DIR}/../support/policy_fixture.cc
   ${CMAKE_CURRENT_LIST_DIR}/../support/policy_random.cc
   ${CMAKE_CURRENT_LIST_DIR}/../support/policy_reference.cc)
@@ -13,6 +14,7 @@ mseg_test(labels_test
     labels_image_test.cc
     labels_label_test.cc
     labels_property_test.cc
+    labels_scale_test.cc
   LIBS mseg_labels mseg_policy_testing)
 target_compile_definitions(labels_test PRIVATE
   MSEG_GOLDEN_POLICY_DIR="${CMAKE_CURRENT_LIST_DIR}/../golden/policy")

@@ -92,8 +92,8 @@ TEST_CASE("an explanation names what decided, where it stands, and each look-up"
   const Explanation denied = Ask(policy, "labels:role=web", "labels:role=db", "tcp/2");
   CHECK(denied.rule == "p");
   CHECK(denied.at == "t.yaml:6");
-  CHECK(denied.ingress.probes.back().step == 'd');
-  CHECK(denied.ingress.probes.size() == 2);
+  CHECK(denied.ingress.probes.back().step == 'f');
+  CHECK(denied.ingress.probes.size() == 1);
   const Explanation unmanaged = Ask(policy, "ip:10.0.0.1", "ip:10.0.0.2", "tcp/2");
   CHECK(unmanaged.verdict == MSEG_ALLOW);
   CHECK(unmanaged.reason == MSEG_REASON_NONE);

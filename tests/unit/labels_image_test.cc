@@ -13,27 +13,38 @@
 namespace mseg::testing {
 namespace {
 
+// Whether a row is one of a local class.
+bool Judges(const GenerationImage& image, uint32_t cls, const mseg_row_key& key) {
+  for (const auto& [number, entry] : image.classes) {
+    if (number != cls) continue;
+    const bool of_tail = (key.peer & MSEG_PEER_CELL) != 0;
+    return key.local == (of_tail ? entry.tail : entry.end)[key.direction];
+  }
+  return false;
+}
+
 std::vector<std::string> RowTexts(const GenerationImage& image, uint32_t local) {
   std::vector<std::string> out;
   for (const auto& [key, row] : image.rows) {
-    if (key.local != local) continue;
-    out.push_back(Cat(DirectionName(key.direction), " ", key.peer, ":", key.port, " ",
+    if (!Judges(image, local, key)) continue;
+    const std::string peer = key.peer == MSEG_PEER_ALL ? "all" : Cat(key.peer);
+    out.push_back(Cat(DirectionName(key.direction), " ", peer, ":", key.port, " ",
                       VerdictName(row.verdict), " ", image.rules[row.rule].rule));
   }
   return out;
 }
 
-IdentityFacts WithLabel(const char* key, const char* value) {
+IdentityFacts WithLabel(std::string_view key, std::string_view value) {
   IdentityFacts facts;
   facts.labels.emplace();
   REQUIRE(facts.labels->Set(key, value).ok());
   return facts;
 }
 
-TEST_CASE("a coarse rule beside fine ones adds one row a class pair, not their product") {
+TEST_CASE("a coarse rule beside fine ones adds rows for its peers' group, not for each of them") {
   std::string rules = "{name: coarse, verdict: allow, from: {labels: {env: prod}}}";
-  for (int i = 1; i <= 50; ++i) {
-    Append(&rules, ", {name: f", i, ", verdict: allow, from: {labels: {app: x}}, services: tcp/", i,
+  for (int i = 0; i < 40; ++i) {
+    Append(&rules, ", {verdict: allow, from: {labels: {app: a", i, "}}, services: tcp/", 1000 + i,
            "}");
   }
   const PolicySet policy =
@@ -41,23 +52,35 @@ TEST_CASE("a coarse rule beside fine ones adds one row a class pair, not their p
                                      "rules: [",
                                      rules, "]}")));
   Inventory inventory;
-  inventory.identities = {WithLabel("role", "db"), WithLabel("env", "prod"), WithLabel("app", "x")};
-  const GenerationImage image = GoodImage(policy, inventory);
-  const uint32_t db = image.identity_classes[0];
-  const uint32_t prod = image.identity_classes[1];
-  const uint32_t app = image.identity_classes[2];
-  size_t for_prod = 0;
-  size_t for_app = 0;
-  size_t for_all = 0;
-  for (const auto& [key, row] : image.rows) {
-    if (key.local != db || key.direction != MSEG_INGRESS) continue;
-    for_prod += key.peer == prod ? 1 : 0;
-    for_app += key.peer == app ? 1 : 0;
-    for_all += key.peer == 0 ? 1 : 0;
+  inventory.identities = {WithLabel("role", "db")};
+  for (int i = 0; i < 40; ++i) {
+    IdentityFacts facts = WithLabel("app", Cat("a", i));
+    if (i < 20) REQUIRE(facts.labels->Set("env", "prod").ok());
+    inventory.identities.push_back(facts);
   }
-  CHECK(for_prod == 1);
-  CHECK(for_app == 50);
-  CHECK(for_all == 1);
+  const GenerationImage image = GoodImage(policy, inventory);
+  // Processes whose cgroup is not known yet may be anyone: a class and a group of their own.
+  CHECK(image.budget.groups == 2);
+  CHECK(image.budget.classes == 43);
+  std::map<std::string, size_t> rows;
+  for (const auto& [key, row] : image.rows) {
+    if (key.direction != MSEG_INGRESS || !Judges(image, image.identity_classes[0], key)) continue;
+    const char* peer = key.peer == MSEG_PEER_ALL          ? "all"
+                       : (key.peer & MSEG_PEER_CELL) != 0 ? "cell"
+                                                          : "class";
+    ++rows[peer];
+  }
+  CHECK(rows["all"] == 1);
+  CHECK(rows["cell"] == 2);
+  CHECK(rows["class"] == 20);  // those that the coarse rule does not allow anyway
+  // The same with every selector spelled out: the product.
+  CompileOptions fine;
+  fine.few_classes = 1000;
+  Diagnostics diagnostics;
+  const auto spelled = Compile(policy, inventory, fine, &diagnostics);
+  REQUIRE(spelled.ok());
+  CHECK(spelled->budget.groups == 0);
+  CHECK(spelled->rows.size() >= image.rows.size() + 38);
 }
 
 TEST_CASE("no row repeats what the rest of its chain says") {
@@ -68,23 +91,32 @@ TEST_CASE("no row repeats what the rest of its chain says") {
       "tcp/1-9}, {name: d, verdict: allow, to: {labels: {app: y}}, services: [tcp/2, tcp/5]}]}"));
   Inventory inventory;
   inventory.identities = {WithLabel("app", "x"), WithLabel("app", "y"), WithLabel("role", "z")};
-  const GenerationImage image = GoodImage(policy, inventory);
+  CompileOptions options;
+  options.few_classes = GENERATE(0, 1, 100);
+  Diagnostics diagnostics;
+  const auto compiled = Compile(policy, inventory, options, &diagnostics);
+  REQUIRE(compiled.ok());
+  const GenerationImage& image = *compiled;
   REQUIRE(image.rows.size() > 10);
   for (size_t i = 0; i < image.rows.size(); ++i) {
     const auto& [key, row] = image.rows[i];
-    if (key.peer == 0 && key.port == 0) continue;  // always there
+    if (key.peer == MSEG_PEER_ALL && key.port == 0) continue;  // always there
     GenerationImage without = image;
     without.rows.erase(without.rows.begin() + static_cast<std::ptrdiff_t>(i));
-    // Row b may be there to save several rows a; it is needed all the same.
+    // A row that only says where to look further is needed all the same.
     const Simulator whole(image);
     const Simulator less(without);
     bool differs = false;
-    for (uint16_t port = 0; port < 12; ++port) {
-      const auto direction = static_cast<mseg_direction>(key.direction);
-      const auto peer = key.peer == 0 ? uint32_t{0} : key.peer;
-      const mseg_decision a = whole.Decide(key.local, peer, direction, 6, port);
-      const mseg_decision b = less.Decide(key.local, peer, direction, 6, port);
-      differs = differs || a.rule != b.rule || a.verdict != b.verdict || a.reason != b.reason;
+    for (const auto& [local, unused] : image.classes) {
+      if (!Judges(image, local, key)) continue;
+      for (const auto& [peer, entry] : image.classes) {
+        for (uint16_t port = 0; port < 12; ++port) {
+          const auto direction = static_cast<mseg_direction>(key.direction);
+          const mseg_decision a = whole.Decide(local, peer, direction, 6, port);
+          const mseg_decision b = less.Decide(local, peer, direction, 6, port);
+          differs = differs || a.rule != b.rule || a.verdict != b.verdict || a.reason != b.reason;
+        }
+      }
     }
     INFO("row " << key.local << " " << key.peer << " " << key.port << " "
                 << static_cast<int>(key.direction));
@@ -192,7 +224,7 @@ TEST_CASE("an empty policy allows everything and knows every process") {
   const GenerationImage image = GoodImage(PolicySet(), inventory);
   CHECK(image.rows.size() == 2);
   CHECK(image.budget.classes == 1);
-  CHECK(RowTexts(image, 0) == std::vector<std::string>{"egress 0:0 allow ", "ingress 0:0 allow "});
+  CHECK(RowTexts(image, 0) == std::vector<std::string>{"egress all:0 allow ", "ingress all:0 allow "});
   REQUIRE(image.addresses.size() == 1);
   CHECK(image.addresses[0].first.prefixlen == 8);
   const Simulator simulator(image);

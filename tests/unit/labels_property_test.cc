@@ -45,6 +45,7 @@ std::string Describe(const IdentityFacts& facts) {
 struct Coverage {
   uint64_t decisions = 0;
   std::map<std::string, uint64_t> seen;  // by verdict and reason
+  std::map<char, uint64_t> probes;         // which look-up answered
   uint64_t conflicts = 0;
   uint64_t differing_views = 0;
 };
@@ -58,7 +59,9 @@ class Round {
     policy_ = random_.Policy(&text_);
     inventory_ = random_.Host(4);
     Diagnostics diagnostics;
-    absl::StatusOr<GenerationImage> image = Compile(policy_, inventory_, {}, &diagnostics);
+    CompileOptions options;
+    options.few_classes = random_.Below(8);
+    absl::StatusOr<GenerationImage> image = Compile(policy_, inventory_, options, &diagnostics);
     if (!image.ok()) return Fail(std::string(image.status().message()));
     coverage_->conflicts += image->conflicts.size();
     const Simulator simulator(*image);
@@ -155,6 +158,7 @@ class Round {
       const ReferenceVerdict want =
           reference.Judge(local.subject, peer.subject, direction, protocol, port);
       ++coverage_->decisions;
+      ++coverage_->probes[static_cast<char>(d.probe)];
       ++coverage_->seen[Cat(VerdictName(d.verdict), " ", ReasonName(d.reason))];
       coverage_->differing_views += got.enforced == got.would_be ? 0 : 1;
       if (got == want) continue;
@@ -187,6 +191,10 @@ TEST_CASE("tables and reference agree on random policies", "[property]") {
   CHECK(coverage.decisions >= 200'000);
   CHECK(coverage.conflicts > 100);
   CHECK(coverage.differing_views > 1000);
+  for (const char probe : {'a', 'b', 'c', 'd', 'e', 'f'}) {
+    INFO(probe);
+    CHECK(coverage.probes[probe] > 1000);
+  }
   for (const char* outcome :
        {"deny rule", "allow rule", "deny default", "allow default", "deny unknown_identity"}) {
     INFO(outcome);

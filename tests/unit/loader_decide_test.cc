@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // decide.h by itself: every small table against a reference that is read off the list at its top.
+#include <algorithm>
 #include <array>
 #include <catch2/catch.hpp>
 #include <cstring>
@@ -21,20 +22,28 @@ const mseg_row* LookUp(const void* rows, const mseg_row_key* key) {
   return it == table->end() ? nullptr : &it->second;
 }
 
-// The four look-ups, first hit wins; which one, and its row.
+// The list at the top of decide.h, read off; which row answers, and its letter.
 std::pair<char, const mseg_row*> Reference(const Rows& rows, const mseg_query& q) {
-  const std::pair<char, Key> steps[] = {{'a', {q.local, q.peer, q.port, q.direction, q.side}},
-                                        {'b', {q.local, q.peer, 0, q.direction, q.side}},
-                                        {'c', {q.local, 0, q.port, q.direction, q.side}},
-                                        {'d', {q.local, 0, 0, q.direction, q.side}}};
-  for (const auto& [step, key] : steps) {
-    // Class 0 stands for "all" and "any": a question that names none has fewer steps.
-    if ((step == 'a' && (q.peer == 0 || q.port == 0)) || (step == 'b' && q.peer == 0) ||
-        (step == 'c' && q.port == 0)) {
-      continue;
-    }
-    if (const auto it = rows.find(key); it != rows.end()) return {step, &it->second};
+  auto find = [&](uint32_t peer, uint16_t port) {
+    const uint32_t local = (peer & MSEG_PEER_CELL) != 0 ? q.tail : q.end;
+    const auto it = rows.find(Key(local, peer, port, q.direction, q.side));
+    return it == rows.end() ? nullptr : &it->second;
+  };
+  const mseg_row* a = q.port == 0 ? nullptr : find(q.peer, q.port);
+  const mseg_row* b = q.by_peer == 0 ? nullptr : find(q.peer, 0);
+  const mseg_row* c = q.port == 0 ? nullptr : find(MSEG_PEER_ALL, q.port);
+  const mseg_row* d =
+      q.port == 0 || q.cell == 0 ? nullptr : find(MSEG_PEER_CELL | q.cell, q.port);
+  const mseg_row* e = q.cell == 0 ? nullptr : find(MSEG_PEER_CELL | q.cell, 0);
+  const mseg_row* f = find(MSEG_PEER_ALL, 0);
+  if (q.by_peer != 0) {
+    if (b != nullptr) return a != nullptr && b->more != 0 ? std::pair('a', a) : std::pair('b', b);
+  } else if (a != nullptr) {
+    return {'a', a};
   }
+  if (c != nullptr) return d != nullptr && c->more != 0 ? std::pair('d', d) : std::pair('c', c);
+  if (e != nullptr) return {'e', e};
+  if (f != nullptr) return {'f', f};
   return {0, nullptr};
 }
 
@@ -54,9 +63,10 @@ mseg_row NumberedRow(uint32_t number) {
   return row;
 }
 
-mseg_query Query(uint32_t local, uint32_t peer, uint16_t port, uint8_t direction, uint8_t side) {
+mseg_query Query(uint32_t end, uint32_t tail, uint32_t peer, uint16_t port, uint8_t direction, uint8_t side) {
   mseg_query query{};
-  query.local = local;
+  query.end = end;
+  query.tail = tail;
   query.peer = peer;
   query.port = port;
   query.direction = direction;
@@ -67,67 +77,78 @@ mseg_query Query(uint32_t local, uint32_t peer, uint16_t port, uint8_t direction
 }  // namespace
 
 TEST_CASE("every table of the rows that could answer gives what the list says") {
-  // 8 rows can answer questions of local 1: two peers (0, 2), two ports (0, 3), and the same rows
-  // of a second direction; the other side and another local class are noise in every table.
+  // 6 rows can answer a question of end 1 and tail 9: those of the peer, of all and of the cell, each for
+  // the port and for any. The other direction, the other side and another local are noise.
   std::vector<Key> keys;
-  for (const uint8_t direction : {0, 1}) {
-    for (const uint32_t peer : {0u, 2u}) {
-      for (const uint16_t port : {0, 3}) keys.emplace_back(1u, peer, port, direction, uint8_t{1});
-    }
+  for (const uint32_t peer : {2u, MSEG_PEER_ALL, MSEG_PEER_CELL | 7u}) {
+    for (const uint16_t port : {0, 3}) keys.emplace_back((peer & MSEG_PEER_CELL) != 0 ? 9u : 1u, peer, port, uint8_t{1}, uint8_t{1});
   }
   size_t compared = 0;
-  for (unsigned subset = 0; subset < 1u << keys.size(); subset++) {
+  std::map<char, size_t> answered;
+  for (unsigned subset = 0; subset < 1u << (2 * keys.size()); subset++) {
     Rows rows;
     for (size_t i = 0; i < keys.size(); i++) {
-      if ((subset & 1u << i) != 0) rows[keys[i]] = NumberedRow(static_cast<uint32_t>(i));
+      if ((subset >> 2 * i & 1) == 0) continue;
+      mseg_row row = NumberedRow(static_cast<uint32_t>(i));
+      row.more = static_cast<uint8_t>(subset >> (2 * i + 1) & 1);
+      rows[keys[i]] = row;
     }
     for (const auto& key : keys) {
-      rows[Key(1, std::get<1>(key), std::get<2>(key), std::get<3>(key), 0)] = NumberedRow(50);
-      rows[Key(4, std::get<1>(key), std::get<2>(key), std::get<3>(key), 1)] = NumberedRow(51);
+      const auto& [local, peer, port, direction, side] = key;
+      rows[Key(local, peer, port, direction, 0)] = NumberedRow(50);
+      rows[Key(local, peer, port, 0, side)] = NumberedRow(51);
+      rows[Key(4, peer, port, direction, side)] = NumberedRow(52);
     }
     for (const uint32_t peer : {0u, 2u, 5u}) {
-      for (const uint16_t port : {0, 3, 6}) {
-        for (const uint8_t direction : {0, 1}) {
-          const mseg_query query = Query(1, peer, port, direction, 1);
-          const auto [step, row] = Reference(rows, query);
-          const mseg_decision got = Decide(rows, query);
-          mseg_decision want{};
-          if (row != nullptr) {
-            want = {row->rule,
-                    row->would_rule,
-                    row->verdict,
-                    row->would_be,
-                    row->reason,
-                    row->would_reason,
-                    static_cast<uint8_t>(step),
-                    {}};
-          } else {
-            want.verdict = MSEG_DENY;
-            want.would_be = MSEG_DENY;
-            want.reason = want.would_reason = MSEG_REASON_NO_ROW;
+      for (const uint32_t cell : {0u, 7u, 8u}) {
+        for (const uint16_t port : {0, 3, 6}) {
+          for (const uint8_t by_peer : {0, 1}) {
+            mseg_query query = Query(1, 9, peer, port, 1, 1);
+            query.cell = cell;
+            query.by_peer = by_peer;
+            const auto [step, row] = Reference(rows, query);
+            const mseg_decision got = Decide(rows, query);
+            mseg_decision want{};
+            if (row != nullptr) {
+              want = {row->rule,
+                      row->would_rule,
+                      row->verdict,
+                      row->would_be,
+                      row->reason,
+                      row->would_reason,
+                      static_cast<uint8_t>(step),
+                      {}};
+            } else {
+              want.verdict = MSEG_DENY;
+              want.would_be = MSEG_DENY;
+              want.reason = want.would_reason = MSEG_REASON_NO_ROW;
+            }
+            if (std::memcmp(&want, &got, sizeof(want)) != 0) {
+              FAIL("subset " << subset << " peer " << peer << " cell " << cell << " port " << port
+                             << " by_peer " << int{by_peer});
+            }
+            compared++;
+            answered[step]++;
           }
-          INFO("subset " << subset << " peer " << peer << " port " << port << " direction "
-                         << int{direction});
-          REQUIRE(std::memcmp(&want, &got, sizeof(want)) == 0);
-          compared++;
         }
       }
     }
   }
-  CHECK(compared == 256 * 18);
+  CHECK(compared == 4096 * 54);
+  for (const char step : {'a', 'b', 'c', 'd', 'e', 'f', '\0'}) CHECK(answered[step] > 0);
 }
 
 TEST_CASE("each side has rows of its own") {
   for (const uint8_t side : {0, 1}) {
     Rows rows;
-    rows[Key(1, 0, 0, 0, side)] = NumberedRow(1);
-    CHECK(Decide(rows, Query(1, 2, 3, 0, side)).probe == 'd');
-    CHECK(Decide(rows, Query(1, 2, 3, 0, 1 - side)).probe == 0);
+    rows[Key(9, MSEG_PEER_ALL, 0, 0, side)] = NumberedRow(1);
+    CHECK(Decide(rows, Query(1, 9, 2, 3, 0, side)).probe == 'f');
+    CHECK(Decide(rows, Query(1, 9, 2, 3, 0, 1 - side)).probe == 0);
   }
 }
 
 TEST_CASE("nothing at all denies and says why") {
-  const mseg_decision decision = Decide({}, Query(1, 2, 3, MSEG_INGRESS, 0));
+  const mseg_decision decision = Decide({}, Query(1, 9, 2, 3, MSEG_INGRESS, 0));
   CHECK(decision.verdict == MSEG_DENY);
   CHECK(decision.would_be == MSEG_DENY);
   CHECK(decision.reason == MSEG_REASON_NO_ROW);
@@ -136,18 +157,32 @@ TEST_CASE("nothing at all denies and says why") {
 }
 
 TEST_CASE("no decision takes more than four look-ups") {
-  struct Counter {
+  // Each look-up in turn finds a row or not, and a found one says `more` or not.
+  struct Script {
+    unsigned answers = 0;
     int asked = 0;
-  } counter;
-  const mseg_query query = Query(1, 2, 3, 0, 0);
-  mseg_decide(
-      &query,
-      [](const void* context, const mseg_row_key*) -> const mseg_row* {
-        const_cast<Counter*>(static_cast<const Counter*>(context))->asked++;
-        return nullptr;
-      },
-      &counter);
-  CHECK(counter.asked == 4);
+    mseg_row row{};
+  };
+  int most = 0;
+  for (unsigned answers = 0; answers < 4096; answers++) {
+    for (const uint8_t by_peer : {0, 1}) {
+      Script script{answers, 0, {}};
+      mseg_query query = Query(1, 9, 2, 3, 0, 0);
+      query.cell = 4;
+      query.by_peer = by_peer;
+      mseg_decide(
+          &query,
+          [](const void* context, const mseg_row_key*) -> const mseg_row* {
+            auto* s = const_cast<Script*>(static_cast<const Script*>(context));
+            const unsigned answer = s->answers >> 2 * s->asked++;
+            s->row.more = static_cast<uint8_t>(answer >> 1 & 1);
+            return (answer & 1) != 0 ? &s->row : nullptr;
+          },
+          &script);
+      most = std::max(most, script.asked);
+    }
+  }
+  CHECK(most == 4);
 }
 
 TEST_CASE("every port of every space has a place of its own") {

@@ -15,7 +15,8 @@
  *   (cgroup class, exe class, user class) ──identities──▶ {label id, class}      once per task and
  *                                                                                generation
  *   (protocol, port) ──port table──▶ port class
- *   (local class, peer class, direction, port class) ──rows──▶ verdict           decide.h
+ *   class ──classes──▶ end, tail, group
+ *   (end or tail, peer class or cell, direction, port class) ──rows──▶ verdict   decide.h
  *
  * Every policy table holds two sides in one map, told apart by a side number in the key. The active
  * generation number is one word; its lowest bit is the side in force.
@@ -36,7 +37,7 @@
 #endif
 
 /* Raised by every change of a struct, a map or a meaning in this file. */
-#define MSEG_ABI_VERSION 1
+#define MSEG_ABI_VERSION 2
 
 enum mseg_direction {
 	MSEG_EGRESS = 0,
@@ -284,14 +285,43 @@ enum mseg_port_space {
 };
 #define MSEG_PORT_BLOCKS (2 * MSEG_PORT_SPACES * 65536 / MSEG_PORT_BLOCK)
 
-/* Rows: the verdicts. peer 0 stands for every peer class that has no row of its own. */
+/*
+ * What the look-ups need to know of a class: array of both sides, {side * MSEG_CLASSES + class}.
+ *
+ * As a local end, per direction: classes that no rule of that direction tells apart share an `end`,
+ * those that no coarse rule tells apart a `tail`. As a peer: its group, which is what the selectors
+ * that name many classes say of it, one bit each. A tail's mask holds the bits that matter to it;
+ * what they leave of a group is a cell (decide.h). Group 0 has no bit.
+ */
+#define MSEG_CLASSES 65536
+struct mseg_class {
+	__u32 group;
+	__u32 end[2]; /* by enum mseg_direction */
+	__u32 tail[2];
+	__u8 by_peer[2]; /* 1: rows b come first (decide.h) */
+	__u8 pad[2];
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_class) == 24, "mseg_class");
+
+/* Arrays {side * MSEG_GROUPS + group} and {side * MSEG_TAILS + tail}. */
+#define MSEG_GROUPS 8192
+#define MSEG_TAILS 8192
+#define MSEG_COARSE_WORDS 8
+struct mseg_coarse {
+	__u64 bits[MSEG_COARSE_WORDS];
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_coarse) == 64, "mseg_coarse");
+
+/* Rows: the verdicts. */
 struct mseg_row_key {
-	__u32 local;
-	__u32 peer;
+	__u32 local; /* end; or tail, where `peer` is a cell or all */
+	__u32 peer; /* class; or MSEG_PEER_CELL | cell; or MSEG_PEER_ALL */
 	__u16 port; /* port class, 0: every other port */
 	__u8 direction;
 	__u8 side;
 };
+#define MSEG_PEER_CELL 0x80000000u
+#define MSEG_PEER_ALL MSEG_PEER_CELL
 struct mseg_row {
 	__u32 rule; /* number in the generation's rule table, 0: none */
 	__u32 would_rule;
@@ -299,9 +329,11 @@ struct mseg_row {
 	__u8 would_be; /* policies in enforce and test */
 	__u8 reason;
 	__u8 would_reason;
+	__u8 more; /* 1: a narrower row may say otherwise (decide.h) */
+	__u8 pad[3];
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_row_key) == 12, "mseg_row_key");
-MSEG_STATIC_ASSERT(sizeof(struct mseg_row) == 12, "mseg_row");
+MSEG_STATIC_ASSERT(sizeof(struct mseg_row) == 16, "mseg_row");
 
 /* The word that is flipped. Map `active`, one element. 0: no generation yet. */
 struct mseg_active {

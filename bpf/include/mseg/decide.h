@@ -16,14 +16,22 @@
  *   6. this end is selected by any policy        -> deny
  *   7. otherwise                                 -> allow
  *
- * 4 to 7 are resolved by the compiler, per local class, peer class, direction and port class; what
- * it found is one row. The look-ups are, first hit wins:
+ * 3 to 7 are resolved by the compiler; what it found is rows. Rules that name few classes as peers
+ * give rows of those peers; rules that name many give rows of cells of peers, so that the two do
+ * not multiply. The look-ups, at most four of them:
  *
- *   a. (local, peer, port)    this very peer and service
- *   b. (local, peer, any)     this very peer, every other service
- *   c. (local, all,  port)    every peer without rows of its own, this service
- *   d. (local, all,  any)     what is left: 6 or 7. The compiler emits it for every local class
+ *   a. (end,  peer, port)   this very peer and service: answers
+ *   c. (tail, all,  port)   this service, whoever asks: answers, unless it says `more` and
+ *   d. (tail, cell, port)   there is one for the peer's cell
+ *   e. (tail, cell, any)    the peer's cell, every service without a row c: answers
+ *   f. (tail, all,  any)    what is left: 6 or 7. The compiler emits it for every local class
  *
+ * Where a rule names few peers and every service (`by_peer` of the local class), before those
+ *
+ *   b. (end,  peer, any)    this very peer, every service: answers, unless it says `more` and
+ *   a. (end,  peer, port)   there is one for this service
+ *
+ * Each row holds all that is to be said for what it names: a row a knows the rules behind c to f.
  * No row at all is a fault of the tables, never a meaning: it denies.
  *
  * No globals, no events, no time. The includer supplies the look-up; it must be a function known at
@@ -39,11 +47,15 @@
 #endif
 
 struct mseg_query {
-	__u32 local; /* class of the end that judges */
+	__u32 end; /* of the local class, in this direction */
+	__u32 tail;
 	__u32 peer; /* class of the other end */
+	__u32 cell; /* of the peer, for this tail */
 	__u16 port; /* port class of the service */
 	__u8 direction; /* enum mseg_direction, from the side of the end that judges */
 	__u8 side;
+	__u8 by_peer; /* of the local class, in this direction */
+	__u8 pad[3];
 };
 
 struct mseg_decision {
@@ -53,7 +65,7 @@ struct mseg_decision {
 	__u8 would_be;
 	__u8 reason;
 	__u8 would_reason;
-	__u8 probe; /* which look-up answered: 'a' to 'd', 0 for none */
+	__u8 probe; /* which look-up answered: 'a' to 'f', 0 for none */
 	__u8 pad[3];
 };
 
@@ -78,42 +90,83 @@ MSEG_INLINE struct mseg_decision mseg_decide(const struct mseg_query *q, mseg_ro
 {
 	struct mseg_row_key key = MSEG_ZERO;
 	struct mseg_decision d = MSEG_ZERO;
-	const struct mseg_row *row;
+	const struct mseg_row *row, *narrower;
 
-	key.local = q->local;
-	key.peer = q->peer;
-	key.port = q->port;
 	key.direction = q->direction;
 	key.side = q->side;
 
-	if (key.peer && key.port) {
+	key.local = q->end;
+	key.peer = q->peer;
+	if (q->by_peer) {
+		row = lookup(rows, &key);
+		if (row && row->more && q->port) {
+			key.port = q->port;
+			narrower = lookup(rows, &key);
+			if (narrower)
+				return mseg_decision_of(narrower, 'a');
+		}
+		if (row)
+			return mseg_decision_of(row, 'b');
+	} else if (q->port) {
+		key.port = q->port;
 		row = lookup(rows, &key);
 		if (row)
 			return mseg_decision_of(row, 'a');
 	}
-	if (key.peer) {
-		key.port = 0;
-		row = lookup(rows, &key);
-		if (row)
-			return mseg_decision_of(row, 'b');
-		key.peer = 0;
+
+	key.local = q->tail;
+	if (q->port) {
 		key.port = q->port;
-	}
-	if (key.port) {
+		key.peer = MSEG_PEER_ALL;
 		row = lookup(rows, &key);
+		if (row && row->more && q->cell) {
+			key.peer = MSEG_PEER_CELL | q->cell;
+			narrower = lookup(rows, &key);
+			if (narrower)
+				return mseg_decision_of(narrower, 'd');
+		}
 		if (row)
 			return mseg_decision_of(row, 'c');
 		key.port = 0;
 	}
+
+	if (q->cell) {
+		key.peer = MSEG_PEER_CELL | q->cell;
+		row = lookup(rows, &key);
+		if (row)
+			return mseg_decision_of(row, 'e');
+	}
+	key.peer = MSEG_PEER_ALL;
 	row = lookup(rows, &key);
 	if (row)
-		return mseg_decision_of(row, 'd');
+		return mseg_decision_of(row, 'f');
 
 	d.verdict = MSEG_DENY;
 	d.would_be = MSEG_DENY;
 	d.reason = MSEG_REASON_NO_ROW;
 	d.would_reason = MSEG_REASON_NO_ROW;
 	return d;
+}
+
+/*
+ * The cell of a group for a tail: 31 bits over what the mask leaves, 0 if that is nothing. The
+ * compiler makes sure that no tail has two cells of one number.
+ */
+MSEG_INLINE __u32 mseg_cell(const struct mseg_coarse *group, const struct mseg_coarse *mask)
+{
+	__u64 any = 0, mix = 0;
+
+	for (int i = 0; i < MSEG_COARSE_WORDS; i++) {
+		__u64 word = group->bits[i] & mask->bits[i];
+
+		any |= word;
+		mix = (mix ^ word) * 0x9E3779B97F4A7C15ull;
+		mix ^= mix >> 29;
+	}
+	if (!any)
+		return 0;
+	mix = (mix ^ mix >> 32) & ~MSEG_PEER_CELL;
+	return mix ? (__u32)mix : 1;
 }
 
 /* Where the class of a port is: block number and place in the block. */
