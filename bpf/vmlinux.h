@@ -413,16 +413,25 @@ struct sock_common {
 	unsigned short skc_family;
 	unsigned char skc_state;
 	unsigned short skc_num;
+	__be16 skc_dport;
+	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
+	int skc_bound_dev_if;
+	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 	possible_net_t skc_net;
 	atomic64_t skc_cookie;
+};
+
+struct sock_cgroup_data {
+	struct cgroup *cgroup;
 };
 
 struct sock {
 	struct sock_common __sk_common;
 	unsigned short sk_type;
 	unsigned short sk_protocol;
+	struct sock_cgroup_data sk_cgrp_data;
 };
 
 struct socket {

@@ -5,6 +5,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -68,6 +69,10 @@ class Dataplane {
   absl::Status AdoptListeners() const;
   // The keys of this process' own open regular files, by descriptor.
   absl::StatusOr<std::map<int, mseg_exe_key>> FileKeys() const;
+  // Every descriptor of an open connection or a TCP listener, if socket or holder is managed.
+  absl::StatusOr<std::vector<mseg_socket_record>> OpenSockets() const;
+  // Who connected a socket or sent on it; nothing if nobody did or newer sockets took its place.
+  absl::StatusOr<std::optional<mseg_identity>> SocketOwner(uint64_t cookie) const;
   // Runs mseg_explain in the kernel.
   absl::Status Explain(mseg_explain* args) const;
   absl::StatusOr<std::array<uint64_t, MSEG_CNT_MAX>> Counters() const;

@@ -30,13 +30,13 @@ absl::StatusOr<std::string> RunIterator(int program, uint32_t tid, absl::string_
   const ScopedFd iterator(bpf_iter_create(link.get()));
   if (!iterator.ok()) return ErrnoStatus(errno, absl::StrCat("start the walk over ", what));
   std::string out;
-  char buffer[16384];
+  std::vector<char> buffer(65536);
   for (;;) {
-    const ssize_t n = read(iterator.get(), buffer, sizeof(buffer));
+    const ssize_t n = read(iterator.get(), buffer.data(), buffer.size());
     if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (n < 0) return ErrnoStatus(errno, absl::StrCat("walk over ", what));
     if (n == 0) return out;
-    out.append(buffer, static_cast<size_t>(n));
+    out.append(buffer.data(), static_cast<size_t>(n));
   }
 }
 
@@ -64,6 +64,36 @@ absl::StatusOr<std::map<int, mseg_exe_key>> Dataplane::FileKeys() const {
     keys.emplace(static_cast<int>(record.fd), record.key);
   }
   return keys;
+}
+
+absl::StatusOr<std::vector<mseg_socket_record>> Dataplane::OpenSockets() const {
+  auto bytes =
+      RunIterator(programs_[ProgramIndex("mseg_walk_sockets")].get(), 0, "open connections");
+  if (!bytes.ok()) return bytes.status();
+  std::vector<mseg_socket_record> records(bytes->size() / sizeof(mseg_socket_record));
+  if (!records.empty()) {
+    std::memcpy(records.data(), bytes->data(), records.size() * sizeof(mseg_socket_record));
+  }
+  return records;
+}
+
+absl::StatusOr<std::optional<mseg_identity>> Dataplane::SocketOwner(uint64_t cookie) const {
+  const auto slots = View<uint32_t, mseg_slot>("mseg_slots");
+  const uint32_t index = static_cast<uint32_t>(cookie & (MSEG_SLOTS - 1));
+  // A slot may be written while it is copied: two copies that agree were not.
+  for (int attempt = 0; attempt < 8; attempt++) {
+    auto one = slots.Lookup(index);
+    if (!one.ok()) return one.status();
+    auto two = slots.Lookup(index);
+    if (!two.ok()) return two.status();
+    if (!one->has_value() || !two->has_value() ||
+        std::memcmp(&**one, &**two, sizeof(mseg_slot)) != 0) {
+      continue;
+    }
+    if ((*one)->cookie != cookie) break;
+    return std::optional<mseg_identity>((*one)->owner);
+  }
+  return std::optional<mseg_identity>();
 }
 
 absl::Status Dataplane::Explain(mseg_explain* args) const {

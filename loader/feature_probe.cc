@@ -14,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "loader/scoped_fd.h"
+#include "loader/socket_diag.h"
 
 namespace mseg {
 namespace {
@@ -115,6 +116,9 @@ Features ProbeFeatures() {
   const bool active = BpfLsmIsActive();
   add("lsm_active", active, false,
       "full mode: `bpf` is not among the active security modules (boot with lsm=...,bpf)");
+  add("sock_destroy", CanDestroySockets(), false,
+      "open connections that a new policy denies stay open: the kernel must be built with "
+      "CONFIG_INET_DIAG_DESTROY and have tcp_diag and udp_diag");
   features.mode = loads && active ? MSEG_MODE_FULL : MSEG_MODE_CGROUP;
   features.gaps = GapsOf(features.mode);
   return features;

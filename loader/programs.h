@@ -65,6 +65,7 @@ inline constexpr std::array kPrograms = {
                 "iter/task_file"},
     ProgramSpec{"mseg_file_keys", Attach::kNone, BPF_TRACE_ITER, Stage::kTool, "iter/task_file"},
     ProgramSpec{"mseg_explain", Attach::kNone, BPF_CGROUP_INET_INGRESS, Stage::kTool, "syscall"},
+    ProgramSpec{"mseg_walk_sockets", Attach::kNone, BPF_TRACE_ITER, Stage::kTool, "iter/task_file"},
 };
 
 // Index into kPrograms; the name must be one of its.

@@ -38,6 +38,7 @@ HAVE(struct, mseg_config);
 HAVE(struct, mseg_manifest);
 HAVE(struct, mseg_explain);
 HAVE(struct, mseg_file_record);
+HAVE(struct, mseg_socket_record);
 HAVE(enum, mseg_direction);
 HAVE(enum, mseg_verdict);
 HAVE(enum, mseg_reason);

@@ -178,6 +178,13 @@ const std::map<std::string, Layout>& Layouts() {
       using T = mseg_file_record;
       all["mseg_file_record"] = {sizeof(T), {F(fd), F(pad), F(key)}};
     }
+    {
+      using T = mseg_socket_record;
+      all["mseg_socket_record"] = {
+          sizeof(T),
+          {F(cookie), F(netns_cookie), F(holder_start_ns), F(holder), F(local), F(remote),
+           F(local_port), F(remote_port), F(ifindex), F(fd), F(protocol), F(state), F(pad)}};
+    }
     return all;
   }();
 #undef F

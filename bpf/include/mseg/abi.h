@@ -397,6 +397,7 @@ enum mseg_hook {
 	MSEG_HOOK_LSM_CONNECT = 4,
 	MSEG_HOOK_LSM_SENDMSG = 5,
 	MSEG_HOOK_TEST = 6, /* a test-run */
+	MSEG_HOOK_REVOKE = 7, /* the daemon: an open connection, judged by a newer generation */
 	MSEG_HOOK_MAX,
 };
 
@@ -478,6 +479,27 @@ struct mseg_file_record {
 	struct mseg_exe_key key;
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_file_record) == 56, "mseg_file_record");
+
+/*
+ * What the iterator mseg_walk_sockets writes for each descriptor of an open TCP socket, listeners
+ * included, or a connected UDP socket. A socket with several descriptors gives several records.
+ */
+struct mseg_socket_record {
+	__u64 cookie;
+	__u64 netns_cookie; /* of the socket, which need not be its holder's */
+	__u64 holder_start_ns; /* as in mseg_task_key */
+	struct mseg_task holder; /* whose descriptor it is; not resolved */
+	__u8 local[16];
+	__u8 remote[16];
+	__u16 local_port;
+	__u16 remote_port;
+	__u32 ifindex; /* of the device that it is bound to, 0 for none */
+	__u32 fd; /* of the holder */
+	__u8 protocol; /* IPPROTO_TCP, IPPROTO_UDP */
+	__u8 state; /* as the kernel numbers TCP's; a connected UDP socket is ESTABLISHED */
+	__u8 pad[2];
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_socket_record) == 168, "mseg_socket_record");
 
 enum mseg_mode {
 	MSEG_MODE_CGROUP = 1,
