@@ -50,6 +50,25 @@ static __always_inline bool mseg_read_ends(struct sock *sk, struct mseg_socket_r
 	return true;
 }
 
+static __always_inline bool mseg_is_managed(struct task_struct *task, struct sock *sk)
+{
+	return mseg_cgroup_is_managed(BPF_CORE_READ(sk, sk_cgrp_data.cgroup)) ||
+	       mseg_task_is_managed(task);
+}
+
+static __always_inline bool mseg_read_socket(struct task_struct *task, struct sock *sk,
+					     struct mseg_socket_record *out)
+{
+	if (!mseg_sock_is_open(sk, &out->protocol, &out->state) || !mseg_is_managed(task, sk) ||
+	    !mseg_read_ends(sk, out))
+		return false;
+	out->cookie = bpf_get_socket_cookie(sk);
+	out->netns_cookie = BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie);
+	out->holder_start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
+	mseg_task_facts(task, &out->holder);
+	return true;
+}
+
 SEC("iter/task_file")
 int mseg_walk_sockets(struct bpf_iter__task_file *ctx)
 {
@@ -62,21 +81,10 @@ int mseg_walk_sockets(struct bpf_iter__task_file *ctx)
 	if (!task || !file)
 		return 0;
 	socket = bpf_sock_from_file(file);
-	if (!socket)
+	sk = socket ? socket->sk : NULL;
+	if (!sk || !mseg_read_socket(task, sk, &record))
 		return 0;
-	sk = socket->sk;
-	if (!sk || !mseg_sock_is_open(sk, &record.protocol, &record.state))
-		return 0;
-	if (!mseg_cgroup_is_managed(BPF_CORE_READ(sk, sk_cgrp_data.cgroup)) &&
-	    !mseg_task_is_managed(task))
-		return 0;
-	if (!mseg_read_ends(sk, &record))
-		return 0;
-	record.cookie = bpf_get_socket_cookie(sk);
-	record.netns_cookie = BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie);
 	record.fd = ctx->fd;
-	record.holder_start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
-	mseg_task_facts(task, &record.holder);
 	bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
 	return 0;
 }

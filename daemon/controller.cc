@@ -120,6 +120,9 @@ absl::Status Controller::StartTables() {
   MSEG_RETURN_IF_ERROR(dataplane_.Attach(Stage::kEnforce));
   MSEG_RETURN_IF_ERROR(dataplane_.MarkComplete());
   started_ = true;
+  // What was opened before there was an mseg, or while none watched.
+  CloseDenied();
+  CloseDeniedLater(1, kSecondWalk);
   return ClassifyNewCgroups();
 }
 
@@ -183,6 +186,7 @@ absl::Status Controller::Recompile(const char* why) {
   api::Timings timings;
   MSEG_RETURN_IF_ERROR(PutInForce(*std::move(image), &timings));
   log_(absl::StrCat("policy: generation ", generation_, " in force, because of ", why));
+  CloseDeniedLater(2, std::chrono::milliseconds(0));
   return ClassifyNewCgroups();
 }
 
@@ -312,6 +316,7 @@ void Controller::Tick() {
       log_(absl::StrCat("policy: ", std::string(status.message())));
     }
   }
+  CloseDeniedIfDue();
   if (++ticks_ % kTicksBetweenChecks != 0) return;
   if (ticks_ % kTicksBetweenTrustChecks == 0) RecheckTrust();
   auto counters = dataplane_.Counters();

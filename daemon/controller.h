@@ -2,6 +2,7 @@
 #ifndef MSEG_DAEMON_CONTROLLER_H_
 #define MSEG_DAEMON_CONTROLLER_H_
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -16,6 +17,7 @@
 #include "daemon/api/service.h"
 #include "daemon/exe_registry.h"
 #include "daemon/flow_log.h"
+#include "daemon/open_connections.h"
 #include "daemon/store.h"
 #include "labels/compiler.h"
 #include "labels/image.h"
@@ -105,6 +107,20 @@ class Controller : public api::Service {
   absl::Status RevertRevision(const Change& change, const std::vector<StoredDocument>& before,
                               const absl::Status& cause);
 
+  // controller_connections.cc
+  static constexpr std::chrono::milliseconds kSecondWalk{80};
+  struct Walk;
+  absl::StatusOr<Walk> WalkConnections(const GenerationImage& image) const;
+  void AddUnheld(const GenerationImage& image, Walk* walk) const;
+  mseg_identity ResolveFacts(const Simulator& simulator, mseg_task task) const;
+  std::vector<DeniedConnection> Denied(const Walk& walk, const GenerationImage& image) const;
+  // How many open connections would not survive this image.
+  uint64_t CountDenied(const GenerationImage& image);
+  // Closes what the generation in force denies; returns how many connections that were.
+  uint64_t CloseDenied();
+  void CloseDeniedLater(int times, std::chrono::milliseconds delay);
+  void CloseDeniedIfDue();
+
   // controller_view.cc
   api::Process Describe(const mseg_task& task) const;
   absl::StatusOr<IdentityFacts> FactsOfProcess(uint32_t pid) const;
@@ -134,6 +150,10 @@ class Controller : public api::Service {
   uint64_t lost_control_events_ = 0;
   uint64_t drift_ = 0;
   uint64_t ticks_ = 0;
+  int walks_due_ = 0;
+  std::chrono::steady_clock::time_point next_walk_;
+  uint64_t connections_closed_ = 0;
+  uint64_t connections_not_closed_ = 0;
 };
 
 }  // namespace mseg

@@ -179,6 +179,7 @@ absl::StatusOr<api::ApplyReport> Controller::Apply(Change change, const PolicySe
     }
     return false;
   });
+  if (!change.documents.empty()) report.will_close = CountDenied(*image);
   if (change.dry_run) return report;
   if (change.documents.empty()) {
     // The policy stays; a file that it names may have become trusted.
@@ -206,6 +207,10 @@ absl::StatusOr<api::ApplyReport> Controller::Apply(Change change, const PolicySe
   report.revision = revision->number;
   report.generation = generation_;
   MSEG_RETURN_IF_ERROR(ClassifyNewCgroups());
+  start = std::chrono::steady_clock::now();
+  report.closed = CloseDenied();
+  report.timings_ms.close = MillisSince(start);
+  CloseDeniedLater(1, kSecondWalk);
   return report;
 }
 

@@ -112,6 +112,8 @@ absl::StatusOr<api::Status> Controller::GetStatus() {
   }
   status.counters.emplace_back("malformed_events", events_->malformed());
   status.counters.emplace_back("drift", drift_);
+  status.counters.emplace_back("connections_closed", connections_closed_);
+  status.counters.emplace_back("connections_not_closed", connections_not_closed_);
   if (auto memory = dataplane_.MapMemory(); memory.ok()) {
     status.counters.emplace_back("map_bytes", *memory);
   }

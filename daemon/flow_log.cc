@@ -83,6 +83,8 @@ std::string HookName(uint8_t hook) {
       return "lsm_sendmsg";
     case MSEG_HOOK_TEST:
       return "test";
+    case MSEG_HOOK_REVOKE:
+      return "revoke";
     default:
       return "";
   }

@@ -17,3 +17,6 @@ mseg_test(daemon_host_inventory_test
 mseg_test(daemon_config_test
   SOURCES ${CMAKE_CURRENT_LIST_DIR}/daemon_config_test.cc
   LIBS mseg_host)
+mseg_test(daemon_open_connections_test
+  SOURCES ${CMAKE_CURRENT_LIST_DIR}/daemon_open_connections_test.cc
+  LIBS mseg_host mseg_policy_testing)
