@@ -130,8 +130,8 @@ absl::Status FillRows(const Program& program, const PortClasses& ports,
   absl::Status status;
   for (uint32_t attempt = 0; attempt < kAttempts; ++attempt) {
     const GroupOptions group_options{.few_classes = options.few_classes, .rotation = 31 * attempt};
-    absl::StatusOr<PeerGroups> groups = BuildPeerGroups(program, signatures, group_options,
-                                                        options.previous, &image->bit_book);
+    absl::StatusOr<PeerGroups> groups =
+        BuildPeerGroups(program, signatures, group_options, options.previous, &image->bit_book);
     if (!groups.ok()) return groups.status();
     status = BuildRows(program, ports, signatures, *groups, locals, options, image);
     if (!absl::IsAborted(status)) break;
@@ -213,7 +213,8 @@ absl::StatusOr<GenerationImage> Compile(const PolicySet& policy, const Inventory
                                         const CompileOptions& options, Diagnostics* diagnostics) {
   GenerationImage image;
   CountDocuments(policy, &image.budget);
-  auto impl = std::make_unique<Classifier::Impl>(Matcher(BuildProgram(policy, options.previous), inventory.uids));
+  auto impl = std::make_unique<Classifier::Impl>(
+      Matcher(BuildProgram(policy, options.previous), inventory.uids));
   absl::Status status = Fill(inventory, options, impl.get(), &image);
   if (!status.ok()) return Refuse(status, &image, diagnostics);
   image.classifier = std::make_shared<const Classifier>(std::move(impl));

@@ -19,7 +19,8 @@ constexpr size_t kBitsOfSelector = 2;  // one for maybe, one for yes
 void SetBit(size_t bit, mseg_coarse* coarse) { coarse->bits[bit / 64] |= uint64_t{1} << bit % 64; }
 
 // The heaviest selectors, as many as there are bits for; the others are spelled out.
-std::vector<uint32_t> CoarseSelectors(const Program& program, size_t few, const PeerGroups& groups) {
+std::vector<uint32_t> CoarseSelectors(const Program& program, size_t few,
+                                      const PeerGroups& groups) {
   // From how many classes on a selector is coarse; none if it names no peer.
   std::vector<size_t> limit(program.selectors.size(), SIZE_MAX);
   auto name = [&](uint32_t peer, uint32_t ports) {
@@ -65,9 +66,8 @@ absl::StatusOr<PeerGroups> BuildPeerGroups(const Program& program, const Signatu
   const std::vector<uint32_t> pairs =
       AssignNumbers(names, previous == nullptr ? nullptr : &previous->bit_book, 0);
   // Numbers kept from before may lie beyond the end when many selectors went.
-  const bool dense = std::all_of(pairs.begin(), pairs.end(), [](uint32_t pair) {
-    return pair < kBits / kBitsOfSelector;
-  });
+  const bool dense = std::all_of(pairs.begin(), pairs.end(),
+                                 [](uint32_t pair) { return pair < kBits / kBitsOfSelector; });
   std::vector<size_t> first_bit(selectors);
   bit_book->clear();
   for (size_t i = 0; i < coarse.size(); ++i) {

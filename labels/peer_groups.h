@@ -22,12 +22,12 @@ using Signatures = std::vector<const Signature*>;
 struct PeerGroups {
   using Members = std::vector<std::pair<uint32_t, Tri>>;
 
-  std::vector<Members> classes_of;    // by selector
-  std::vector<Members> groups_of;     // by selector, coarse ones only
-  std::vector<bool> coarse;           // by selector
-  std::vector<uint32_t> group_of;     // by class
-  std::vector<mseg_coarse> bits;      // by group; [0] has none
-  std::vector<mseg_coarse> mask_of;   // by selector: both its bits
+  std::vector<Members> classes_of;   // by selector
+  std::vector<Members> groups_of;    // by selector, coarse ones only
+  std::vector<bool> coarse;          // by selector
+  std::vector<uint32_t> group_of;    // by class
+  std::vector<mseg_coarse> bits;     // by group; [0] has none
+  std::vector<mseg_coarse> mask_of;  // by selector: both its bits
 };
 
 struct GroupOptions {

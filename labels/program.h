@@ -82,9 +82,9 @@ struct Program {
   std::vector<CompiledWorkload> workloads;        // those that match processes
   std::vector<AddressOwner> owners;               // AddressGroups and Workload addresses, by prefix
   std::vector<std::vector<PortRange>> port_sets;  // [0] is everything
-  std::vector<RuleInfo> rule_table;  // in (policy name, position); [0] is "none"
-  std::vector<uint64_t> rule_members;  // of rule_table[i]: what its number is kept by
-  std::vector<uint32_t> numbers;     // of rule_table[i] in the generation; [0] is 0
+  std::vector<RuleInfo> rule_table;               // in (policy name, position); [0] is "none"
+  std::vector<uint64_t> rule_members;             // of rule_table[i]: what its number is kept by
+  std::vector<uint32_t> numbers;                  // of rule_table[i] in the generation; [0] is 0
   std::vector<std::string> users;                 // every user that is mentioned, sorted
 };
 

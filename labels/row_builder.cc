@@ -323,8 +323,8 @@ class RowBuilder {
     for (const auto& [peer, sets] : classes) {
       const PortLedgers own = ByPort(sets);
       const uint32_t cell = mseg_cell(&groups_.bits[groups_.group_of[peer]], &tail.mask);
-      absl::Status status = by_peer ? EmitPeer(end, tail, peer, cell, own)
-                                    : EmitPorts(end, tail, peer, cell, own);
+      absl::Status status =
+          by_peer ? EmitPeer(end, tail, peer, cell, own) : EmitPorts(end, tail, peer, cell, own);
       if (!status.ok()) return status;
     }
     return by_peer;

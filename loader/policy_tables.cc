@@ -256,8 +256,7 @@ struct Tables {
         identities(d.View<mseg_identity_key, mseg_identity_value>("mseg_identities"), "identities",
                    side),
         addresses(d.View<mseg_address_key, uint32_t>("mseg_addresses"), "addresses", side),
-        ports(d.View<uint32_t, mseg_port_block>("mseg_ports"), "ports", side,
-              MSEG_PORT_BLOCKS / 2),
+        ports(d.View<uint32_t, mseg_port_block>("mseg_ports"), "ports", side, MSEG_PORT_BLOCKS / 2),
         classes(d.View<uint32_t, mseg_class>("mseg_classes"), "classes", side, MSEG_CLASSES),
         groups(d.View<uint32_t, mseg_coarse>("mseg_groups"), "groups", side, MSEG_GROUPS),
         tails(d.View<uint32_t, mseg_coarse>("mseg_tails"), "tails", side, MSEG_TAILS),
@@ -278,8 +277,8 @@ struct Tables {
         step(identities, want.identities, known == nullptr ? nullptr : &known->identities));
     MSEG_RETURN_IF_ERROR(
         step(addresses, want.addresses, known == nullptr ? nullptr : &known->addresses));
-    MSEG_RETURN_IF_ERROR(step(ports, absl::MakeConstSpan(ports_wanted),
-                              known == nullptr ? nullptr : &known_blocks));
+    MSEG_RETURN_IF_ERROR(
+        step(ports, absl::MakeConstSpan(ports_wanted), known == nullptr ? nullptr : &known_blocks));
     MSEG_RETURN_IF_ERROR(step(classes, want.classes, known == nullptr ? nullptr : &known->classes));
     MSEG_RETURN_IF_ERROR(step(groups, want.groups, known == nullptr ? nullptr : &known->groups));
     MSEG_RETURN_IF_ERROR(step(tails, want.tails, known == nullptr ? nullptr : &known->tails));

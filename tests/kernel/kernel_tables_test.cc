@@ -202,7 +202,8 @@ TEST_CASE("a side that is known is brought up by what differs, and what was writ
       GenerationImage next = sides[standby];
       if (!next.rows.empty()) next.rows.pop_back();
       if (!next.rows.empty()) next.rows[next.rows.size() / 2].second.rule++;
-      next.rows.emplace_back(RowKey((1u << 30) + static_cast<uint32_t>(round), 0), RowOf(static_cast<uint32_t>(round)));
+      next.rows.emplace_back(RowKey((1u << 30) + static_cast<uint32_t>(round), 0),
+                             RowOf(static_cast<uint32_t>(round)));
       Normalize(&next.rows);
       next.ports = image.ports;
       next.groups = image.groups;

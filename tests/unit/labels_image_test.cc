@@ -224,7 +224,8 @@ TEST_CASE("an empty policy allows everything and knows every process") {
   const GenerationImage image = GoodImage(PolicySet(), inventory);
   CHECK(image.rows.size() == 2);
   CHECK(image.budget.classes == 1);
-  CHECK(RowTexts(image, 0) == std::vector<std::string>{"egress all:0 allow ", "ingress all:0 allow "});
+  CHECK(RowTexts(image, 0) ==
+        std::vector<std::string>{"egress all:0 allow ", "ingress all:0 allow "});
   REQUIRE(image.addresses.size() == 1);
   CHECK(image.addresses[0].first.prefixlen == 8);
   const Simulator simulator(image);

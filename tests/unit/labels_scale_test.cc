@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A large fleet's policy: its tables stay small, and a small change of it is a small change of them.
-// MSEG_SCALE_RULES=100000 runs it at full size.
+// A large fleet's policy: its tables stay small, and a small change of it is a small change of
+// them. MSEG_SCALE_RULES=100000 runs it at full size.
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <cstring>
@@ -62,10 +62,10 @@ size_t Missing(const Table& from, const Table& in) {
     const auto found = std::find_if(in.begin(), in.end(), [&entry](const auto& other) {
       return std::memcmp(&other.first, &entry.first, sizeof(entry.first)) == 0;
     });
-    missing += found == in.end() ||
-                       std::memcmp(&found->second, &entry.second, sizeof(entry.second)) != 0
-                   ? 1
-                   : 0;
+    missing +=
+        found == in.end() || std::memcmp(&found->second, &entry.second, sizeof(entry.second)) != 0
+            ? 1
+            : 0;
   }
   return missing;
 }
@@ -131,7 +131,20 @@ TEST_CASE("a fleet's tables say what the rules say", "[scale]") {
     const IdentityFacts local = facts();
     const uint32_t local_class = *image.classifier->ClassOf(local);
     const IdentityFacts near = facts();
-    const IpAddress far = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 10, 0,
+    const IpAddress far = {0,
+                           0,
+                           0,
+                           0,
+                           0,
+                           0,
+                           0,
+                           0,
+                           0,
+                           0,
+                           0xFF,
+                           0xFF,
+                           10,
+                           0,
                            static_cast<uint8_t>(random() % (fleet.identities / 256 + 1)),
                            static_cast<uint8_t>(random())};
     const bool remote = random() % 2 == 0;
@@ -140,10 +153,9 @@ TEST_CASE("a fleet's tables say what the rules say", "[scale]") {
     const auto direction = static_cast<mseg_direction>(random() % 2);
     const uint16_t port = static_cast<uint16_t>(1000 + random() % 201);
     const mseg_decision got = simulator.Decide(local_class, peer_class, direction, 6, port);
-    const ReferenceVerdict want =
-        reference.Judge(reference.Process(local),
-                        remote ? reference.Address(far) : reference.Process(near), direction, 6,
-                        port);
+    const ReferenceVerdict want = reference.Judge(
+        reference.Process(local), remote ? reference.Address(far) : reference.Process(near),
+        direction, 6, port);
     CHECK((got.verdict == MSEG_ALLOW) == want.enforced.allow);
     CHECK(got.reason == want.enforced.reason);
     denied += got.verdict == MSEG_DENY ? 1 : 0;

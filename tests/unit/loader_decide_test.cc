@@ -32,8 +32,7 @@ std::pair<char, const mseg_row*> Reference(const Rows& rows, const mseg_query& q
   const mseg_row* a = q.port == 0 ? nullptr : find(q.peer, q.port);
   const mseg_row* b = q.by_peer == 0 ? nullptr : find(q.peer, 0);
   const mseg_row* c = q.port == 0 ? nullptr : find(MSEG_PEER_ALL, q.port);
-  const mseg_row* d =
-      q.port == 0 || q.cell == 0 ? nullptr : find(MSEG_PEER_CELL | q.cell, q.port);
+  const mseg_row* d = q.port == 0 || q.cell == 0 ? nullptr : find(MSEG_PEER_CELL | q.cell, q.port);
   const mseg_row* e = q.cell == 0 ? nullptr : find(MSEG_PEER_CELL | q.cell, 0);
   const mseg_row* f = find(MSEG_PEER_ALL, 0);
   if (q.by_peer != 0) {
@@ -63,7 +62,8 @@ mseg_row NumberedRow(uint32_t number) {
   return row;
 }
 
-mseg_query Query(uint32_t end, uint32_t tail, uint32_t peer, uint16_t port, uint8_t direction, uint8_t side) {
+mseg_query Query(uint32_t end, uint32_t tail, uint32_t peer, uint16_t port, uint8_t direction,
+                 uint8_t side) {
   mseg_query query{};
   query.end = end;
   query.tail = tail;
@@ -77,11 +77,12 @@ mseg_query Query(uint32_t end, uint32_t tail, uint32_t peer, uint16_t port, uint
 }  // namespace
 
 TEST_CASE("every table of the rows that could answer gives what the list says") {
-  // 6 rows can answer a question of end 1 and tail 9: those of the peer, of all and of the cell, each for
-  // the port and for any. The other direction, the other side and another local are noise.
+  // 6 rows can answer a question of end 1 and tail 9: those of the peer, of all and of the cell,
+  // each for the port and for any. The other direction, the other side and another local are noise.
   std::vector<Key> keys;
   for (const uint32_t peer : {2u, MSEG_PEER_ALL, MSEG_PEER_CELL | 7u}) {
-    for (const uint16_t port : {0, 3}) keys.emplace_back((peer & MSEG_PEER_CELL) != 0 ? 9u : 1u, peer, port, uint8_t{1}, uint8_t{1});
+    for (const uint16_t port : {0, 3})
+      keys.emplace_back((peer & MSEG_PEER_CELL) != 0 ? 9u : 1u, peer, port, uint8_t{1}, uint8_t{1});
   }
   size_t compared = 0;
   std::map<char, size_t> answered;
