@@ -3,6 +3,7 @@
 #define MSEG_LABELS_AST_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -65,6 +66,7 @@ struct Selector {
   std::optional<ProcessSelector> process;
   std::vector<Spotted<Cidr>> cidrs;
   std::vector<Spotted<Cidr>> except;
+  bool all_peers = false;  // `peers: all`: `cidrs` match peers with an identity too
   Spot spot;
 
   bool MatchesAnyone() const { return labels.empty() && !process && cidrs.empty(); }
@@ -85,9 +87,20 @@ absl::StatusOr<std::vector<PortRange>> ParsePortItem(std::string_view text);
 // Whether `text` has the form of a port item rather than of a service's name.
 bool LooksLikePortItem(std::string_view text);
 
-// One item under `services`: ports written in place, or the name of a Service.
+// `tcp/http`: whatever port the responder's Workload calls so.
+struct PortName {
+  uint8_t protocol = 0;  // IPPROTO_*
+  std::string name;
+  auto operator<=>(const PortName&) const = default;
+};
+// Nothing if `text` does not have that form.
+std::optional<PortName> ParsePortName(std::string_view text);
+std::string PortNameText(const PortName& name);
+
+// One item under `services`: ports written in place, a named port, or the name of a Service.
 struct ServiceItem {
   std::string service;  // empty for ports written in place
+  std::optional<PortName> named;
   std::vector<PortRange> ports;
   Spot spot;
 };
@@ -131,6 +144,8 @@ struct Workload {
   Spot labels_spot;
   WorkloadMatch match;
   State state = State::kEnforce;
+  bool loopback_allowed = false;       // `loopback: allow`
+  std::map<PortName, uint16_t> ports;  // named ports
 };
 
 struct Service {

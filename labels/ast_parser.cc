@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::string_view kApiVersion = "mseg.io/v1";
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-constexpr size_t kMaxName = 253;
+constexpr size_t kMaxName = 330;
 
 template <typename Enum, size_t N>
 absl::StatusOr<Enum> ByName(const std::string_view (&names)[N], std::string_view text,
@@ -110,16 +110,7 @@ absl::Status CheckText(std::string_view file, std::string_view text, int first_l
         first_line, 1,
         "sentence files (.mseg) are not supported yet; write the rules as a Policy document");
   }
-  if (text.size() > kMaxYamlBytes) {
-    return refuse(first_line, 1, Cat("larger than ", kMaxYamlBytes >> 20, " MiB"));
-  }
-  const size_t bad = FindInvalidUtf8(text);
-  if (bad == std::string_view::npos) return absl::OkStatus();
-  const std::string_view before = text.substr(0, bad);
-  const size_t line_start = before.rfind('\n') + 1;  // npos + 1 is 0
-  const int line = first_line + static_cast<int>(std::count(before.begin(), before.end(), '\n'));
-  const int column = 1 + static_cast<int>(CountCharacters(before.substr(line_start)));
-  return refuse(line, column, text[bad] == '\0' ? "a NUL byte" : "not UTF-8");
+  return CheckYamlText(file, text, first_line, diagnostics);
 }
 
 }  // namespace
@@ -141,7 +132,7 @@ std::string_view DocumentKindName(DocumentKind kind) { return kKinds[static_cast
 absl::Status CheckName(std::string_view name) {
   if (name.empty()) return absl::InvalidArgumentError("a name must not be empty");
   if (name.size() > kMaxName) {
-    return absl::InvalidArgumentError("a name must not be longer than 253 bytes");
+    return absl::InvalidArgumentError("a name must not be longer than 330 bytes");
   }
   if (name[0] == '-' || name[0] == '.') {
     return absl::InvalidArgumentError("a name must not begin with `-` or `.`");

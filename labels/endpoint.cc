@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "labels/glob.h"
+#include "labels/program.h"
 #include "labels/text.h"
 
 namespace mseg {
@@ -80,6 +81,7 @@ absl::Status AddOption(std::string_view name, std::string_view value, Endpoint* 
     absl::StatusOr<IpAddress> address = ParseIpAddress(value);
     if (!address.ok()) return address.status();
     endpoint->address = *address;
+    facts.addresses = {*address};
     return absl::OkStatus();
   }
   return Invalid(Cat("`", name, "` is not one of exe, digest, grade, user, ip"));
@@ -124,8 +126,8 @@ absl::StatusOr<Endpoint> ParseEndpoint(std::string_view text) {
   if (colon != std::string_view::npos && kind == "labels") return ParseLabelsEndpoint(rest);
   if (rest.empty()) {
     return Invalid(Cat("`", text.substr(0, 80),
-                       "` is no endpoint; write workload:NAME, labels:k=v,..., file:PATH, pid:N or "
-                       "ip:ADDR"));
+                       "` is no endpoint; write workload:NAME, pod:NAMESPACE/NAME, labels:k=v,..., "
+                       "file:PATH, pid:N or ip:ADDR"));
   }
   if (kind == "workload" || kind == "file") {
     endpoint.kind = kind == "file" ? Endpoint::Kind::kFile : Endpoint::Kind::kWorkload;
@@ -146,9 +148,21 @@ absl::StatusOr<Endpoint> ParseEndpoint(std::string_view text) {
     endpoint.address = *address;
     return endpoint;
   }
-  if (kind == "pod") return Invalid("`pod:` endpoints are not supported yet");
+  if (kind == "pod") {
+    const size_t slash = rest.find('/');
+    if (slash == std::string_view::npos || slash == 0 || slash + 1 == rest.size()) {
+      return Invalid(Cat("`", rest.substr(0, 80), "` is no pod; write pod:NAMESPACE/NAME"));
+    }
+    endpoint.kind = Endpoint::Kind::kWorkload;
+    endpoint.name = PodWorkloadName(rest.substr(0, slash), rest.substr(slash + 1));
+    return endpoint;
+  }
   return Invalid(Cat("`", kind.substr(0, 80),
-                     "` is no kind of endpoint; write workload, labels, file, pid or ip"));
+                     "` is no kind of endpoint; write workload, pod, labels, file, pid or ip"));
+}
+
+std::string PodWorkloadName(std::string_view name_space, std::string_view name) {
+  return Cat("pod.", name_space, ".", name);
 }
 
 absl::StatusOr<IdentityFacts> WorkloadFacts(const PolicySet& policy, std::string_view name) {
@@ -158,8 +172,15 @@ absl::StatusOr<IdentityFacts> WorkloadFacts(const PolicySet& policy, std::string
   const WorkloadMatch& match = workload.match;
   IdentityFacts facts;
   if (!match.MatchesProcesses()) {
-    facts.labels = workload.labels;
+    LabelSet labels = workload.labels;
+    for (const auto& [port_name, port] : workload.ports) {
+      labels.SetReserved(NamedPortLabel(port_name), Cat(port));
+    }
+    facts.labels = std::move(labels);
     facts.state = workload.state;
+    for (const Spotted<Cidr>& address : match.addresses) {
+      facts.addresses.push_back(address.value.address);
+    }
     return facts;
   }
   facts.cgroup = match.cgroups.empty() ? "/" : ExampleOf(match.cgroups[0]);

@@ -14,7 +14,8 @@
 
 namespace mseg {
 
-// One end of a question, as typed: `workload:NAME`, `labels:k=v,...[;exe=PATH][;digest=sha256:HEX]
+// One end of a question, as typed: `workload:NAME`, `pod:NAMESPACE/NAME` (the Workload that it was
+// imported as), `labels:k=v,...[;exe=PATH][;digest=sha256:HEX]
 // [;grade=G][;user=U][;ip=ADDR]`, `file:PATH`, `pid:N`, `ip:ADDR`.
 struct Endpoint {
   enum class Kind : uint8_t { kWorkload, kLabels, kFile, kPid, kIp };
@@ -28,6 +29,9 @@ struct Endpoint {
   bool managed() const { return kind != Kind::kIp; }
 };
 absl::StatusOr<Endpoint> ParseEndpoint(std::string_view text);
+
+// The Workload that an imported pod becomes. A namespace has no dots, so no two pods share one.
+std::string PodWorkloadName(std::string_view name_space, std::string_view name);
 
 // The facts of a `workload:` endpoint: a process as its document describes it. Where the document
 // gives a glob, an example that it matches stands for it; where it names no executable, the process

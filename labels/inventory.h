@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "labels/address.h"
 #include "labels/ast.h"
 #include "labels/label.h"
 #include "mseg/abi.h"
@@ -44,6 +45,7 @@ struct IdentityFacts {
   // the facts below give them.
   std::optional<LabelSet> labels;
   State state = State::kEnforce;
+  std::vector<IpAddress> addresses;  // beside `labels`: where the process is reached
 
   std::optional<std::string> cgroup;  // path below the managed root; absent: not known yet
   Exe exe = Exe::kOther;

@@ -11,7 +11,7 @@
 namespace mseg {
 namespace {
 
-constexpr size_t kMaxKey = 63;
+constexpr size_t kMaxKey = 330;
 constexpr size_t kMaxValue = 253;
 constexpr std::string_view kReservedPrefix = "mseg/";
 constexpr std::string_view kFirstClass[] = {"loc", "env", "app", "role"};
@@ -21,7 +21,6 @@ constexpr std::string_view kFirstClass[] = {"loc", "env", "app", "role"};
 constexpr std::string_view kForbidden = "=,;|\"'`\\#{}[]()<>";
 
 absl::Status CheckWord(std::string_view what, std::string_view word, size_t longest) {
-  if (word.empty()) return absl::InvalidArgumentError(Cat(what, " is empty"));
   if (word.size() > longest) {
     return absl::InvalidArgumentError(
         Cat(what, " is ", word.size(), " bytes long; at most ", longest, " are allowed"));
@@ -56,7 +55,10 @@ uint64_t ShortHash(const Salt& salt, const uint8_t* data, size_t size) {
 
 }  // namespace
 
-absl::Status CheckLabelKey(std::string_view key) { return CheckWord("label key", key, kMaxKey); }
+absl::Status CheckLabelKey(std::string_view key) {
+  if (key.empty()) return absl::InvalidArgumentError("label key is empty");
+  return CheckWord("label key", key, kMaxKey);
+}
 absl::Status CheckLabelValue(std::string_view value) {
   return CheckWord("label value", value, kMaxValue);
 }

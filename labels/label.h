@@ -24,8 +24,8 @@ class LabelSet {
  public:
   LabelSet() = default;
 
-  // Fails (InvalidArgument) for a key or value that is empty, too long (63 / 253 bytes), not UTF-8,
-  // or holds characters outside the documented set, and for a key under `mseg/`.
+  // Fails (InvalidArgument) for an empty key, and for a key or value that is too long (330 / 253
+  // bytes), not UTF-8, or holds characters outside the documented set, and for a key under `mseg/`.
   absl::Status Set(std::string_view key, std::string_view value);
   // For labels that mseg itself gives (keys under `mseg/`).
   void SetReserved(std::string_view key, std::string_view value);

@@ -90,10 +90,29 @@ Tri MatchRequirement(const LabelRequirement& requirement, const Subject& subject
   return matching == worlds ? Tri::kYes : Tri::kMaybe;
 }
 
+// A process has all its addresses at once. Those of a family that no prefix has do not count: a pod
+// with two families is in an IPv4 block or is not. Where it is reached may be unknown.
+Tri MatchOwnAddresses(const CompiledSelector& selector, const Subject& subject) {
+  if (subject.addresses.empty()) return Tri::kMaybe;
+  bool inside = false;
+  bool outside = false;
+  for (const Cidr& address : subject.addresses) {
+    auto same_family = [&address](const Cidr& cidr) { return cidr.ipv4 == address.ipv4; };
+    auto holds = [&address](const Cidr& cidr) { return cidr.Contains(address); };
+    if (std::none_of(selector.cidrs.begin(), selector.cidrs.end(), same_family)) continue;
+    const bool match = std::any_of(selector.cidrs.begin(), selector.cidrs.end(), holds) &&
+                       std::none_of(selector.except.begin(), selector.except.end(), holds);
+    (match ? inside : outside) = true;
+  }
+  if (!inside) return Tri::kNo;
+  return outside ? Tri::kMaybe : Tri::kYes;
+}
+
 Tri MatchCidrs(const CompiledSelector& selector, const Subject& subject) {
   if (selector.cidrs.empty()) return Tri::kYes;
-  // An address says nothing about a process that has an identity.
-  if (!subject.is_address) return Tri::kNo;
+  // An address says nothing about a process that has an identity, unless `peers: all` asks.
+  if (!subject.is_address)
+    return selector.all_peers ? MatchOwnAddresses(selector, subject) : Tri::kNo;
   auto holds = [&subject](const Cidr& cidr) { return cidr.Contains(subject.region); };
   return YesIf(std::any_of(selector.cidrs.begin(), selector.cidrs.end(), holds) &&
                std::none_of(selector.except.begin(), selector.except.end(), holds));
@@ -147,7 +166,8 @@ void Matcher::IndexSelectors() {
         selector.labels.begin(), selector.labels.end(),
         [](const LabelRequirement& r) { return r.op == LabelRequirement::Operator::kIn; });
     if (demanded == selector.labels.end()) {
-      (selector.cidrs.empty() ? other_selectors_ : address_selectors_).push_back(i);
+      const bool addresses_only = !selector.cidrs.empty() && !selector.all_peers;
+      (addresses_only ? address_selectors_ : other_selectors_).push_back(i);
       continue;
     }
     selectors_by_key_[demanded->key].push_back(i);
@@ -314,13 +334,24 @@ Subject Matcher::ProcessSubject(const CgroupHits& cgroup, const ExeVector& exe,
   subject.exe = exe;
   subject.user = user;
   const std::vector<Contribution> contributions = Contributions(cgroup, exe, user);
+  std::pair<int, int> addresses_rank;
   for (const Contribution& contribution : contributions) {
     // What only may apply does not soften enforcement.
     if (contribution.tri != Tri::kYes) {
       subject.conditional = true;
       continue;
     }
-    subject.state = std::min(subject.state, program_.workloads[contribution.workload].state);
+    const CompiledWorkload& workload = program_.workloads[contribution.workload];
+    subject.state = std::min(subject.state, workload.state);
+    // The most specific Workload that has addresses says where the process is reached.
+    if (workload.addresses.empty()) continue;
+    if (subject.addresses.empty() || contribution.rank > addresses_rank) {
+      subject.addresses.clear();
+      addresses_rank = contribution.rank;
+    }
+    if (contribution.rank < addresses_rank) continue;
+    subject.addresses.insert(subject.addresses.end(), workload.addresses.begin(),
+                             workload.addresses.end());
   }
   if (cgroup.pending) {
     subject.labels_unknown = true;
@@ -351,6 +382,9 @@ Subject Matcher::SubjectOf(const IdentityFacts& facts) const {
   subject.exe = std::move(exe);
   subject.user = std::move(user);
   subject.state = facts.state;
+  for (const IpAddress& address : facts.addresses) {
+    subject.addresses.push_back(Cidr{.address = address, .bits = 128, .ipv4 = IsIpv4(address)});
+  }
   subject.certain = *facts.labels;
   for (const auto& [key, value] : facts.labels->values()) {
     subject.labels.emplace(key, LabelChoice{.values = {value}});

@@ -53,6 +53,7 @@ struct LabelChoice {
 struct Subject {
   bool is_address = false;
   Cidr region;                  // addresses: the prefix that stands for all of them
+  std::vector<Cidr> addresses;  // processes: where it is reached, as far as Workloads say
   bool labels_unknown = false;  // every key
   std::map<std::string, LabelChoice, std::less<>> labels;
   LabelSet certain;          // keys with one certain value

@@ -32,6 +32,23 @@ std::optional<uint16_t> ParsePort(std::string_view text) {
   return static_cast<uint16_t>(*port);
 }
 
+// As Kubernetes names ports (RFC 6335): `http`, `serve-80-tcp`; a letter at least, so that no
+// number is a name.
+bool IsPortName(std::string_view text) {
+  constexpr size_t kLongest = 15;
+  if (text.empty() || text.size() > kLongest || text.front() == '-' || text.back() == '-') {
+    return false;
+  }
+  bool letter = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool is_letter = text[i] >= 'a' && text[i] <= 'z';
+    const bool is_digit = text[i] >= '0' && text[i] <= '9';
+    if (!is_letter && !is_digit && (text[i] != '-' || text[i - 1] == '-')) return false;
+    letter = letter || is_letter;
+  }
+  return letter;
+}
+
 std::vector<ServiceItem> ParseServiceItems(const SourceText& source, const YamlNode& node) {
   std::vector<ServiceItem> out;
   if (node.kind == YamlNode::Kind::kSequence && node.children.empty()) {
@@ -41,7 +58,9 @@ std::vector<ServiceItem> ParseServiceItems(const SourceText& source, const YamlN
   for (const SpottedText& text : TextList(source, node, "`services`")) {
     ServiceItem item;
     item.spot = text.spot;
-    if (LooksLikePortItem(text.value)) {
+    if (std::optional<PortName> named = ParsePortName(text.value)) {
+      item.named = *std::move(named);
+    } else if (LooksLikePortItem(text.value)) {
       absl::StatusOr<std::vector<PortRange>> ports = ParsePortItem(text.value);
       if (!ports.ok()) {
         source.Error(text.spot, std::string(ports.status().message()));
@@ -124,6 +143,24 @@ void ParseDirections(const SourceText& source, const YamlNode& node, Policy* pol
 }
 
 }  // namespace
+
+std::optional<PortName> ParsePortName(std::string_view text) {
+  const size_t slash = text.find('/');
+  if (slash == std::string_view::npos || !IsPortName(text.substr(slash + 1))) return std::nullopt;
+  for (const ProtocolName& known : kProtocols) {
+    if (known.name == text.substr(0, slash)) {
+      return PortName{.protocol = known.number, .name = std::string(text.substr(slash + 1))};
+    }
+  }
+  return std::nullopt;
+}
+
+std::string PortNameText(const PortName& name) {
+  for (const ProtocolName& known : kProtocols) {
+    if (known.number == name.protocol) return Cat(known.name, "/", name.name);
+  }
+  return Cat(static_cast<int>(name.protocol), "/", name.name);
+}
 
 bool LooksLikePortItem(std::string_view text) {
   return text == "any" || text == "icmp" || text == "tcp" || text == "udp" || text == "sctp" ||

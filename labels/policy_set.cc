@@ -32,8 +32,13 @@ class Checker {
   struct Owner {
     const Document* document;
     const LabelSet* labels;
+    const Workload* workload;  // null: an AddressGroup
     Spot spot;
   };
+  static bool SamePorts(const Owner& a, const Owner& b) {
+    static const std::map<PortName, uint16_t> none;
+    return (a.workload ? a.workload->ports : none) == (b.workload ? b.workload->ports : none);
+  }
 
   // Whether more errors would not be shown anyway; looking for them may take long then.
   bool Full() const { return diagnostics_->size() > kMaxDiagnostics; }
@@ -116,18 +121,26 @@ class Checker {
     for (size_t i : set_.OfKind(DocumentKind::kWorkload)) {
       const Workload& workload = std::get<Workload>(DocumentAt(i).spec);
       for (const Spotted<Cidr>& address : workload.match.addresses) {
-        owners[address.value].push_back(Owner{&DocumentAt(i), &workload.labels, address.spot});
+        owners[address.value].push_back(
+            Owner{&DocumentAt(i), &workload.labels, &workload, address.spot});
       }
     }
     for (size_t i : set_.OfKind(DocumentKind::kAddressGroup)) {
       const AddressGroup& group = std::get<AddressGroup>(DocumentAt(i).spec);
       for (const Spotted<Cidr>& cidr : group.cidrs) {
-        owners[cidr.value].push_back(Owner{&DocumentAt(i), &group.labels, cidr.spot});
+        owners[cidr.value].push_back(Owner{&DocumentAt(i), &group.labels, nullptr, cidr.spot});
       }
     }
     for (const auto& [cidr, list] : owners) {
       for (size_t i = 1; i < list.size(); ++i) {
-        if (*list[i].labels == *list[0].labels) continue;
+        if (*list[i].labels == *list[0].labels) {
+          if (SamePorts(list[i], list[0])) continue;
+          Error(*list[i].document, list[i].spot,
+                Cat(CidrText(cidr), " has other named ports here than in ",
+                    DocumentKindName(list[0].document->kind), " `", list[0].document->name, "` (",
+                    At(*list[0].document, list[0].spot), ")"));
+          continue;
+        }
         Error(*list[i].document, list[i].spot,
               Cat(CidrText(cidr), " has the labels `", list[i].labels->Text(), "` here and `",
                   list[0].labels->Text(), "` in ", DocumentKindName(list[0].document->kind), " `",

@@ -2,6 +2,9 @@
 #include "labels/program.h"
 
 #include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -44,6 +47,7 @@ class ProgramBuilder {
     program_.port_sets.push_back({PortRange{.kind = PortRange::Kind::kAny}});
     port_set_ids_.emplace(program_.port_sets[0], 0);
     program_.rule_table.emplace_back();
+    CollectPortNames(policy);
     for (size_t i : policy.OfKind(DocumentKind::kWorkload)) AddWorkload(policy.documents()[i]);
     for (size_t i : policy.OfKind(DocumentKind::kAddressGroup)) AddGroup(policy.documents()[i]);
     for (size_t i : policy.OfKind(DocumentKind::kPolicy)) AddPolicy(policy, policy.documents()[i]);
@@ -115,6 +119,8 @@ class ProgramBuilder {
     AppendList(&text, 'u', compiled.users);
     for (const Cidr& cidr : compiled.cidrs) AppendList(&text, 'c', {CidrText(cidr)});
     for (const Cidr& cidr : compiled.except) AppendList(&text, 'z', {CidrText(cidr)});
+    compiled.all_peers = selector->all_peers;
+    if (compiled.all_peers) AppendList(&text, 'a', {""});
     compiled.key = MemberKey(text);
     const auto [it, added] =
         selector_ids_.emplace(std::move(text), static_cast<uint32_t>(program_.selectors.size()));
@@ -122,10 +128,45 @@ class ProgramBuilder {
     return it->second;
   }
 
-  uint32_t AddPorts(const PolicySet& policy, const std::vector<ServiceItem>& items) {
+  // The names that rules use, with the ports that Workloads give them.
+  void CollectPortNames(const PolicySet& policy) {
+    for (size_t i : policy.OfKind(DocumentKind::kPolicy)) {
+      const Policy& document = std::get<Policy>(policy.documents()[i].spec);
+      if (document.state == State::kBuild) continue;
+      for (const Rule& rule : document.rules) {
+        for (const ServiceItem& item : rule.services) {
+          if (item.named) port_names_[*item.named];
+        }
+      }
+    }
+    if (port_names_.empty()) return;
+    for (size_t i : policy.OfKind(DocumentKind::kWorkload)) {
+      for (const auto& [name, port] : std::get<Workload>(policy.documents()[i].spec).ports) {
+        if (const auto it = port_names_.find(name); it != port_names_.end()) {
+          it->second.insert(port);
+        }
+      }
+    }
+  }
+
+  // A Workload's labels, with the named ports that some rule asks for. Others would only tell
+  // processes apart that no rule does.
+  LabelSet LabelsOf(const Workload& workload) const {
+    LabelSet labels = workload.labels;
+    for (const auto& [name, port] : workload.ports) {
+      if (port_names_.contains(name)) labels.SetReserved(NamedPortLabel(name), Cat(port));
+    }
+    return labels;
+  }
+
+  // `services` without the named ports; nothing if there is none but those.
+  std::optional<uint32_t> AddPorts(const PolicySet& policy, const std::vector<ServiceItem>& items) {
     if (items.empty()) return 0;
     std::vector<PortRange> ranges;
+    bool only_names = true;
     for (const ServiceItem& item : items) {
+      if (item.named) continue;
+      only_names = false;
       const std::vector<PortRange>* ports = &item.ports;
       if (!item.service.empty()) {
         // BuildPolicySet has checked that it exists.
@@ -135,9 +176,14 @@ class ProgramBuilder {
       }
       ranges.insert(ranges.end(), ports->begin(), ports->end());
     }
+    if (only_names) return std::nullopt;
     for (const PortRange& range : ranges) {
       if (range.kind == PortRange::Kind::kAny) return 0;
     }
+    return AddPortSet(std::move(ranges));
+  }
+
+  uint32_t AddPortSet(std::vector<PortRange> ranges) {
     std::sort(ranges.begin(), ranges.end());
     ranges.erase(std::unique(ranges.begin(), ranges.end()), ranges.end());
     const auto [it, added] =
@@ -148,14 +194,16 @@ class ProgramBuilder {
 
   void AddWorkload(const Document& document) {
     const Workload& workload = std::get<Workload>(document.spec);
+    const LabelSet labels = LabelsOf(workload);
     for (const Spotted<Cidr>& address : workload.match.addresses) {
       program_.owners.push_back(
-          AddressOwner{.cidr = address.value, .except = {}, .labels = workload.labels});
+          AddressOwner{.cidr = address.value, .except = {}, .labels = labels});
     }
     if (!workload.match.MatchesProcesses()) return;
     CompiledWorkload compiled;
     compiled.name = document.name;
-    compiled.labels = workload.labels;
+    compiled.labels = labels;
+    compiled.addresses = SortedValues(workload.match.addresses);
     compiled.state = workload.state;
     for (const std::string& cgroup : SortedTexts(workload.match.cgroups)) {
       if (absl::StatusOr<PathPattern> pattern = PathPattern::Parse(cgroup); pattern.ok()) {
@@ -207,10 +255,13 @@ class ProgramBuilder {
       compiled.at_from = rule.at != RuleAt::kTo;
       compiled.at_to = rule.at != RuleAt::kFrom;
       compiled.from = AddSelector(rule.from);
-      compiled.to = AddSelector(rule.to);
-      compiled.ports = AddPorts(set, rule.services);
       compiled.number = AddToTable(document, rule.name, rule.spot);
-      program_.rules.push_back(compiled);
+      if (const std::optional<uint32_t> ports = AddPorts(set, rule.services)) {
+        compiled.to = AddSelector(rule.to);
+        compiled.ports = *ports;
+        program_.rules.push_back(compiled);
+      }
+      AddNamedPorts(rule, compiled);
     }
     if (!policy.selects) return;
     CompiledSelects selects;
@@ -222,7 +273,31 @@ class ProgramBuilder {
     program_.selects.push_back(selects);
   }
 
+  // The rule once more for every port that one of its names stands for.
+  void AddNamedPorts(const Rule& rule, CompiledRule compiled) {
+    std::set<PortName> names;
+    for (const ServiceItem& item : rule.services) {
+      if (item.named) names.insert(*item.named);
+    }
+    for (const PortName& name : names) {
+      for (uint16_t port : port_names_.at(name)) {
+        Selector to = rule.to.value_or(Selector{});
+        to.labels.push_back(LabelRequirement{.key = NamedPortLabel(name),
+                                             .op = LabelRequirement::Operator::kIn,
+                                             .values = {Cat(port)},
+                                             .spot = {}});
+        compiled.to = AddSelector(to);
+        compiled.ports = AddPortSet({PortRange{.kind = PortRange::Kind::kPorts,
+                                               .protocol = name.protocol,
+                                               .first = port,
+                                               .last = port}});
+        program_.rules.push_back(compiled);
+      }
+    }
+  }
+
   Program program_;
+  std::map<PortName, std::set<uint16_t>> port_names_;
   absl::flat_hash_map<std::string, uint32_t> exe_matcher_ids_;
   absl::flat_hash_map<std::string, uint32_t> selector_ids_;
   std::map<std::vector<PortRange>, uint32_t> port_set_ids_;
@@ -233,5 +308,7 @@ class ProgramBuilder {
 Program BuildProgram(const PolicySet& policy, const GenerationImage* previous) {
   return ProgramBuilder().Build(policy, previous);
 }
+
+std::string NamedPortLabel(const PortName& name) { return Cat("mseg/port/", PortNameText(name)); }
 
 }  // namespace mseg

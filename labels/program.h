@@ -36,7 +36,8 @@ struct CompiledSelector {
   std::vector<std::string> users;  // empty: any
   std::vector<Cidr> cidrs;         // empty: any
   std::vector<Cidr> except;
-  uint64_t key = 0;  // MemberKey of its text
+  bool all_peers = false;  // the addresses of a process count too
+  uint64_t key = 0;        // MemberKey of its text
 };
 
 struct CompiledRule {
@@ -65,6 +66,7 @@ struct CompiledWorkload {
   std::vector<PathPattern> cgroups;
   uint32_t exe_matcher = kNone;
   std::vector<std::string> users;
+  std::vector<Cidr> addresses;  // sorted, each once
   bool has_process_field = false;
 };
 
@@ -90,6 +92,11 @@ struct Program {
 
 // `previous` may be null; rules keep the numbers that they had there.
 Program BuildProgram(const PolicySet& policy, const GenerationImage* previous);
+
+// A named port is a label of the responder: `mseg/port/tcp/http=8080`. A rule that names one
+// becomes a rule for each port that some Workload gives the name, restricted to responders with
+// that label.
+std::string NamedPortLabel(const PortName& name);
 
 }  // namespace mseg
 

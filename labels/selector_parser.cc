@@ -229,6 +229,12 @@ Selector ParseSelector(const SourceText& source, const YamlNode& node, const std
       source.Error(fields.SpotOf("except"), "`except` needs `cidrs` beside it");
     }
   }
+  if (const YamlNode* peers = fields.Take("peers")) {
+    selector.all_peers = OneOf(source, *peers, "`peers`", {"unmanaged", "all"}) == 1;
+    if (!fields.Has("cidrs")) {
+      source.Error(fields.SpotOf("peers"), "`peers` needs `cidrs` beside it");
+    }
+  }
   fields.Finish();
   return selector;
 }

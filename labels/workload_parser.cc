@@ -41,6 +41,41 @@ WorkloadMatch ParseMatch(const SourceText& source, const YamlNode& node) {
   return match;
 }
 
+// `http: tcp/8080`, or a list of such with one port a protocol.
+std::map<PortName, uint16_t> ParseNamedPorts(const SourceText& source, const YamlNode& node) {
+  std::map<PortName, uint16_t> out;
+  if (node.kind != YamlNode::Kind::kMap) {
+    source.Error(node.spot, Cat("`ports` of a Workload must be a map from names to ports, not ",
+                                YamlKindName(node.kind)));
+    return out;
+  }
+  for (size_t i = 0; i + 1 < node.children.size(); i += 2) {
+    const YamlNode& key = node.children[i];
+    if (key.kind != YamlNode::Kind::kScalar) continue;  // reported by the reader
+    if (!ParsePortName(Cat("tcp/", key.text))) {
+      source.Error(key.spot, Cat("`", key.text.substr(0, 80),
+                                 "` is no name for a port; write at most 15 lower-case letters, ",
+                                 "digits and hyphens, at least one of them a letter"));
+      continue;
+    }
+    for (const SpottedText& text : TextList(source, node.children[i + 1], "a named port")) {
+      const absl::StatusOr<std::vector<PortRange>> item = ParsePortItem(text.value);
+      if (!item.ok() || item->front().kind != PortRange::Kind::kPorts ||
+          item->front().first != item->front().last) {
+        source.Error(text.spot, Cat("`", text.value.substr(0, 80),
+                                    "` is not one port; write for example tcp/8080"));
+        continue;
+      }
+      const PortRange& port = item->front();
+      if (!out.emplace(PortName{port.protocol, key.text}, port.first).second) {
+        source.Error(text.spot,
+                     Cat("`", key.text, "` names two ports of one protocol; it can name one"));
+      }
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 LabelSet ParseLabels(const SourceText& source, const YamlNode& node) {
@@ -85,13 +120,11 @@ Workload ParseWorkload(const SourceText& source, const YamlNode& spec) {
   }
   workload.state = ParseStateField(source, fields.Take("state"));
   if (const YamlNode* loopback = fields.Take("loopback")) {
-    if (OneOf(source, *loopback, "`loopback`", {"judge", "allow"}) == 1) {
-      source.Error(loopback->spot,
-                   "`loopback: allow` is not supported yet; write a rule that allows the workload "
-                   "to talk to itself");
-    }
+    workload.loopback_allowed = OneOf(source, *loopback, "`loopback`", {"judge", "allow"}) == 1;
   }
-  fields.Refuse("ports", "name the port number in the rule or a Service");
+  if (const YamlNode* ports = fields.Take("ports")) {
+    workload.ports = ParseNamedPorts(source, *ports);
+  }
   fields.Finish();
   return workload;
 }

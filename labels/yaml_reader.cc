@@ -243,6 +243,25 @@ void SortDiagnostics(size_t first, Diagnostics* diagnostics) {
                    });
 }
 
+absl::Status CheckYamlText(std::string_view file, std::string_view text, int first_line,
+                           Diagnostics* diagnostics) {
+  auto refuse = [&](int line, int column, std::string message) {
+    diagnostics->push_back(Diagnostic{
+        .place = {std::string(file), line, column}, .message = message, .source_line = {}});
+    return absl::InvalidArgumentError(message);
+  };
+  if (text.size() > kMaxYamlBytes) {
+    return refuse(first_line, 1, Cat("larger than ", kMaxYamlBytes >> 20, " MiB"));
+  }
+  const size_t bad = FindInvalidUtf8(text);
+  if (bad == std::string_view::npos) return absl::OkStatus();
+  const std::string_view before = text.substr(0, bad);
+  const size_t line_start = before.rfind('\n') + 1;  // npos + 1 is 0
+  const int line = first_line + static_cast<int>(std::count(before.begin(), before.end(), '\n'));
+  const int column = 1 + static_cast<int>(CountCharacters(before.substr(line_start)));
+  return refuse(line, column, text[bad] == '\0' ? "a NUL byte" : "not UTF-8");
+}
+
 std::vector<YamlChunk> SplitYaml(std::string_view text, int first_line) {
   std::vector<YamlChunk> chunks;
   size_t begin = 0;

@@ -58,6 +58,10 @@ class SourceText {
 // Sorts the diagnostics from `first` on by place; the one about too many stays last.
 void SortDiagnostics(size_t first, Diagnostics* diagnostics);
 
+// Refuses, with a diagnostic, a text that is too large, not UTF-8, or holds a NUL.
+absl::Status CheckYamlText(std::string_view file, std::string_view text, int first_line,
+                           Diagnostics* diagnostics);
+
 // A document of a stream: the text between two `---` lines.
 struct YamlChunk {
   std::string_view text;

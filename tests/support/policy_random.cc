@@ -85,9 +85,12 @@ std::string PolicyRandom::WorkloadText(size_t number) {
   if (Chance(20)) add("user: " + List(Users()));
   if (match.empty() || Chance(10)) add("host: true");
   if (Chance(15)) add("addresses: [" + Pick(Addresses()) + "]");
+  static const std::vector<std::string> ports = {"{web: tcp/80}", "{web: tcp/443}",
+                                                 "{web: [tcp/90, udp/53], alt: tcp/80}"};
+  const std::string named = Chance(35) ? ", ports: " + Pick(ports) : "";
   return "apiVersion: mseg.io/v1\nkind: Workload\nmetadata: {name: w" + std::to_string(number) +
          "}\nspec: {labels: " + Labels() + ", match: {" + match + "}, state: " + Pick(states) +
-         "}\n";
+         named + "}\n";
 }
 
 std::string PolicyRandom::GroupText(size_t number) {
@@ -125,13 +128,15 @@ std::string PolicyRandom::SelectorText(bool cidrs) {
   if (cidrs && Chance(20)) {
     add("cidrs: " + List(Cidrs()));
     if (Chance(40)) add("except: " + List(Cidrs()));
+    if (Chance(40)) add("peers: all");
   }
   return "{" + out + "}";
 }
 
 std::string PolicyRandom::RuleText() {
   static const std::vector<std::string> services = {
-      "tcp/80", "tcp/443", "tcp/80-90", "udp/53", "sctp/80", "icmp", "any", "web", "tcp/1-65535"};
+      "tcp/80", "tcp/443",     "tcp/80-90", "udp/53",  "sctp/80", "icmp",   "any",
+      "web",    "tcp/1-65535", "tcp/web",   "tcp/web", "udp/web", "tcp/alt"};
   static const std::vector<std::string> ends = {"both", "both", "from", "to"};
   std::string out = std::string("{verdict: ") + (Chance(70) ? "allow" : "deny");
   if (Chance(85)) out += ", from: " + SelectorText(true);
@@ -208,6 +213,7 @@ Inventory PolicyRandom::Host(size_t extra) {
       }
       facts.labels = labels;
       facts.state = static_cast<State>(Below(3));
+      while (Chance(40)) facts.addresses.push_back(Address());
     }
     if (Chance(20)) {
       facts.uid.reset();

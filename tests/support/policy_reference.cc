@@ -115,6 +115,7 @@ PolicyReference::Truth PolicyReference::ExeMatches(const std::vector<SpottedText
 
 struct PolicyReference::Applies {
   const Workload* workload;
+  std::map<std::string, std::string> labels;
   bool certain;
   std::pair<bool, int> level;  // process fields, then cgroup depth
 };
@@ -138,7 +139,9 @@ std::vector<PolicyReference::Applies> PolicyReference::ApplyingWorkloads(
     }
     const Truth truth = std::min(ExeMatches({}, match.exes, match.digests, {}, subject),
                                  UserMatches(match.users, subject));
-    if (truth != kFalse) out.push_back(Applies{&workload, truth == kTrue, {process, depth}});
+    if (truth != kFalse) {
+      out.push_back(Applies{&workload, LabelsOf(workload), truth == kTrue, {process, depth}});
+    }
   }
   return out;
 }
@@ -149,14 +152,14 @@ ReferenceKey PolicyReference::KeyOf(const std::string& key, const std::vector<Ap
   std::optional<std::pair<bool, int>> certain_level;
   std::set<std::string> certain_values;
   for (const Applies& a : applying) {
-    if (!a.certain || !a.workload->labels.values().contains(key)) continue;
+    if (!a.certain || !a.labels.contains(key)) continue;
     if (!certain_level || a.level > *certain_level) certain_level = a.level;
   }
   if (!certain_level) result.values.insert(std::nullopt);
   for (const Applies& a : applying) {
-    if (!a.workload->labels.values().contains(key)) continue;
+    if (!a.labels.contains(key)) continue;
     if (certain_level && a.level < *certain_level) continue;
-    const std::string value = a.workload->labels.values().at(key);
+    const std::string value = a.labels.at(key);
     result.values.insert(value);
     if (a.certain) certain_values.insert(value);
   }
@@ -169,6 +172,7 @@ ReferenceSubject PolicyReference::Process(const IdentityFacts& facts) const {
   subject.facts = facts;
   if (facts.labels) {
     for (const auto& [key, value] : facts.labels->values()) subject.labels[key].values = {value};
+    subject.addresses = facts.addresses;
     subject.state = facts.state;
     return subject;
   }
@@ -176,7 +180,18 @@ ReferenceSubject PolicyReference::Process(const IdentityFacts& facts) const {
   const std::vector<Applies> applying = ApplyingWorkloads(subject);
   for (const Applies& a : applying) {
     if (a.certain) subject.state = Lower(subject.state, a.workload->state);
-    for (const auto& [key, value] : a.workload->labels.values()) keys.insert(key);
+    for (const auto& [key, value] : a.labels) keys.insert(key);
+  }
+  std::optional<std::pair<bool, int>> addresses_level;
+  for (const Applies& a : applying) {
+    if (!a.certain || a.workload->match.addresses.empty()) continue;
+    if (!addresses_level || a.level > *addresses_level) addresses_level = a.level;
+  }
+  for (const Applies& a : applying) {
+    if (!a.certain || a.level != addresses_level) continue;
+    for (const auto& address : a.workload->match.addresses) {
+      subject.addresses.push_back(address.value.address);
+    }
   }
   subject.all_labels_unknown = !facts.cgroup;
   if (subject.all_labels_unknown) return subject;
@@ -195,24 +210,24 @@ ReferenceSubject PolicyReference::Address(const IpAddress& address) const {
   subject.address = address;
   int best = -1;
   for (const Document& document : policy_.documents()) {
-    const LabelSet* labels = nullptr;
+    std::map<std::string, std::string> labels;
     int bits = -1;
     if (document.kind == DocumentKind::kWorkload) {
       const Workload& workload = std::get<Workload>(document.spec);
       if (InAny(workload.match.addresses, address)) bits = 128;
-      labels = &workload.labels;
+      labels = LabelsOf(workload);
     } else if (document.kind == DocumentKind::kAddressGroup) {
       const AddressGroup& group = std::get<AddressGroup>(document.spec);
       if (InAny(group.except, address)) continue;
       for (const Spotted<Cidr>& cidr : group.cidrs) {
         if (InCidr(cidr.value, address)) bits = std::max(bits, static_cast<int>(cidr.value.bits));
       }
-      labels = &group.labels;
+      labels.insert(group.labels.values().begin(), group.labels.values().end());
     }
-    if (labels == nullptr || bits <= best) continue;
+    if (bits <= best) continue;
     best = bits;
     subject.labels.clear();
-    for (const auto& [key, value] : labels->values()) subject.labels[key].values = {value};
+    for (const auto& [key, value] : labels) subject.labels[key].values = {value};
   }
   return subject;
 }
@@ -253,33 +268,87 @@ PolicyReference::Truth PolicyReference::SelectorMatches(const std::optional<Sele
                                        process->grade, subject));
     truth = std::min(truth, UserMatches(process->users, subject));
   }
-  if (!selector->cidrs.empty()) {
-    const bool inside = subject.is_address && InAny(selector->cidrs, subject.address) &&
-                        !InAny(selector->except, subject.address);
-    truth = std::min(truth, inside ? kTrue : kFalse);
-  }
+  if (!selector->cidrs.empty()) truth = std::min(truth, CidrsMatch(*selector, subject));
   return truth;
 }
 
-bool PolicyReference::ServiceMatches(const Rule& rule, uint8_t protocol, uint16_t port) const {
-  if (rule.services.empty()) return true;
+PolicyReference::Truth PolicyReference::CidrsMatch(const Selector& selector,
+                                                   const ReferenceSubject& subject) const {
+  auto inside = [&](const IpAddress& address) {
+    return InAny(selector.cidrs, address) && !InAny(selector.except, address);
+  };
+  if (subject.is_address) return inside(subject.address) ? kTrue : kFalse;
+  if (!selector.all_peers) return kFalse;
+  if (subject.addresses.empty()) return kPerhaps;
+  size_t count = 0;
+  size_t hits = 0;
+  for (const IpAddress& address : subject.addresses) {
+    bool same_family = false;
+    for (const Spotted<Cidr>& cidr : selector.cidrs) {
+      const bool v4 = cidr.value.bits >= 96 && V4(cidr.value.address);
+      same_family = same_family || v4 == V4(address);
+    }
+    if (!same_family) continue;
+    ++count;
+    hits += inside(address) ? 1 : 0;
+  }
+  if (hits == 0) return kFalse;
+  return hits == count ? kTrue : kPerhaps;
+}
+
+namespace {
+std::string PortLabel(const PortName& name) {
+  const std::string protocol = name.protocol == 6 ? "tcp" : name.protocol == 17 ? "udp" : "sctp";
+  return "mseg/port/" + protocol + "/" + name.name;
+}
+}  // namespace
+
+std::map<std::string, std::string> PolicyReference::LabelsOf(const Workload& workload) const {
+  std::map<std::string, std::string> labels(workload.labels.values().begin(),
+                                            workload.labels.values().end());
+  for (const Document& document : policy_.documents()) {
+    if (document.kind != DocumentKind::kPolicy) continue;
+    const Policy& policy = std::get<Policy>(document.spec);
+    if (policy.state == State::kBuild) continue;
+    for (const Rule& rule : policy.rules) {
+      for (const ServiceItem& item : rule.services) {
+        if (!item.named || !workload.ports.contains(*item.named)) continue;
+        labels[PortLabel(*item.named)] = std::to_string(workload.ports.at(*item.named));
+      }
+    }
+  }
+  return labels;
+}
+
+PolicyReference::Truth PolicyReference::ServiceMatches(const Rule& rule,
+                                                       const ReferenceSubject& responder,
+                                                       uint8_t protocol, uint16_t port) const {
+  if (rule.services.empty()) return kTrue;
+  Truth truth = kFalse;
   for (const ServiceItem& item : rule.services) {
     std::vector<PortRange> ranges = item.ports;
-    if (!item.service.empty()) {
-      for (const Document& document : policy_.documents()) {
-        if (document.kind == DocumentKind::kService && document.name == item.service) {
-          ranges = std::get<Service>(document.spec).ports;
-        }
+    for (const Document& document : policy_.documents()) {
+      if (const auto* workload = std::get_if<Workload>(&document.spec)) {
+        // What is not known of a responder's port is still one that somebody has given the name.
+        if (!item.named || item.named->protocol != protocol) continue;
+        const auto known = workload->ports.find(*item.named);
+        if (known == workload->ports.end() || known->second != port) continue;
+        LabelRequirement asked;
+        asked.key = PortLabel(*item.named);
+        asked.values = {std::to_string(port)};
+        truth = std::max(truth, LabelMatches(asked, responder));
+      } else if (const auto* service = std::get_if<Service>(&document.spec)) {
+        if (!item.service.empty() && document.name == item.service) ranges = service->ports;
       }
     }
     for (const PortRange& range : ranges) {
-      if (range.kind == PortRange::Kind::kAny) return true;
+      if (range.kind == PortRange::Kind::kAny) return kTrue;
       if (range.protocol != protocol) continue;
-      if (range.kind == PortRange::Kind::kProtocol) return true;
-      if (port >= range.first && port <= range.last) return true;
+      if (range.kind == PortRange::Kind::kProtocol) return kTrue;
+      if (port >= range.first && port <= range.last) return kTrue;
     }
   }
-  return false;
+  return truth;
 }
 
 ReferenceVerdict::View PolicyReference::JudgeView(const ReferenceSubject& local,
@@ -301,9 +370,9 @@ ReferenceVerdict::View PolicyReference::JudgeView(const ReferenceSubject& local,
     for (const Rule& rule : policy.rules) {
       if (egress && rule.at == RuleAt::kTo) continue;
       if (!egress && rule.at == RuleAt::kFrom) continue;
-      if (!ServiceMatches(rule, protocol, port)) continue;
       const Truth truth =
-          std::min(SelectorMatches(rule.from, initiator), SelectorMatches(rule.to, responder));
+          std::min({SelectorMatches(rule.from, initiator), SelectorMatches(rule.to, responder),
+                    ServiceMatches(rule, responder, protocol, port)});
       if (truth == kFalse) continue;
       const std::string name = document.name + "/" + rule.name;
       if (rule.verdict == MSEG_DENY && !denying) denying = name;

@@ -29,7 +29,8 @@ struct ReferenceKey {
 struct ReferenceSubject {
   bool is_address = false;
   IpAddress address{};
-  IdentityFacts facts;  // of a process
+  IdentityFacts facts;               // of a process
+  std::vector<IpAddress> addresses;  // of a process, as far as Workloads say
   bool all_labels_unknown = false;
   std::map<std::string, ReferenceKey> labels;
   State state = State::kEnforce;
@@ -72,7 +73,11 @@ class PolicyReference {
   Truth LabelMatches(const LabelRequirement& requirement, const ReferenceSubject& subject) const;
   Truth SelectorMatches(const std::optional<Selector>& selector,
                         const ReferenceSubject& subject) const;
-  bool ServiceMatches(const Rule& rule, uint8_t protocol, uint16_t port) const;
+  Truth CidrsMatch(const Selector& selector, const ReferenceSubject& subject) const;
+  Truth ServiceMatches(const Rule& rule, const ReferenceSubject& responder, uint8_t protocol,
+                       uint16_t port) const;
+  // A Workload's labels, and its named ports as labels where a rule asks for them.
+  std::map<std::string, std::string> LabelsOf(const Workload& workload) const;
   ReferenceVerdict::View JudgeView(const ReferenceSubject& local, const ReferenceSubject& peer,
                                    mseg_direction direction, uint8_t protocol, uint16_t port,
                                    State least) const;

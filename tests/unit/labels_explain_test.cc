@@ -31,6 +31,7 @@ TEST_CASE("endpoints") {
   CHECK(ParseEndpoint("pid:17")->pid == 17);
   CHECK(ParseEndpoint("file:/bin/x")->name == "/bin/x");
   CHECK(ParseEndpoint("workload:订单")->name == "订单");
+  CHECK(ParseEndpoint("pod:shop/web-0.a")->name == "pod.shop.web-0.a");
   CHECK_FALSE(ParseEndpoint("ip:::1")->managed());
 }
 
@@ -38,7 +39,8 @@ TEST_CASE("endpoints that cannot be read say why") {
   CHECK(ErrorOf("x").find("is no endpoint") != std::string::npos);
   CHECK(ErrorOf("host:x").find("is no kind of endpoint") != std::string::npos);
   CHECK(ErrorOf("workload:").find("is no endpoint") != std::string::npos);
-  CHECK(ErrorOf("pod:a/b").find("not supported yet") != std::string::npos);
+  CHECK(ErrorOf("pod:a").find("pod:NAMESPACE/NAME") != std::string::npos);
+  CHECK(ErrorOf("pod:a/").find("pod:NAMESPACE/NAME") != std::string::npos);
   CHECK(ErrorOf("pid:x").find("process id") != std::string::npos);
   CHECK(ErrorOf("pid:0").find("process id") != std::string::npos);
   CHECK(ErrorOf("ip:x").find("not an IP address") != std::string::npos);
