@@ -127,7 +127,7 @@ void AddExplain(CLI::App& parent, Session& session) {
       "explain", "Whether FROM may reach SERVICE of TO, and what decides it; exit 1 if not");
   auto options = std::make_shared<Options>();
   command->add_option("FROM", options->from,
-                      "workload:NAME, labels:k=v,..., file:PATH, pid:N or ip:ADDR");
+                      "workload:NAME, pod:NS/NAME, labels:k=v,..., file:PATH, pid:N or ip:ADDR");
   command->add_option("TO", options->to, "The same");
   command->add_option("SERVICE", options->service, "tcp/3306, icmp, or the name of a Service");
   command

@@ -28,6 +28,7 @@ void AddCommands(CLI::App& app, Session& session) {
   AddExplain(app, session);
   AddIdentity(app, session);
   AddFlows(app, session);
+  AddImport(app, session);
   AddCompletion(app, session);
   AddVersion(app, session);
 }

@@ -65,6 +65,7 @@ void AddPolicyGet(CLI::App& parent, Session& session);
 void AddPolicyDelete(CLI::App& parent, Session& session);
 void AddExplain(CLI::App& parent, Session& session);
 void AddIdentity(CLI::App& parent, Session& session);
+void AddImport(CLI::App& parent, Session& session);
 void AddFlows(CLI::App& parent, Session& session);
 void AddCompletion(CLI::App& parent, Session& session);
 void AddVersion(CLI::App& parent, Session& session);

@@ -46,6 +46,7 @@ TEST_CASE("explain --policy", "[ctl]") {
             explain({"labels:app=order,role=web", "workload:order-db", "tcp/22", "-o", "json"})},
            {"offline_batch", explain({"--batch", "queries.jsonl", "-o", "json"})},
            {"offline_batch_bad", explain({"--batch", "bad_queries.jsonl", "-o", "json"})},
+           {"offline_pod", explain({"pod:shop/web", "workload:order-db", "tcp/3306"})},
            {"offline_pid", explain({"pid:1", "workload:order-db", "tcp/3306"})},
            {"offline_no_service", explain({"ip:192.0.2.1", "workload:order-db", "mysqll"})},
            {"offline_broken",
@@ -69,6 +70,31 @@ TEST_CASE("explain --policy: several files, before and behind the ends", "[ctl]"
   CHECK(
       Offline({"explain", "--batch", "queries.jsonl", "--policy", "order.yaml", "ssh.yaml"}).code ==
       0);
+}
+
+TEST_CASE("import networkpolicy", "[ctl]") {
+  for (const auto& [golden, arguments] :
+       std::vector<std::pair<std::string, std::vector<std::string>>>{
+           {"import", {"import", "networkpolicy", "cluster.yaml"}},
+           {"import_cgroup_root",
+            {"import", "networkpolicy", "--cgroup-root", "kubelet", "cluster.yaml"}},
+           {"import_foreign", {"import", "networkpolicy", "broken.yaml", "cluster.yaml"}},
+           {"import_missing", {"import", "networkpolicy", "nothing.yaml"}}}) {
+    CheckGolden(golden, arguments, Offline(arguments));
+  }
+  CtlResult imported = Offline({"import", "networkpolicy", "cluster.yaml"});
+  REQUIRE(imported.code == 0);
+  auto explain = [&](const std::string& service) {
+    return Offline({"explain", "pod:shop/web", "pod:shop/db", service, "--policy", "-"},
+                   {.in = imported.out})
+        .code;
+  };
+  CHECK(explain("tcp/5432") == 0);
+  CHECK(explain("tcp/22") == 1);
+  CtlResult broken = Offline({"import", "networkpolicy", "-"}, {.in = "kind: [\n"});
+  CHECK(broken.code == 2);
+  CHECK(broken.out.empty());
+  CHECK(broken.err.find("<stdin>:2:1: error: not YAML") == 0);
 }
 
 TEST_CASE("explain --policy: file: is read now", "[ctl]") {

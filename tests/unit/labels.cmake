@@ -13,8 +13,10 @@ mseg_test(labels_test
     labels_explain_test.cc
     labels_image_test.cc
     labels_label_test.cc
+    labels_networkpolicy_test.cc
     labels_property_test.cc
     labels_scale_test.cc
   LIBS mseg_labels mseg_policy_testing)
 target_compile_definitions(labels_test PRIVATE
+  MSEG_GOLDEN_NETWORKPOLICY_DIR="${CMAKE_CURRENT_LIST_DIR}/../golden/networkpolicy"
   MSEG_GOLDEN_POLICY_DIR="${CMAKE_CURRENT_LIST_DIR}/../golden/policy")
