@@ -27,6 +27,9 @@ struct CompileOptions {
   // The generation before, or null: what is in both keeps its number, so that the tables differ
   // only by what changed.
   const GenerationImage* previous = nullptr;
+  // Policies count as if they were in this state where they are in a higher one: what `panic` does
+  // to a host, without a change of any document.
+  State highest_state = State::kEnforce;
 };
 
 // What a policy names and the host must look up before compiling.

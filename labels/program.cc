@@ -43,6 +43,8 @@ void AppendList(std::string* out, char tag, const std::vector<std::string>& item
 
 class ProgramBuilder {
  public:
+  explicit ProgramBuilder(State highest) : highest_(highest) {}
+
   Program Build(const PolicySet& policy, const GenerationImage* previous) {
     program_.port_sets.push_back({PortRange{.kind = PortRange::Kind::kAny}});
     port_set_ids_.emplace(program_.port_sets[0], 0);
@@ -247,10 +249,11 @@ class ProgramBuilder {
 
   void AddPolicy(const PolicySet& set, const Document& document) {
     const Policy& policy = std::get<Policy>(document.spec);
-    if (policy.state == State::kBuild) return;
+    const State state = std::min(policy.state, highest_);
+    if (state == State::kBuild) return;
     for (const Rule& rule : policy.rules) {
       CompiledRule compiled;
-      compiled.state = policy.state;
+      compiled.state = state;
       compiled.verdict = rule.verdict;
       compiled.at_from = rule.at != RuleAt::kTo;
       compiled.at_to = rule.at != RuleAt::kFrom;
@@ -265,7 +268,7 @@ class ProgramBuilder {
     }
     if (!policy.selects) return;
     CompiledSelects selects;
-    selects.state = policy.state;
+    selects.state = state;
     selects.selector = AddSelector(policy.selects);
     selects.egress = policy.egress;
     selects.ingress = policy.ingress;
@@ -296,6 +299,7 @@ class ProgramBuilder {
     }
   }
 
+  State highest_;
   Program program_;
   std::map<PortName, std::set<uint16_t>> port_names_;
   absl::flat_hash_map<std::string, uint32_t> exe_matcher_ids_;
@@ -305,8 +309,9 @@ class ProgramBuilder {
 
 }  // namespace
 
-Program BuildProgram(const PolicySet& policy, const GenerationImage* previous) {
-  return ProgramBuilder().Build(policy, previous);
+Program BuildProgram(const PolicySet& policy, State highest_state,
+                     const GenerationImage* previous) {
+  return ProgramBuilder(highest_state).Build(policy, previous);
 }
 
 std::string NamedPortLabel(const PortName& name) { return Cat("mseg/port/", PortNameText(name)); }

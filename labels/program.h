@@ -90,8 +90,9 @@ struct Program {
   std::vector<std::string> users;                 // every user that is mentioned, sorted
 };
 
-// `previous` may be null; rules keep the numbers that they had there.
-Program BuildProgram(const PolicySet& policy, const GenerationImage* previous);
+// Policies in a state above `highest_state` count as if they were in that one. `previous` may be
+// null; rules keep the numbers that they had there.
+Program BuildProgram(const PolicySet& policy, State highest_state, const GenerationImage* previous);
 
 // A named port is a label of the responder: `mseg/port/tcp/http=8080`. A rule that names one
 // becomes a rule for each port that some Workload gives the name, restricted to responders with

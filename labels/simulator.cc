@@ -31,6 +31,15 @@ const Value* Find(const GenerationImage::Table<Key, Value>& table, const Key& ke
   return &it->second;
 }
 
+uint16_t PortClassIn(const GenerationImage& image, uint8_t protocol, uint16_t port) {
+  const auto at = mseg_port_place(0, protocol, port);
+  const uint32_t place = at.block * MSEG_PORT_BLOCK + at.index;
+  const auto it = std::lower_bound(
+      image.ports.begin(), image.ports.end(), place,
+      [](const std::pair<uint32_t, uint16_t>& entry, uint32_t key) { return entry.first < key; });
+  return it != image.ports.end() && it->first == place ? it->second : 0;
+}
+
 // The end whose verdict names the answer: one that denies, else one where a rule allows, else any
 // that judges.
 const EndVerdict* NamingEnd(const EndVerdict& egress, const EndVerdict& ingress) {
@@ -105,12 +114,20 @@ Simulator::Simulator(const GenerationImage& image) : image_(&image) {
 }
 
 uint16_t Simulator::PortClass(uint8_t protocol, uint16_t port) const {
-  const auto at = mseg_port_place(0, protocol, port);
-  const uint32_t place = at.block * MSEG_PORT_BLOCK + at.index;
-  const auto it = std::lower_bound(
-      image_->ports.begin(), image_->ports.end(), place,
-      [](const std::pair<uint32_t, uint16_t>& entry, uint32_t key) { return entry.first < key; });
-  return it != image_->ports.end() && it->first == place ? it->second : 0;
+  return PortClassIn(*image_, protocol, port);
+}
+
+mseg_decision DecideIn(const GenerationImage& image, uint32_t local, uint32_t peer,
+                       mseg_direction direction, uint8_t protocol, uint16_t port) {
+  mseg_query query{};
+  query.local = local;
+  query.peer = peer;
+  query.port = PortClassIn(image, protocol, port);
+  query.direction = static_cast<uint8_t>(direction);
+  const auto row = [](const void* context, const mseg_row_key* key) {
+    return Find(static_cast<const GenerationImage*>(context)->rows, *key);
+  };
+  return mseg_decide(&query, row, &image);
 }
 
 mseg_decision Simulator::Trace(uint32_t local, uint32_t peer, mseg_direction direction,

@@ -54,6 +54,11 @@ class Simulator {
   absl::flat_hash_map<std::string_view, const mseg_row*> rows_;  // by key bytes
 };
 
+// One decision over an image without the index of a Simulator: for a few questions to a large
+// image.
+mseg_decision DecideIn(const GenerationImage& image, uint32_t local, uint32_t peer,
+                       mseg_direction direction, uint8_t protocol, uint16_t port);
+
 // One end's verdict.
 struct EndVerdict {
   bool judged = false;  // false: this end is not managed; verdict and would_be are allow

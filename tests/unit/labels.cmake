@@ -8,12 +8,14 @@ target_link_libraries(mseg_policy_testing PUBLIC mseg_labels Catch2::Catch2 PRIV
 
 mseg_test(labels_test
   SOURCES
+    labels_allow_document_test.cc
     labels_compile_test.cc
     labels_diagnostics_test.cc
     labels_explain_test.cc
     labels_image_test.cc
     labels_label_test.cc
     labels_networkpolicy_test.cc
+    labels_panic_test.cc
     labels_property_test.cc
     labels_scale_test.cc
   LIBS mseg_labels mseg_policy_testing)
