@@ -26,7 +26,12 @@ absl::Status CheckName(std::string_view what, const std::string& value) {
 }
 
 absl::Status CheckInput(const RevisionInput& input) {
+  if (input.panic.has_value() != (input.event == RevisionEvent::kPanic)) {
+    return absl::InvalidArgumentError(
+        "store: a panic is recorded by its own event, and only by it");
+  }
   size_t bytes = input.author.size() + input.message.size();
+  if (input.peer.has_value()) bytes += input.peer->user.size();
   std::set<std::pair<std::string_view, std::string_view>> seen;
   for (const DocumentChange& change : input.changes) {
     if (absl::Status status = CheckName("kind", change.kind); !status.ok()) return status;
@@ -123,7 +128,27 @@ absl::Status Store::LoadOrInitialise() {
   };
   if (absl::Status status = load(kHostKey, DecodeHost, &host_); !status.ok()) return status;
   if (absl::Status status = load(kHeadKey, DecodeHead, &head_); !status.ok()) return status;
-  return load(kActiveKey, DecodeActive, &active_);
+  if (absl::Status status = load(kActiveKey, DecodeActive, &active_); !status.ok()) return status;
+  return LoadTemporary();
+}
+
+// What waits for its deadline. A store of an older msegd has neither record.
+absl::Status Store::LoadTemporary() {
+  absl::StatusOr<std::optional<std::string>> bytes = db_->Get(kConfirmationKey);
+  if (!bytes.ok()) return bytes.status();
+  if (bytes->has_value()) {
+    absl::StatusOr<Confirmation> confirmation = DecodeConfirmation(**bytes);
+    if (!confirmation.ok()) return confirmation.status();
+    // An older msegd, which knows of no confirmation, has gone on since: that settled it.
+    if (confirmation->revision == head_.revision) confirmation_ = *confirmation;
+  }
+  bytes = db_->Get(kPanicKey);
+  if (!bytes.ok()) return bytes.status();
+  if (!bytes->has_value()) return absl::OkStatus();
+  absl::StatusOr<Panic> panic = DecodePanic(**bytes);
+  if (!panic.ok()) return panic.status();
+  panic_ = *std::move(panic);
+  return absl::OkStatus();
 }
 
 // Inode numbers, device numbers and refs of another boot mean nothing now.
@@ -210,6 +235,8 @@ absl::StatusOr<Revision> Store::Append(const RevisionInput& input) {
                     .author = input.author,
                     .message = input.message,
                     .changes = input.changes,
+                    .event = input.event,
+                    .peer = input.peer,
                     .previous_hash = head_.hash,
                     .state_hash = state_hash_,
                     .hash = {}};
@@ -232,13 +259,46 @@ absl::StatusOr<Revision> Store::Append(const RevisionInput& input) {
   const Head head{.revision = revision.number, .hash = revision.hash};
   writes.push_back({RevisionKey(revision.number), std::move(encoded)});
   writes.push_back({std::string(kHeadKey), EncodeHead(head)});
+  std::optional<Confirmation> confirmation = input.confirmation;
+  if (confirmation.has_value()) {
+    confirmation->revision = revision.number;
+    writes.push_back({std::string(kConfirmationKey), EncodeConfirmation(*confirmation)});
+  } else if (confirmation_.has_value()) {
+    writes.push_back({std::string(kConfirmationKey), std::nullopt});
+  }
+  std::optional<Panic> panic = panic_;
+  if (input.event == RevisionEvent::kPanic) {
+    panic = input.panic;
+    writes.push_back({std::string(kPanicKey), EncodePanic(*panic)});
+  } else if (input.event == RevisionEvent::kPanicEnd) {
+    panic.reset();
+    writes.push_back({std::string(kPanicKey), std::nullopt});
+  }
   if (revision.number % kCheckpointEvery == 0) {
     writes.push_back({std::string(kCheckpointKey), EncodeHead(head)});
   }
   if (absl::Status status = db_->Apply(writes, /*sync=*/true); !status.ok()) return status;
   head_ = head;
   state_hash_ = revision.state_hash;
+  confirmation_ = confirmation;
+  panic_ = std::move(panic);
   return revision;
+}
+
+absl::Status Store::SetConfirmation(std::optional<int64_t> deadline_us) {
+  if (!confirmation_.has_value()) {
+    return absl::FailedPreconditionError("store: nothing waits for a confirmation");
+  }
+  std::optional<Confirmation> next;
+  StoreDb::Write write{std::string(kConfirmationKey), std::nullopt};
+  if (deadline_us.has_value()) {
+    next = confirmation_;
+    next->deadline_us = *deadline_us;
+    write.value = EncodeConfirmation(*next);
+  }
+  absl::Status status = db_->Apply({write}, /*sync=*/true);
+  if (status.ok()) confirmation_ = next;
+  return status;
 }
 
 absl::StatusOr<std::vector<Revision>> Store::History(size_t limit, uint64_t before) const {

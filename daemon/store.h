@@ -42,12 +42,45 @@ struct DocumentChange {
   bool operator==(const DocumentChange&) const = default;
 };
 
+// Who asked for a revision, as the kernel says it.
+struct Peer {
+  uint32_t uid = 0;
+  std::string user{};
+  bool operator==(const Peer&) const = default;
+};
+
+// What an entry of the log is about. `panic` and its end change no document.
+enum class RevisionEvent { kChange = 0, kPanic = 1, kPanicEnd = 2 };
+
+// A change that is taken back at the deadline unless somebody confirms it. At most one waits, and
+// it is about the head of the log: whatever is appended either replaces or settles it.
+struct Confirmation {
+  uint64_t revision = 0;    // the head
+  uint64_t back_to = 0;     // the last revision that nobody had to confirm
+  int64_t deadline_us = 0;  // microseconds since 1970
+  bool operator==(const Confirmation&) const = default;
+};
+
+// This host blocks nothing for a while.
+struct Panic {
+  int64_t since_us = 0;
+  int64_t until_us = 0;
+  std::string author{};
+  std::string reason{};
+  bool operator==(const Panic&) const = default;
+};
+
 // What a caller wants to append. Names each (kind, name) at most once.
 struct RevisionInput {
-  int64_t time_us = 0;  // microseconds since 1970, from the caller's clock
-  std::string author{};
+  int64_t time_us = 0;   // microseconds since 1970, from the caller's clock
+  std::string author{};  // what the author says; `peer` is what is known
   std::string message{};
   std::vector<DocumentChange> changes{};
+  RevisionEvent event = RevisionEvent::kChange;
+  std::optional<Peer> peer{};
+  // What waits for confirmation from then on, its `revision` filled in; nothing: nothing waits.
+  std::optional<Confirmation> confirmation{};
+  std::optional<Panic> panic{};  // with kPanic, and only then
 };
 
 // One entry of the log. Immutable.
@@ -57,6 +90,8 @@ struct Revision {
   std::string author{};
   std::string message{};
   std::vector<DocumentChange> changes{};
+  RevisionEvent event = RevisionEvent::kChange;
+  std::optional<Peer> peer{};
   ChainHash previous_hash{};  // zero for revision 1
   ChainHash state_hash{};     // over all documents after this revision
   ChainHash hash{};           // BLAKE2b-256 over (previous_hash, encoded revision)
@@ -142,13 +177,21 @@ class Store {
   // The documents as they were after `revision` (0: none), by replay of the log.
   absl::StatusOr<std::vector<StoredDocument>> DocumentsAt(uint64_t revision) const;
 
-  // Log, documents and head in one synced batch: on disk when this returns.
+  // Log, documents, head, confirmation and panic in one synced batch: on disk when this returns.
   // InvalidArgument: a change that makes no sense; NotFound: deletes what is not there;
   // ResourceExhausted: larger than kMaxRevisionBytes, or no space left.
   absl::StatusOr<Revision> Append(const RevisionInput& input);
   // Newest first, at most `limit`, only numbers below `before` (0: from the head).
   absl::StatusOr<std::vector<Revision>> History(size_t limit, uint64_t before = 0) const;
   absl::StatusOr<Revision> GetRevision(uint64_t number) const;
+
+  // What waits to be confirmed; nothing, if nothing does.
+  const std::optional<Confirmation>& confirmation() const { return confirmation_; }
+  // Moves the deadline, or (nothing) settles what waits without a revision. Synced.
+  // FailedPrecondition where nothing waits.
+  absl::Status SetConfirmation(std::optional<int64_t> deadline_us);
+  // From the revision that began it to the one that ended it, deadline or not.
+  const std::optional<Panic>& panic() const { return panic_; }
 
   const ActiveMark& active() const { return active_; }
   absl::Status SetActive(const ActiveMark& mark);  // synced
@@ -177,6 +220,7 @@ class Store {
   explicit Store(std::unique_ptr<StoreDb> db);
   absl::Status Load(const StoreOptions& options);
   absl::Status LoadOrInitialise();
+  absl::Status LoadTemporary();
   absl::Status LoadBoot(const std::string& boot_id);
   absl::Status Verify(VerifyExtent extent) const;
   absl::Status VerifyState(const ChainHash& expected,
@@ -186,6 +230,8 @@ class Store {
   Head head_;
   ChainHash state_hash_{};  // of the head
   ActiveMark active_;
+  std::optional<Confirmation> confirmation_;
+  std::optional<Panic> panic_;
   HostRecord host_;
   std::string boot_id_;
   uint32_t next_ref_ = 1;

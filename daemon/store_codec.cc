@@ -101,6 +101,11 @@ DocumentChange ReadChange(stored::Change::Reader change) {
           .line = change.getLine()};
 }
 
+RevisionEvent ReadEvent(stored::Event event) {
+  KJ_REQUIRE(event <= stored::Event::PANIC_END, "unknown event");
+  return static_cast<RevisionEvent>(event);
+}
+
 }  // namespace
 
 std::string RevisionKey(uint64_t number) {
@@ -132,6 +137,12 @@ std::string EncodeRevision(const Revision& revision) {
   root.setMessage(ToText(revision.message));
   root.setPreviousHash(ToData(revision.previous_hash));
   root.setStateHash(ToData(revision.state_hash));
+  root.setEvent(static_cast<stored::Event>(revision.event));
+  if (revision.peer.has_value()) {
+    auto peer = root.initPeer();
+    peer.setUid(revision.peer->uid);
+    peer.setUser(ToText(revision.peer->user));
+  }
   auto changes = root.initChanges(revision.changes.size());
   for (size_t i = 0; i < revision.changes.size(); ++i) {
     const DocumentChange& from = revision.changes[i];
@@ -153,9 +164,14 @@ absl::StatusOr<Revision> DecodeRevision(std::string_view bytes) {
                       .author = FromText(root.getAuthor()),
                       .message = FromText(root.getMessage()),
                       .changes = {},
+                      .event = ReadEvent(root.getEvent()),
+                      .peer = {},
                       .previous_hash = FromData<32>(root.getPreviousHash()),
                       .state_hash = FromData<32>(root.getStateHash()),
                       .hash = {}};
+    if (root.hasPeer()) {
+      revision.peer = {.uid = root.getPeer().getUid(), .user = FromText(root.getPeer().getUser())};
+    }
     for (stored::Change::Reader change : root.getChanges()) {
       revision.changes.push_back(ReadChange(change));
     }
@@ -212,6 +228,43 @@ std::string EncodeActive(const ActiveMark& mark) {
 absl::StatusOr<ActiveMark> DecodeActive(std::string_view bytes) {
   return Decode<stored::Active>(bytes, "the active mark", [](stored::Active::Reader root) {
     return ActiveMark{.revision = root.getRevision(), .generation = root.getGeneration()};
+  });
+}
+
+std::string EncodeConfirmation(const Confirmation& confirmation) {
+  capnp::MallocMessageBuilder message;
+  auto root = message.initRoot<stored::Confirmation>();
+  root.setRevision(confirmation.revision);
+  root.setBackTo(confirmation.back_to);
+  root.setDeadlineUs(confirmation.deadline_us);
+  return Flatten(message);
+}
+
+absl::StatusOr<Confirmation> DecodeConfirmation(std::string_view bytes) {
+  return Decode<stored::Confirmation>(bytes, "the pending confirmation",
+                                      [](stored::Confirmation::Reader root) {
+                                        return Confirmation{.revision = root.getRevision(),
+                                                            .back_to = root.getBackTo(),
+                                                            .deadline_us = root.getDeadlineUs()};
+                                      });
+}
+
+std::string EncodePanic(const Panic& panic) {
+  capnp::MallocMessageBuilder message;
+  auto root = message.initRoot<stored::Panic>();
+  root.setSinceUs(panic.since_us);
+  root.setUntilUs(panic.until_us);
+  root.setAuthor(ToText(panic.author));
+  root.setReason(ToText(panic.reason));
+  return Flatten(message);
+}
+
+absl::StatusOr<Panic> DecodePanic(std::string_view bytes) {
+  return Decode<stored::Panic>(bytes, "the panic record", [](stored::Panic::Reader root) {
+    return Panic{.since_us = root.getSinceUs(),
+                 .until_us = root.getUntilUs(),
+                 .author = FromText(root.getAuthor()),
+                 .reason = FromText(root.getReason())};
   });
 }
 

@@ -21,6 +21,8 @@ inline constexpr std::string_view kHostKey = "m/host";
 inline constexpr std::string_view kHeadKey = "m/head";
 inline constexpr std::string_view kCheckpointKey = "m/checkpoint";
 inline constexpr std::string_view kActiveKey = "m/active";
+inline constexpr std::string_view kConfirmationKey = "m/confirmation";
+inline constexpr std::string_view kPanicKey = "m/panic";
 inline constexpr std::string_view kBootKey = "m/boot";
 inline constexpr std::string_view kRevisionPrefix = "l/";    // + number, 8 bytes big endian
 inline constexpr std::string_view kDocumentPrefix = "d/";    // + kind, NUL, name
@@ -45,6 +47,10 @@ std::string EncodeHead(const Head& head);
 absl::StatusOr<Head> DecodeHead(std::string_view bytes);
 std::string EncodeActive(const ActiveMark& mark);
 absl::StatusOr<ActiveMark> DecodeActive(std::string_view bytes);
+std::string EncodeConfirmation(const Confirmation& confirmation);
+absl::StatusOr<Confirmation> DecodeConfirmation(std::string_view bytes);
+std::string EncodePanic(const Panic& panic);
+absl::StatusOr<Panic> DecodePanic(std::string_view bytes);
 std::string EncodeExecutable(const ExecutableInfo& info);
 // `key`: the record's whole key, which holds the mseg_exe_key.
 absl::StatusOr<StoredExecutable> DecodeExecutable(std::string_view key, std::string_view bytes);

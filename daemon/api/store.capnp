@@ -31,6 +31,35 @@ struct Revision {
   changes @4 :List(Change);
   previousHash @5 :Data;
   stateHash @6 :Data;
+  event @7 :Event;
+  peer @8 :Peer;  # null: msegd itself, or written before there was this field
+}
+
+enum Event {
+  change @0;
+  panic @1;
+  panicEnd @2;
+}
+
+# Who asked, as the kernel says it; Revision.author is what they say of themselves.
+struct Peer {
+  uid @0 :UInt32;
+  user @1 :Text;
+}
+
+# The last revision is to be confirmed, else taken back.
+struct Confirmation {
+  revision @0 :UInt64;
+  backTo @1 :UInt64;
+  deadlineUs @2 :Int64;
+}
+
+# Nothing is blocked on this host for a while.
+struct Panic {
+  sinceUs @0 :Int64;
+  untilUs @1 :Int64;
+  author @2 :Text;
+  reason @3 :Text;
 }
 
 struct Document {

@@ -52,8 +52,9 @@ TEST_CASE("store writer", "[.][writer]") {
     REQUIRE(store->PutExecutable(executable)->info.ref == executable.key.ino);
     ++ack.executables;
     REQUIRE(write(STDOUT_FILENO, &ack, sizeof(ack)) == sizeof(ack));
-    REQUIRE(store->SetActive({.revision = ack.revision,
-                              .generation = static_cast<uint32_t>(ack.revision)})
+    REQUIRE(store
+                ->SetActive(
+                    {.revision = ack.revision, .generation = static_cast<uint32_t>(ack.revision)})
                 .ok());
   }
 }
@@ -96,8 +97,7 @@ TEST_CASE("nothing acknowledged is lost and nothing is half done over 120 kill -
   int hits = 0;
   for (int round = 0; round < 120; ++round) {
     const bool after_ack = round % 3 > 0;
-    const Ack ack =
-        KillWriter(dir.path(), std::chrono::microseconds(random() % 40000), after_ack);
+    const Ack ack = KillWriter(dir.path(), std::chrono::microseconds(random() % 40000), after_ack);
     const std::unique_ptr<Store> store = OpenStore(dir.path());
     INFO("round " << round << ", acknowledged " << ack.revision << ", head "
                   << store->head().revision);
@@ -137,6 +137,7 @@ RevisionInput Big(const StoreModel& model) {
   const std::string text(32000, static_cast<char>('a' + n % 26));
   input.changes = {Upsert("even" + std::to_string(n % 4), text), Upsert("odd", text)};
   if (n % 4 == 3) input.changes.push_back(Delete("even0"));
+  AddTemporary(model, n, &input);
   return input;
 }
 
@@ -157,8 +158,8 @@ Outcome AppendThroughFaults(Store& store, FaultFs& fs, FaultKind kind, StoreMode
     } else {
       ++outcome.failures;
       INFO(revision.status().ToString());
-      REQUIRE((absl::IsUnavailable(revision.status()) ||
-               absl::IsResourceExhausted(revision.status())));
+      REQUIRE(
+          (absl::IsUnavailable(revision.status()) || absl::IsResourceExhausted(revision.status())));
       if (kind == FaultKind::kFromThenOn && outcome.failures == 3) outcome.fired = fs.Disarm();
     }
     REQUIRE(store.head().revision == model->log.size());
@@ -222,6 +223,48 @@ TEST_CASE("a failure while it recovers from a failure leaves no trace either") {
     model.CheckAgainst(*OpenStore(dir.path()));
   }
   CHECK(failures > 40);  // the second one too
+}
+
+TEST_CASE("a confirmation that could not be written still waits, a written one does not") {
+  const bool settle = GENERATE(true, false);
+  int failures = 0;
+  int nth = 1;
+  for (bool fired = true; fired; ++nth) {
+    INFO("fault " << nth << ", settle " << settle);
+    const TempDir dir(MemoryParent());
+    const auto fs = std::make_shared<FaultFs>();
+    FaultEnv env(fs);
+    StoreModel model;
+    RevisionInput input{.message = "waits", .changes = {Upsert("a", "text")}};
+    input.confirmation = {.revision = 0, .back_to = 0, .deadline_us = 5};
+    {
+      const std::unique_ptr<Store> store = OpenStore(dir.path(), &env);
+      REQUIRE(store->Append(input).ok());
+      model.Apply(input);
+      fs->Arm(nth, FaultKind::kOnce, Error(nth % 2 == 0));
+      std::optional<int64_t> deadline;
+      if (!settle) deadline = 77;
+      if (store->SetConfirmation(deadline).ok()) {
+        if (settle) model.confirmation.reset();
+        if (!settle) model.confirmation->deadline_us = 77;
+      } else {
+        ++failures;
+      }
+      fired = fs->Disarm();
+      model.CheckAgainst(*store);
+      // The next write undoes whatever the failed one left.
+      const RevisionInput next = RevisionInput{.message = "panic",
+                                               .event = RevisionEvent::kPanic,
+                                               .confirmation = model.confirmation,
+                                               .panic = Panic{.until_us = 9, .reason = "why"}};
+      REQUIRE(store->Append(next).ok());
+      model.Apply(next);
+      model.CheckAgainst(*store);
+    }
+    fs->DropUnsynced();
+    model.CheckAgainst(*OpenStore(dir.path()));
+  }
+  CHECK(failures > 0);
 }
 
 TEST_CASE("a large append, which is flushed at once, is done or not done as well") {
@@ -399,8 +442,8 @@ TEST_CASE("a read-only file system is refused with a sentence") {
   REQUIRE(mount(nullptr, disk.path().c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr) == 0);
   const absl::Status status = Store::Open(dir, BootOptions()).status();
   REQUIRE_FALSE(status.ok());
-  CHECK_THAT(std::string(status.message()), Catch::Contains("store.lock for writing") &&
-                                                Catch::Contains("Read-only file system"));
+  CHECK_THAT(std::string(status.message()),
+             Catch::Contains("store.lock for writing") && Catch::Contains("Read-only file system"));
   REQUIRE(mount(nullptr, disk.path().c_str(), nullptr, MS_REMOUNT, nullptr) == 0);
   OpenStore(dir).reset();
 }

@@ -37,9 +37,7 @@ class RawDb {
   void Put(const std::string& key, const std::string& value) {
     REQUIRE(db_->Put(rocksdb::WriteOptions(), key, value).ok());
   }
-  void Delete(const std::string& key) {
-    REQUIRE(db_->Delete(rocksdb::WriteOptions(), key).ok());
-  }
+  void Delete(const std::string& key) { REQUIRE(db_->Delete(rocksdb::WriteOptions(), key).ok()); }
 
  private:
   std::unique_ptr<rocksdb::DB> db_;
@@ -59,6 +57,70 @@ StoredExecutable Executable(uint64_t ino, const std::string& path, bool trusted,
   executable.info.trusted_path = trusted;
   executable.info.exe_id = digest + 1;
   return executable;
+}
+
+// A revision as msegd wrote it before there were events, peers and what waits.
+constexpr char kOldRevision[] =
+    "000000001c0000000000000002000500010000000000000040f34cf65e470600110000003200000011000000"
+    "32000000110000002f00000035000000020100004100000002010000616c6963650000006669727374000000"
+    "040000000100040000000000030000000d0000003a0000000d000000120000000d000000120000000d000000"
+    "3a000000506f6c696379000070000000000000007400000000000000662e79616d6c00000000000000000000"
+    "0000000000000000000000000000000000000000000000000101010101010101010101010101010101010101"
+    "010101010101010101010101";
+
+TEST_CASE("what an older msegd wrote is read") {
+  std::string bytes;
+  for (const char* at = kOldRevision; *at != '\0'; at += 2) {
+    bytes += static_cast<char>(std::stoi(std::string(at, 2), nullptr, 16));
+  }
+  const auto revision = DecodeRevision(bytes);
+  INFO(revision.status().ToString());
+  REQUIRE(revision.ok());
+  CHECK(revision->number == 1);
+  CHECK(revision->author == "alice");
+  CHECK(revision->changes.size() == 1);
+  CHECK(revision->event == RevisionEvent::kChange);
+  CHECK_FALSE(revision->peer.has_value());
+  CHECK(revision->hash == HashRevision(ChainHash{}, bytes));
+}
+
+TEST_CASE("what an older msegd appended settles what waited") {
+  const TempDir dir;
+  {
+    const std::unique_ptr<Store> store = OpenStore(dir.path());
+    REQUIRE(store->Append({.message = "one"}).ok());
+    RevisionInput waits{.message = "two"};
+    waits.confirmation = {.revision = 0, .back_to = 1, .deadline_us = 5};
+    REQUIRE(store->Append(waits).ok());
+    CHECK(store->confirmation()->revision == 2);
+    REQUIRE(store->SetConfirmation(9).ok());
+  }
+  CHECK(OpenStore(dir.path())->confirmation()->deadline_us == 9);
+  // It appends, and leaves the record that it does not know.
+  const std::string record = RawDb(dir.path()).All().at(std::string(kConfirmationKey));
+  REQUIRE(OpenStore(dir.path())->Append({.message = "three"}).ok());
+  CHECK(RawDb(dir.path()).All().count(std::string(kConfirmationKey)) == 0);
+  RawDb(dir.path()).Put(std::string(kConfirmationKey), record);
+  CHECK_FALSE(OpenStore(dir.path())->confirmation().has_value());
+  CHECK(absl::IsFailedPrecondition(OpenStore(dir.path())->SetConfirmation(7)));
+}
+
+TEST_CASE("a panic is recorded by its own event, and ends by one") {
+  const TempDir dir;
+  const Panic panic{.since_us = 1, .until_us = 2, .author = "alice", .reason = "all is red"};
+  {
+    const std::unique_ptr<Store> store = OpenStore(dir.path());
+    CHECK(absl::IsInvalidArgument(store->Append({.panic = panic}).status()));
+    CHECK(absl::IsInvalidArgument(store->Append({.event = RevisionEvent::kPanic}).status()));
+    REQUIRE(store->Append({.event = RevisionEvent::kPanic, .panic = panic}).ok());
+    REQUIRE(store->Append({.message = "meanwhile", .changes = {Upsert("p", "text")}}).ok());
+  }
+  const std::unique_ptr<Store> store = OpenStore(dir.path());
+  CHECK(store->panic() == panic);
+  CHECK(store->GetRevision(1)->event == RevisionEvent::kPanic);
+  REQUIRE(store->Append({.event = RevisionEvent::kPanicEnd}).ok());
+  CHECK_FALSE(store->panic().has_value());
+  CHECK(store->Documents()->size() == 1);
 }
 
 TEST_CASE("a store follows a naive model through random appends and reopenings") {
@@ -170,8 +232,8 @@ TEST_CASE("an executable's ref means one digest, path and trust for a whole boot
   const uint32_t untrusted = put(Executable(2, "/bin/a", false, 1));
   CHECK(untrusted != first);
   CHECK(put(Executable(3, "/bin/a", true, 2)) != first);
-  const auto batch = store->PutExecutables(
-      {Executable(4, "/bin/b", true, 3), Executable(5, "/bin/b", true, 3)});
+  const auto batch =
+      store->PutExecutables({Executable(4, "/bin/b", true, 3), Executable(5, "/bin/b", true, 3)});
   REQUIRE(batch.ok());
   CHECK((*batch)[0].info.ref == (*batch)[1].info.ref);
   const uint32_t last = (*batch)[0].info.ref;

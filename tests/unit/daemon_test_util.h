@@ -82,9 +82,15 @@ inline DocumentChange Delete(const std::string& name) {
 struct StoreModel {
   std::vector<RevisionInput> log;
   std::map<std::pair<std::string, std::string>, StoredDocument> documents;
+  std::optional<Confirmation> confirmation;
+  std::optional<Panic> panic;
 
   void Apply(const RevisionInput& input) {
     log.push_back(input);
+    confirmation = input.confirmation;
+    if (confirmation.has_value()) confirmation->revision = log.size();
+    if (input.event == RevisionEvent::kPanic) panic = input.panic;
+    if (input.event == RevisionEvent::kPanicEnd) panic.reset();
     for (const DocumentChange& change : input.changes) {
       if (change.op == ChangeOp::kDelete) {
         documents.erase({change.kind, change.name});
@@ -101,6 +107,8 @@ struct StoreModel {
 
   void CheckAgainst(const Store& store) const {
     REQUIRE(store.head().revision == log.size());
+    REQUIRE(store.confirmation() == confirmation);
+    REQUIRE(store.panic() == panic);
     const absl::Status chain = store.VerifyChain(VerifyExtent::kFull);
     INFO(chain.ToString());
     REQUIRE(chain.ok());
@@ -117,16 +125,43 @@ struct StoreModel {
       REQUIRE(revision.number == i + 1);
       REQUIRE(revision.message == log[i].message);
       REQUIRE(revision.changes == log[i].changes);
+      REQUIRE(revision.event == log[i].event);
+      REQUIRE(revision.peer == log[i].peer);
     }
   }
 };
+
+// Makes an input one that waits to be confirmed, begins or ends a panic, or none of these.
+inline void AddTemporary(const StoreModel& model, uint64_t choice, RevisionInput* input) {
+  if (choice % 3 == 0) {
+    input->confirmation = {.revision = 0,
+                           .back_to = model.log.size(),
+                           .deadline_us = static_cast<int64_t>(choice) * 1000};
+  }
+  if (choice % 5 == 1) {
+    input->event = RevisionEvent::kPanic;
+    input->panic = Panic{.since_us = 1,
+                         .until_us = static_cast<int64_t>(choice) + 2,
+                         .author = "alice",
+                         .reason = "reason " + std::to_string(choice)};
+  } else if (choice % 5 == 3) {
+    input->event = RevisionEvent::kPanicEnd;
+  }
+  if (choice % 2 == 0) {
+    input->peer = Peer{.uid = static_cast<uint32_t>(choice % 1000), .user = "root"};
+  }
+}
 
 // A random change set that fits the model's state.
 inline RevisionInput RandomInput(const StoreModel& model, std::mt19937_64& random) {
   RevisionInput input{.time_us = static_cast<int64_t>(random() >> 1),
                       .author = "author",
                       .message = "message " + std::to_string(random() % 1000),
-                      .changes = {}};
+                      .changes = {},
+                      .peer = {},
+                      .confirmation = {},
+                      .panic = {}};
+  AddTemporary(model, random() % 1000, &input);
   const char* const kinds[] = {"Policy", "Workload", "Service"};
   std::map<std::pair<std::string, std::string>, DocumentChange> changes;
   for (size_t i = random() % 6; i > 0; --i) {
