@@ -38,6 +38,7 @@ class ConfigReader {
     if (const YamlNode* timeout = fields.Take("udp_flow_timeout")) ReadUdpTimeout(*timeout);
     ReadFlag(fields, "report_allowed", &config_.report_allowed);
     if (const YamlNode* limits = fields.Take("limits")) ReadLimits(*limits);
+    if (const YamlNode* failsafe = fields.Take("failsafe")) ReadFailsafe(*failsafe);
     ReadFlag(fields, "exec_watch", &config_.exec_watch);
     if (const YamlNode* level = fields.Take("log_level")) {
       const int index =
@@ -61,6 +62,46 @@ class ConfigReader {
     ReadLimit(fields, "tasks", &config_.limits.tasks);
     ReadLimit(fields, "listeners", &config_.limits.listeners);
     fields.Finish();
+  }
+
+  // `[]` means none at all.
+  void ReadFailsafe(const YamlNode& node) {
+    if (node.kind != YamlNode::Kind::kSequence) {
+      source_.Error(node.spot, Cat("failsafe must be a list, not ", YamlKindName(node.kind)));
+      return;
+    }
+    config_.failsafe.clear();
+    for (const YamlNode& item : node.children) ReadFailsafeEntry(item);
+  }
+
+  void ReadFailsafeEntry(const YamlNode& node) {
+    FieldReader fields(source_, node, "an item of failsafe");
+    FailsafeEntry entry;
+    if (const YamlNode* direction = fields.TakeRequired("direction")) {
+      const int index = OneOf(source_, *direction, "direction", {"egress", "ingress"});
+      if (index >= 0) entry.direction = static_cast<mseg_direction>(index);
+    }
+    const YamlNode* services = fields.TakeRequired("services");
+    if (services != nullptr) {
+      for (const SpottedText& item : TextList(source_, *services, "services")) {
+        const absl::StatusOr<std::vector<PortRange>> ports = ParsePortItem(item.value);
+        if (!ports.ok()) source_.Error(item.spot, std::string(ports.status().message()));
+        if (ports.ok()) entry.ports.insert(entry.ports.end(), ports->begin(), ports->end());
+      }
+    }
+    if (const YamlNode* exe = fields.Take("exe")) ReadFailsafeExe(*exe, &entry.exe);
+    fields.Finish();
+    for (const PortRange& range : entry.ports) {
+      if (range.kind != PortRange::Kind::kAny || !entry.exe.empty()) continue;
+      source_.Error(services->spot, "`any` of every process would leave no policy; name an exe");
+    }
+    config_.failsafe.push_back(std::move(entry));
+  }
+
+  void ReadFailsafeExe(const YamlNode& node, std::string* to) {
+    if (!ReadText(node, "exe", to)) return;
+    if ((*to)[0] != '/') source_.Error(node.spot, "exe must be an absolute path");
+    if (to->find_first_of("*?[\\") != to->npos) source_.Error(node.spot, "exe takes no globs");
   }
 
   // False: there is none, or it was refused.

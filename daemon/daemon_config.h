@@ -6,10 +6,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "labels/failsafe.h"
 
 namespace mseg {
 
@@ -33,6 +35,7 @@ struct DaemonConfig {
   absl::Duration udp_flow_timeout = absl::Seconds(30);
   bool report_allowed = true;
   DaemonLimits limits;
+  std::vector<FailsafeEntry> failsafe = DefaultFailsafe();
   bool exec_watch = false;
   LogLevel log_level = LogLevel::kInfo;
   bool operator==(const DaemonConfig&) const = default;

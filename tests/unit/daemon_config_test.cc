@@ -32,6 +32,8 @@ TEST_CASE("every key is read") {
       "state_dir: /a\nsocket: /b\ncgroup_root: /c\nbpffs: /d\nhost: {name: 订单-1}\n"
       "udp_flow_timeout: 1m30s\nreport_allowed: false\n"
       "limits: {rows: 1, identities: 2, tasks: 3, listeners: 4}\nexec_watch: true\n"
+      "failsafe:\n- {direction: egress, services: [tcp/22, udp/5000-5001, icmp], exe: "
+      "/usr/bin/ssh}\n"
       "log_level: debug\n",
       "msegd.yaml");
   INFO(config.status().ToString());
@@ -45,10 +47,32 @@ TEST_CASE("every key is read") {
   expected.udp_flow_timeout = absl::Seconds(90);
   expected.report_allowed = false;
   expected.limits = {.rows = 1, .identities = 2, .tasks = 3, .listeners = 4};
+  expected.failsafe = {{.direction = MSEG_EGRESS, .ports = {}, .exe = "/usr/bin/ssh"}};
+  for (const char* item : {"tcp/22", "udp/5000-5001", "icmp"}) {
+    for (const PortRange& range : *ParsePortItem(item)) {
+      expected.failsafe[0].ports.push_back(range);
+    }
+  }
   expected.exec_watch = true;
   expected.log_level = LogLevel::kDebug;
   CHECK(*config == expected);
   CHECK(LogLevelName(config->log_level) == "debug");
+}
+
+TEST_CASE("fail-safe entries: the defaults, and none") {
+  const std::vector<FailsafeEntry> defaults = DaemonConfig{}.failsafe;
+  std::vector<std::string> texts;
+  for (const FailsafeEntry& entry : defaults) {
+    CHECK(entry.exe.empty());
+    for (const PortRange& range : entry.ports) {
+      texts.push_back((entry.direction == MSEG_INGRESS ? "in " : "out ") + PortRangeText(range));
+    }
+  }
+  CHECK(texts == std::vector<std::string>{"in tcp/22", "in udp/67-68", "in udp/546-547",
+                                          "out udp/67-68", "out udp/546-547"});
+  const auto none = ParseDaemonConfig("failsafe: []\n", "msegd.yaml");
+  REQUIRE(none.ok());
+  CHECK(none->failsafe.empty());
 }
 
 struct BadConfig {
