@@ -26,7 +26,8 @@ int mseg_explain(struct mseg_explain *ctx)
 	__u32 side;
 
 	mseg_copy_words((volatile __u64 *)&args, (const volatile __u64 *)ctx);
-	args.generation = mseg_active_generation();
+	if (!args.generation)
+		args.generation = mseg_active_generation();
 	side = MSEG_SIDE(args.generation);
 	args.failed = 0;
 	if (args.resolve_local) {

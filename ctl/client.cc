@@ -65,24 +65,63 @@ class Client final : public api::Service {
                                   [](auto& results) { return wire::Read(results.getReport()); });
   }
 
-  absl::StatusOr<std::vector<api::Document>> GetPolicies(const std::string& kind,
-                                                         const std::string& name) override {
+  absl::StatusOr<std::vector<api::Document>> GetPolicies(
+      const std::string& kind, const std::string& name, std::optional<uint64_t> revision) override {
     auto message = daemon_.getPoliciesRequest();
     message.setKind(kind.c_str());
     message.setName(name.c_str());
+    message.setHasRevision(revision.has_value());
+    message.setRevision(revision.value_or(0));
     return Call<std::vector<api::Document>>(kj::mv(message), nullptr, [](auto& results) {
       return wire::ReadList<api::Document>(results.getDocuments());
     });
   }
 
-  absl::StatusOr<api::ApplyReport> DeletePolicies(const std::vector<api::DocumentId>& documents,
-                                                  const std::string& message_text,
+  absl::StatusOr<api::ApplyReport> DeletePolicies(const api::DeleteRequest& request,
                                                   Diagnostics* diagnostics) override {
     auto message = daemon_.deletePoliciesRequest();
-    wire::WriteList(documents, [&](unsigned n) { return message.initDocuments(n); });
-    message.setMessage(message_text.c_str());
+    wire::WriteList(request.documents, [&](unsigned n) { return message.initDocuments(n); });
+    message.setMessage(request.message.c_str());
+    message.setAuthor(request.author.c_str());
     return Call<api::ApplyReport>(kj::mv(message), diagnostics,
                                   [](auto& results) { return wire::Read(results.getReport()); });
+  }
+
+  absl::StatusOr<std::vector<api::RevisionInfo>> History(
+      const api::HistoryRequest& request) override {
+    auto message = daemon_.historyRequest();
+    wire::Write(request, message.initRequest());
+    return Call<std::vector<api::RevisionInfo>>(kj::mv(message), nullptr, [](auto& results) {
+      return wire::ReadList<api::RevisionInfo>(results.getRevisions());
+    });
+  }
+
+  absl::StatusOr<api::ApplyReport> Rollback(const api::RollbackRequest& request,
+                                            Diagnostics* diagnostics) override {
+    auto message = daemon_.rollbackRequest();
+    wire::Write(request, message.initRequest());
+    return Call<api::ApplyReport>(kj::mv(message), diagnostics,
+                                  [](auto& results) { return wire::Read(results.getReport()); });
+  }
+
+  absl::StatusOr<api::PendingConfirmation> Confirm() override {
+    return Call<api::PendingConfirmation>(daemon_.confirmRequest(), nullptr, [](auto& results) {
+      return wire::Read(results.getConfirmed());
+    });
+  }
+
+  absl::StatusOr<api::ApplyReport> SetPanic(const api::PanicRequest& request) override {
+    auto message = daemon_.setPanicRequest();
+    wire::Write(request, message.initRequest());
+    return Call<api::ApplyReport>(kj::mv(message), nullptr,
+                                  [](auto& results) { return wire::Read(results.getReport()); });
+  }
+
+  absl::StatusOr<api::WhyAnswer> Why(const api::WhyRequest& request) override {
+    auto message = daemon_.whyRequest();
+    wire::Write(request, message.initRequest());
+    return Call<api::WhyAnswer>(kj::mv(message), nullptr,
+                                [](auto& results) { return wire::Read(results.getAnswer()); });
   }
 
   absl::StatusOr<std::vector<api::ExplainAnswer>> Explain(

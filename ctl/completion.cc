@@ -51,6 +51,8 @@ std::string Cases(CLI::App& app) {
       "  case \"$previous\" in\n"
       "    -o|--output) offer=\"table wide json yaml\" ;;\n"
       "    --verdict) offer=\"allow deny\" ;;\n"
+      "    --protocol) offer=\"tcp udp sctp\" ;;\n"
+      "    --for|--confirm-within) offer=\"5m 30m 1h\" ;;\n"
       "    completion) offer=\"bash zsh\" ;;\n"
       "    --socket|--policy|--batch|-f|--filename) offer=\"\" ;;\n"
       "  esac\n");

@@ -91,13 +91,9 @@ class FlowPrinter {
 
 absl::StatusOr<int64_t> SinceUs(const Options& options, int64_t now_us) {
   if (options.since.empty()) return 0;
-  absl::Duration since;
-  if (!absl::ParseDuration(options.since, &since) || since <= absl::ZeroDuration() ||
-      since > absl::Hours(24 * 3650)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--since ", options.since, " is not a duration such as 30s, 5m or 1h30m"));
-  }
-  return now_us - absl::ToInt64Microseconds(since);
+  auto since = DurationUs("--since", options.since);
+  if (!since.ok()) return since.status();
+  return now_us - *since;
 }
 
 void WarnLost(Session& session, uint64_t lost) {

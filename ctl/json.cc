@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/json.h"
 
+#include <optional>
+
 #include "absl/strings/str_format.h"
 #include "ctl/output.h"
 
@@ -35,6 +37,59 @@ Json Array(const List& list, Function element) {
 }
 
 }  // namespace
+
+Json ToJson(const api::PendingConfirmation& pending) {
+  return {{"revision", pending.revision},
+          {"back_to", pending.back_to},
+          {"deadline", Time(pending.deadline_us)}};
+}
+
+namespace {
+
+Json PendingJson(const std::optional<api::PendingConfirmation>& pending) {
+  return pending.has_value() ? ToJson(*pending) : Json(nullptr);
+}
+
+Json PanicJson(const std::optional<api::PanicState>& panic) {
+  if (!panic.has_value()) return nullptr;
+  return {{"since", Time(panic->since_us)},
+          {"until", Time(panic->until_us)},
+          {"author", Text(panic->author)},
+          {"reason", panic->reason}};
+}
+
+Json WhyEndJson(const api::WhyEnd& end) {
+  return {{"managed", end.managed},           {"pid", Number(end.pid)},
+          {"labels", LabelsJson(end.labels)}, {"exe", Text(end.exe)},
+          {"digest", Text(end.digest)},       {"grade", Text(end.grade)},
+          {"user", Text(end.user)},           {"address", Text(end.address)}};
+}
+
+}  // namespace
+
+Json ToJson(const api::RevisionInfo& revision) {
+  return {{"revision", revision.number},
+          {"time", Time(revision.time_us)},
+          {"author",
+           {{"uid", revision.uid.has_value() ? Json(*revision.uid) : Json(nullptr)},
+            {"user", Text(revision.user)},
+            {"says", Text(revision.author)}}},
+          {"message", revision.message},
+          {"event", revision.event},
+          {"changed", revision.changed},
+          {"active", revision.active}};
+}
+
+Json ToJson(const api::WhyAnswer& answer) {
+  return {{"verdict", answer.verdict},     {"would_be", Text(answer.would_be)},
+          {"egress", Text(answer.egress)}, {"ingress", Text(answer.ingress)},
+          {"reason", answer.reason},       {"rule", Text(answer.rule)},
+          {"at", Text(answer.at)},         {"source", answer.source},
+          {"time", Time(answer.time_us)},  {"protocol", answer.protocol},
+          {"port", answer.port},           {"from", WhyEndJson(answer.from)},
+          {"to", WhyEndJson(answer.to)},   {"allow", Text(answer.allow)},
+          {"note", Text(answer.note)}};
+}
 
 Json ToJson(const api::Status& status) {
   Json counters = Json::object();
@@ -73,6 +128,14 @@ Json ToJson(const api::Status& status) {
                                                {"pid", Number(l.pid)},
                                                {"exe", Text(l.exe)}};
                                      })},
+      {"pending", PendingJson(status.pending)},
+      {"panic", PanicJson(status.panic)},
+      {"failsafe",
+       Array(status.failsafe,
+             [](const api::Failsafe& f) -> Json {
+               return {{"direction", f.direction}, {"services", f.services}, {"exe", Text(f.exe)}};
+             })},
+      {"last_drift", Text(status.last_drift)},
   };
 }
 
@@ -103,6 +166,7 @@ Json ToJson(const api::ApplyReport& report) {
                         [](const api::Change& c) -> Json {
                           return {{"action", c.action}, {"kind", c.kind}, {"name", c.name}};
                         })},
+      {"pending", PendingJson(report.pending)},
   };
 }
 

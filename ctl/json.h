@@ -19,6 +19,9 @@ Json ToJson(const api::ApplyReport& report);
 Json ToJson(const api::Document& document);
 // `full`: with the look-ups, as for a single question.
 Json ToJson(const api::ExplainAnswer& answer, bool full);
+Json ToJson(const api::PendingConfirmation& pending);
+Json ToJson(const api::RevisionInfo& revision);
+Json ToJson(const api::WhyAnswer& answer);
 Json ToJson(const api::Process& process);
 Json ToJson(const api::FlowRecord& flow);
 

@@ -126,6 +126,22 @@ absl::StatusOr<std::vector<api::DocumentId>> DocumentsOf(const std::vector<api::
   return ids;
 }
 
+absl::StatusOr<std::vector<api::Document>> ReadDocuments(const std::vector<api::PolicyFile>& files,
+                                                         Diagnostics* diagnostics) {
+  auto parsed = ParseAll(files, diagnostics);
+  if (!parsed.ok()) return parsed.status();
+  std::vector<api::Document> documents;
+  for (const Document& document : *parsed) {
+    documents.push_back({.kind = std::string(DocumentKindName(document.kind)),
+                         .name = document.name,
+                         .text = document.text,
+                         .file = document.file,
+                         .line = document.first_line,
+                         .revision = 0});
+  }
+  return documents;
+}
+
 absl::StatusOr<std::vector<api::ExplainAnswer>> ExplainOffline(
     const std::vector<api::PolicyFile>& files, const std::vector<api::ExplainQuery>& queries,
     Diagnostics* diagnostics) {

@@ -19,6 +19,10 @@ absl::StatusOr<Budget> CheckOffline(const std::vector<api::PolicyFile>& files,
 absl::StatusOr<std::vector<api::DocumentId>> DocumentsOf(const std::vector<api::PolicyFile>& files,
                                                          Diagnostics* diagnostics);
 
+// The documents themselves, as a store would keep them.
+absl::StatusOr<std::vector<api::Document>> ReadDocuments(const std::vector<api::PolicyFile>& files,
+                                                         Diagnostics* diagnostics);
+
 // One answer a query. Fails as a whole only if the files are wrong. `file:` endpoints are read now,
 // as processes of the host itself; `pid:` needs the daemon and gives an error in its place.
 absl::StatusOr<std::vector<api::ExplainAnswer>> ExplainOffline(

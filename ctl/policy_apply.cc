@@ -11,10 +11,17 @@ namespace {
 struct Options {
   std::vector<std::string> files;
   std::string message;
+  std::string confirm_within;
   bool dry_run = false;
 };
 
 int RunApply(Session& session, const Options& options) {
+  int64_t confirm_within_us = 0;
+  if (!options.confirm_within.empty()) {
+    auto within = DurationUs("--confirm-within", options.confirm_within);
+    if (!within.ok()) return session.Fail(within.status());
+    confirm_within_us = *within;
+  }
   auto files = session.ReadFiles(options.files);
   if (!files.ok()) return session.Fail(files.status());
   auto daemon = session.Daemon();
@@ -22,7 +29,9 @@ int RunApply(Session& session, const Options& options) {
   api::ApplyRequest request{.files = *std::move(files),
                             .message = options.message,
                             .author = session.context().user,
-                            .dry_run = options.dry_run};
+                            .dry_run = options.dry_run,
+                            .confirm_within_us = confirm_within_us,
+                            .caller = {}};
   Diagnostics diagnostics;
   auto report = (*daemon)->ApplyPolicy(request, &diagnostics);
   if (!report.ok()) return session.Fail(report.status(), diagnostics);
@@ -39,6 +48,10 @@ void AddPolicyApply(CLI::App& parent, Session& session) {
   command->add_flag("--dry-run", options->dry_run, "Show what would change, and change nothing");
   command->add_option("-m,--message", options->message, "Why, for the record")
       ->type_name("MESSAGE");
+  command
+      ->add_option("--confirm-within", options->confirm_within,
+                   "Roll back by itself unless `policy confirm` comes in time: 5m")
+      ->type_name("DURATION");
   AddOutputOption(*command, session, {Format::kTable, Format::kWide, Format::kJson, Format::kYaml});
   command->callback([&session, options]() {
     session.action = [&session, options]() { return RunApply(session, *options); };

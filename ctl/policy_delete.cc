@@ -46,7 +46,11 @@ int RunDelete(Session& session, const Options& options) {
   if (!wanted.ok()) return session.Fail(wanted.status(), diagnostics);
   auto daemon = session.Daemon();
   if (!daemon.ok()) return session.Fail(daemon.status());
-  auto report = (*daemon)->DeletePolicies(*wanted, options.message, &diagnostics);
+  const api::DeleteRequest request{.documents = *std::move(wanted),
+                                   .message = options.message,
+                                   .author = session.context().user,
+                                   .caller = {}};
+  auto report = (*daemon)->DeletePolicies(request, &diagnostics);
   if (!report.ok()) return session.Fail(report.status(), diagnostics);
   PrintReport(session, *report, false);
   return kExitDone;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "ctl/document_id.h"
@@ -33,7 +34,7 @@ void PrintTable(Session& session, const std::vector<api::Document>& documents) {
   table.Print(session.out());
 }
 
-int RunGet(Session& session, const std::string& what) {
+int RunGet(Session& session, const std::string& what, std::optional<uint64_t> revision) {
   api::DocumentId id;
   if (!what.empty()) {
     auto parsed = ParseDocumentId(what);
@@ -42,7 +43,7 @@ int RunGet(Session& session, const std::string& what) {
   }
   auto daemon = session.Daemon();
   if (!daemon.ok()) return session.Fail(daemon.status());
-  auto documents = (*daemon)->GetPolicies(id.kind, id.name);
+  auto documents = (*daemon)->GetPolicies(id.kind, id.name, revision);
   if (!documents.ok()) return session.Fail(documents.status());
   switch (session.format()) {
     case Format::kYaml:
@@ -63,12 +64,19 @@ int RunGet(Session& session, const std::string& what) {
 }  // namespace
 
 void AddPolicyGet(CLI::App& parent, Session& session) {
-  CLI::App* command = parent.add_subcommand("get", "Show the documents in force");
+  CLI::App* command =
+      parent.add_subcommand("get", "Show the documents in force, or those of a revision");
   auto what = std::make_shared<std::string>();
   command->add_option("KIND/NAME", *what, "Only this kind, or only this document");
+  auto revision = std::make_shared<uint64_t>(0);
+  command->add_option("--revision", *revision, "As they were after this revision")
+      ->type_name("N")
+      ->check(CLI::Range(uint64_t{0}, uint64_t{UINT32_MAX}));
   AddOutputOption(*command, session, {Format::kTable, Format::kJson, Format::kYaml});
-  command->callback([&session, what]() {
-    session.action = [&session, what]() { return RunGet(session, *what); };
+  command->callback([&session, command, what, revision]() {
+    std::optional<uint64_t> at;
+    if (command->count("--revision") > 0) at = *revision;
+    session.action = [&session, what, at]() { return RunGet(session, *what, at); };
   });
 }
 

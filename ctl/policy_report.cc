@@ -22,6 +22,10 @@ void PrintReport(Session& session, const api::ApplyReport& report, bool dry_run)
         << "revision " << report.revision << ", generation " << report.generation
         << " is in force\n";
   }
+  if (report.pending.has_value()) {
+    out << "waits for `msegctl policy confirm` until " << TimeText(report.pending->deadline_us)
+        << ", else back to revision " << report.pending->back_to << '\n';
+  }
   if (dry_run || session.format() == Format::kWide) PrintBudget(out, report.budget);
   if (session.format() == Format::kWide) {
     const api::Timings& ms = report.timings_ms;

@@ -19,13 +19,20 @@ void AddCommands(CLI::App& app, Session& session) {
                  "The daemon's socket (default: $MSEG_SOCKET, else /run/mseg/msegd.sock)")
       ->type_name("PATH");
   AddStatus(app, session);
-  CLI::App* policy = app.add_subcommand("policy", "Check, apply, show and delete policy");
+  CLI::App* policy =
+      app.add_subcommand("policy", "Check, apply, show, delete and take back policy");
   policy->require_subcommand(1);
   AddPolicyCheck(*policy, session);
   AddPolicyApply(*policy, session);
   AddPolicyGet(*policy, session);
   AddPolicyDelete(*policy, session);
+  AddPolicyHistory(*policy, session);
+  AddPolicyDiff(*policy, session);
+  AddPolicyRollback(*policy, session);
+  AddPolicyConfirm(*policy, session);
+  AddPanic(app, session);
   AddExplain(app, session);
+  AddWhy(app, session);
   AddIdentity(app, session);
   AddFlows(app, session);
   AddImport(app, session);

@@ -100,6 +100,16 @@ int Session::Fail(const absl::Status& status, const Diagnostics& diagnostics) {
   return ExitCodeOf(status);
 }
 
+absl::StatusOr<int64_t> DurationUs(const std::string& option, const std::string& text) {
+  absl::Duration duration;
+  if (!absl::ParseDuration(text, &duration) || duration <= absl::ZeroDuration() ||
+      duration > absl::Hours(24 * 3650)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(option, " ", text, " is not a duration such as 30s, 5m or 1h30m"));
+  }
+  return absl::ToInt64Microseconds(duration);
+}
+
 void AddOutputOption(CLI::App& command, Session& session, const std::vector<Format>& formats) {
   std::vector<std::pair<std::string, Format>> names;
   std::string list;

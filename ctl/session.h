@@ -57,13 +57,22 @@ class Session {
 // Adds -o with these values; the first is the default.
 void AddOutputOption(CLI::App& command, Session& session, const std::vector<Format>& formats);
 
+// An option's duration, such as 30s, 5m or 1h30m, in microseconds.
+absl::StatusOr<int64_t> DurationUs(const std::string& option, const std::string& text);
+
 // The commands. Each adds itself to `parent` and sets Session::action when it was chosen.
 void AddStatus(CLI::App& parent, Session& session);
 void AddPolicyCheck(CLI::App& parent, Session& session);
 void AddPolicyApply(CLI::App& parent, Session& session);
 void AddPolicyGet(CLI::App& parent, Session& session);
+void AddPolicyHistory(CLI::App& parent, Session& session);
+void AddPolicyDiff(CLI::App& parent, Session& session);
+void AddPolicyRollback(CLI::App& parent, Session& session);
+void AddPolicyConfirm(CLI::App& parent, Session& session);
 void AddPolicyDelete(CLI::App& parent, Session& session);
 void AddExplain(CLI::App& parent, Session& session);
+void AddWhy(CLI::App& parent, Session& session);
+void AddPanic(CLI::App& parent, Session& session);
 void AddIdentity(CLI::App& parent, Session& session);
 void AddImport(CLI::App& parent, Session& session);
 void AddFlows(CLI::App& parent, Session& session);

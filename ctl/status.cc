@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "ctl/session.h"
 
 namespace mseg::ctl {
@@ -59,6 +60,35 @@ std::vector<std::string> Unlabelled(const api::Status& status) {
   return lines;
 }
 
+std::vector<std::string> Failsafe(const api::Status& status) {
+  std::vector<std::string> lines;
+  for (const api::Failsafe& entry : status.failsafe) {
+    lines.push_back(absl::StrCat(entry.direction, " ", absl::StrJoin(entry.services, ", "),
+                                 entry.exe.empty() ? "" : absl::StrCat(" of ", entry.exe)));
+  }
+  return lines;
+}
+
+// What must not be overlooked comes first.
+void PrintAlarms(const api::Status& status, bool color, std::ostream& out) {
+  const char* loud = color ? "\x1b[1;31m" : "";
+  const char* calm = color ? "\x1b[0m" : "";
+  if (status.panic.has_value()) {
+    out << loud << "PANIC: NOTHING IS BLOCKED ON THIS HOST" << calm << " until "
+        << TimeText(status.panic->until_us) << " (by " << Printable(status.panic->author) << ": "
+        << Printable(status.panic->reason) << ")\n";
+  }
+  if (status.pending.has_value()) {
+    out << loud << "UNCONFIRMED: revision " << status.pending->revision << calm
+        << " goes back to revision " << status.pending->back_to << " at "
+        << TimeText(status.pending->deadline_us) << " unless `msegctl policy confirm` comes\n";
+  }
+  if (!status.last_drift.empty()) {
+    out << loud << "DRIFT:" << calm << " kernel and compiler disagreed, last on "
+        << Printable(status.last_drift) << '\n';
+  }
+}
+
 void PrintStatus(const api::Status& status, bool wide, std::ostream& out) {
   out << "mode         " << Printable(status.mode) << '\n'
       << "kernel       " << Printable(status.kernel) << '\n'
@@ -74,6 +104,7 @@ void PrintStatus(const api::Status& status, bool wide, std::ostream& out) {
   PrintLines("conflicts", status.conflicts, out);
   PrintLines("unknown executables", Unknown(status), out);
   PrintLines("listeners without labels", Unlabelled(status), out);
+  PrintLines("fail-safe, which no policy can cut", Failsafe(status), out);
   out << "counters:\n";
   size_t width = 0;
   for (const auto& [name, value] : status.counters) width = std::max(width, name.size());
@@ -88,6 +119,7 @@ int RunStatus(Session& session) {
   auto status = (*daemon)->GetStatus();
   if (!status.ok()) return session.Fail(status.status());
   if (!session.PrintTree(ToJson(*status))) {
+    PrintAlarms(*status, session.context().color, session.out());
     PrintStatus(*status, session.format() == Format::kWide, session.out());
   }
   return kExitDone;

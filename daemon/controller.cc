@@ -71,6 +71,7 @@ CompileOptions Controller::compile_options() const {
   options.salt = store_.salt();
   options.max_rows = options_.max_rows;
   options.max_identities = options_.max_identities;
+  options.highest_state = highest_state_;
   return options;
 }
 
@@ -87,6 +88,10 @@ absl::Status Controller::Start() {
   if (!events.ok()) return events.status();
   events_ = *std::move(events);
   MSEG_RETURN_IF_ERROR(exes_.Load());
+  if (store_.panic().has_value()) {
+    highest_state_ = State::kTest;
+    log_(absl::StrCat("PANIC: nothing is blocked on this host: ", store_.panic()->reason));
+  }
   Diagnostics diagnostics;
   auto policy = StoredPolicy({}, &diagnostics);
   if (!policy.ok()) {
@@ -159,6 +164,7 @@ absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings
   const TableSet* standby_has = was == nullptr ? nullptr : &known;
   MSEG_RETURN_IF_ERROR(tables_.Stage(tables, standby_has));
   MSEG_RETURN_IF_ERROR(tables_.Verify(tables, standby_has));
+  MSEG_RETURN_IF_ERROR(CheckStandby(image));
   timings->stage = watch.Lap();
   // What judges what comes in must be there before the generation that needs it.
   if (Restricts(image)) MSEG_RETURN_IF_ERROR(dataplane_.Attach(Stage::kIngress));
@@ -317,6 +323,8 @@ void Controller::Tick() {
     }
   }
   CloseDeniedIfDue();
+  CheckDeadlines();
+  if (compared_generation_ != generation_ || ticks_ % kTicksBetweenTrustChecks == 0) CheckDrift();
   if (++ticks_ % kTicksBetweenChecks != 0) return;
   if (ticks_ % kTicksBetweenTrustChecks == 0) RecheckTrust();
   auto counters = dataplane_.Counters();

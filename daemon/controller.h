@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <random>
 #include <set>
 #include <string>
 #include <vector>
@@ -20,6 +21,7 @@
 #include "daemon/open_connections.h"
 #include "daemon/store.h"
 #include "labels/compiler.h"
+#include "labels/failsafe.h"
 #include "labels/image.h"
 #include "labels/policy_set.h"
 #include "labels/simulator.h"
@@ -35,6 +37,7 @@ struct ControllerOptions {
   uint64_t max_identities = 32768;
   uint64_t udp_flow_ns = 30'000'000'000;
   bool report_allowed = true;
+  std::vector<FailsafeEntry> failsafe = DefaultFailsafe();
 };
 
 // Joins store, compiler and kernel: policy text in, a generation in force, events out. The one
@@ -64,12 +67,19 @@ class Controller : public api::Service {
   absl::StatusOr<api::ApplyReport> ApplyPolicy(const api::ApplyRequest& request,
                                                Diagnostics* diagnostics) override;
   absl::StatusOr<std::vector<api::Document>> GetPolicies(const std::string& kind,
-                                                         const std::string& name) override;
-  absl::StatusOr<api::ApplyReport> DeletePolicies(const std::vector<api::DocumentId>& documents,
-                                                  const std::string& message,
+                                                         const std::string& name,
+                                                         std::optional<uint64_t> revision) override;
+  absl::StatusOr<api::ApplyReport> DeletePolicies(const api::DeleteRequest& request,
                                                   Diagnostics* diagnostics) override;
+  absl::StatusOr<std::vector<api::RevisionInfo>> History(
+      const api::HistoryRequest& request) override;
+  absl::StatusOr<api::ApplyReport> Rollback(const api::RollbackRequest& request,
+                                            Diagnostics* diagnostics) override;
+  absl::StatusOr<api::PendingConfirmation> Confirm() override;
+  absl::StatusOr<api::ApplyReport> SetPanic(const api::PanicRequest& request) override;
   absl::StatusOr<std::vector<api::ExplainAnswer>> Explain(
       const std::vector<api::ExplainQuery>& queries, bool kernel) override;
+  absl::StatusOr<api::WhyAnswer> Why(const api::WhyRequest& request) override;
   absl::StatusOr<std::vector<api::Process>> ListIdentities() override;
   absl::StatusOr<api::Process> ShowIdentity(const std::string& target) override;
   absl::StatusOr<api::FlowPage> Flows(const api::FlowsRequest& request) override;
@@ -80,9 +90,26 @@ class Controller : public api::Service {
     std::vector<DocumentChange> documents;
     std::vector<api::Change> report;
     std::string author;
+    std::optional<Peer> peer;
     std::string message;
     bool dry_run = false;
+    std::optional<Confirmation> confirmation;  // what waits once this is in force
   };
+  // A moment of the wall clock that has to come: by that clock, or by how long it was to go when it
+  // was first seen, so that a clock that is set back keeps nobody waiting.
+  struct Deadline {
+    int64_t wall_us = 0;
+    std::chrono::steady_clock::time_point steady;
+  };
+  // Who changes what `panic` says, and why.
+  struct PanicChange {
+    std::optional<Panic> panic;  // nothing: the end
+    std::string author;
+    std::optional<Peer> peer;
+    std::string message;
+  };
+  // Both ends of a question to `why`, as far as they are known.
+  struct WhyEnds;
 
   // controller.cc
   absl::Status StartTables();
@@ -121,9 +148,38 @@ class Controller : public api::Service {
   void CloseDeniedLater(int times, std::chrono::milliseconds delay);
   void CloseDeniedIfDue();
 
+  // controller_revisions.cc
+  static Peer PeerOf(const api::Caller& caller);
+  absl::StatusOr<std::optional<Confirmation>> ConfirmationFor(int64_t within_us) const;
+  std::optional<api::PendingConfirmation> Pending() const;
+  absl::StatusOr<uint64_t> RollbackTarget(std::optional<uint64_t> wanted) const;
+  absl::StatusOr<api::ApplyReport> RollBackTo(uint64_t revision, Change change,
+                                              Diagnostics* diagnostics);
+  absl::StatusOr<api::ApplyReport> ChangePanic(const PanicChange& change);
+  absl::Status AppendPanic(const PanicChange& change);
+  void FillRevisions(api::Status* status) const;
+  void CheckDeadlines();
+  void RollBackUnconfirmed();
+  void EndPanic();
+
+  // controller_drift.cc
+  absl::StatusOr<std::string> FindDifference(const GenerationImage& image, uint32_t generation);
+  absl::Status CheckStandby(const GenerationImage& image);
+  void CheckDrift();
+  void NoteDrift(const std::string& example);
+
+  // controller_why.cc
+  absl::StatusOr<api::WhyAnswer> WhyNow(const api::WhyRequest& request);
+  absl::StatusOr<api::WhyAnswer> WhyRefused(uint32_t pid);
+  absl::Status FillServer(const api::WhyRequest& request, const IpAddress& address,
+                          uint8_t protocol, WhyEnds* ends);
+  absl::Status JudgeEnds(WhyEnds* ends, api::WhyAnswer* answer);
+  std::string PlaceOfRule(const std::string& rule) const;
+
   // controller_view.cc
   api::Process Describe(const mseg_task& task) const;
   absl::StatusOr<IdentityFacts> FactsOfProcess(uint32_t pid) const;
+  IdentityFacts FactsOf(const mseg_task& task) const;
   std::optional<mseg_task> Refreshed(mseg_task task) const;
   absl::StatusOr<mseg_task> TaskOf(uint32_t pid) const;
   absl::Status ExplainOne(const api::ExplainQuery& query, const PolicySet& policy,
@@ -149,6 +205,13 @@ class Controller : public api::Service {
   bool recompile_wanted_ = false;
   uint64_t lost_control_events_ = 0;
   uint64_t drift_ = 0;
+  std::string last_drift_;
+  uint32_t compared_generation_ = 0;
+  std::mt19937_64 random_{std::random_device()()};
+  State highest_state_ = State::kEnforce;  // kTest during a panic
+  Deadline confirm_by_;
+  Deadline panic_until_;
+  std::chrono::steady_clock::time_point not_before_;  // of another try at what a deadline asks for
   uint64_t ticks_ = 0;
   int walks_due_ = 0;
   std::chrono::steady_clock::time_point next_walk_;

@@ -101,8 +101,15 @@ absl::StatusOr<api::ApplyReport> Controller::ApplyPolicy(const api::ApplyRequest
   if (!stored.ok()) return stored.status();
   Change change;
   change.author = request.author;
+  change.peer = PeerOf(request.caller);
   change.message = request.message;
   change.dry_run = request.dry_run;
+  if (!request.dry_run) {
+    auto confirmation = ConfirmationFor(request.confirm_within_us);
+    if (!confirmation.ok()) return confirmation.status();
+    change.confirmation = *confirmation;
+  }
+  const std::optional<Confirmation> confirmation = change.confirmation;
   for (const Document& document : documents) {
     DocumentChange upsert = Upsert(document);
     const StoredDocument* old = Find(*stored, upsert.kind, upsert.name);
@@ -118,20 +125,31 @@ absl::StatusOr<api::ApplyReport> Controller::ApplyPolicy(const api::ApplyRequest
   if (!policy.ok()) return policy.status();
   api::ApplyReport report;
   report.timings_ms.check = MillisSince(start);
-  return Apply(std::move(change), *policy, std::move(report), diagnostics);
+  auto applied = Apply(std::move(change), *policy, std::move(report), diagnostics);
+  if (!applied.ok()) return applied.status();
+  // Where no document changed there is no revision, but the deadline moves all the same.
+  if (confirmation.has_value() && store_.confirmation().has_value() &&
+      store_.confirmation()->deadline_us != confirmation->deadline_us) {
+    MSEG_RETURN_IF_ERROR(store_.SetConfirmation(confirmation->deadline_us));
+  }
+  applied->pending = Pending();
+  return applied;
 }
 
-absl::StatusOr<api::ApplyReport> Controller::DeletePolicies(
-    const std::vector<api::DocumentId>& documents, const std::string& message,
-    Diagnostics* diagnostics) {
+absl::StatusOr<api::ApplyReport> Controller::DeletePolicies(const api::DeleteRequest& request,
+                                                            Diagnostics* diagnostics) {
   const std::lock_guard lock(mutex_);
   const auto start = std::chrono::steady_clock::now();
+  // Nothing waits afterwards; where something does, this is the refusal.
+  if (auto waits = ConfirmationFor(0); !waits.ok()) return waits.status();
   auto stored = store_.Documents();
   if (!stored.ok()) return stored.status();
   Change change;
-  change.message = message;
+  change.author = request.author;
+  change.peer = PeerOf(request.caller);
+  change.message = request.message;
   std::string missing;
-  for (const api::DocumentId& id : documents) {
+  for (const api::DocumentId& id : request.documents) {
     const StoredDocument* found = nullptr;
     for (const StoredDocument& document : *stored) {
       if (SameWord(document.kind, id.kind) && document.name == id.name) found = &document;
@@ -193,8 +211,11 @@ absl::StatusOr<api::ApplyReport> Controller::Apply(Change change, const PolicySe
   RevisionInput input;
   input.time_us = absl::ToUnixMicros(absl::Now());
   input.author = change.author;
+  input.peer = change.peer;
   input.message = change.message;
   input.changes = change.documents;
+  input.confirmation = change.confirmation;
+  change.confirmation = store_.confirmation();  // what to go back to, should the kernel refuse
   auto revision = store_.Append(input);
   if (!revision.ok()) return revision.status();
   report.timings_ms.store = MillisSince(start);
@@ -223,6 +244,7 @@ absl::Status Controller::RevertRevision(const Change& change,
   input.time_us = absl::ToUnixMicros(absl::Now());
   input.author = "msegd";
   input.message = absl::StrCat("taken back: ", std::string(cause.message()));
+  input.confirmation = change.confirmation;
   for (const DocumentChange& document : change.documents) {
     DocumentChange undo;
     undo.kind = document.kind;
@@ -248,10 +270,10 @@ absl::Status Controller::RevertRevision(const Change& change,
       cause.code(), absl::StrCat(std::string(cause.message()), "; the old policy stays in force"));
 }
 
-absl::StatusOr<std::vector<api::Document>> Controller::GetPolicies(const std::string& kind,
-                                                                   const std::string& name) {
+absl::StatusOr<std::vector<api::Document>> Controller::GetPolicies(
+    const std::string& kind, const std::string& name, std::optional<uint64_t> revision) {
   const std::lock_guard lock(mutex_);
-  auto stored = store_.Documents();
+  auto stored = revision.has_value() ? store_.DocumentsAt(*revision) : store_.Documents();
   if (!stored.ok()) return stored.status();
   std::vector<api::Document> out;
   for (const StoredDocument& document : *stored) {
@@ -260,7 +282,9 @@ absl::StatusOr<std::vector<api::Document>> Controller::GetPolicies(const std::st
     out.push_back(ToApi(document));
   }
   if (out.empty() && !kind.empty() && !name.empty()) {
-    return absl::NotFoundError(absl::StrCat("there is no ", kind, " named ", name));
+    return absl::NotFoundError(
+        absl::StrCat("there is no ", kind, " named ", name,
+                     revision.has_value() ? absl::StrCat(" in revision ", *revision) : ""));
   }
   return out;
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the daemon tells: status, identities, explanations, flows.
 #include <fcntl.h>
-#include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,16 +27,6 @@ std::string ReadFirstLine(const std::string& path) {
   std::string line;
   std::getline(file, line);
   return line;
-}
-
-std::string UserName(uint32_t uid) {
-  char buffer[4096];
-  passwd entry{};
-  passwd* found = nullptr;
-  if (getpwuid_r(uid, &entry, buffer, sizeof(buffer), &found) == 0 && found != nullptr) {
-    return found->pw_name;
-  }
-  return std::to_string(uid);
 }
 
 std::string UnknownReason(const mseg_task& task) {
@@ -131,6 +120,8 @@ absl::StatusOr<api::Status> Controller::GetStatus() {
     status.unlabelled_listeners.push_back(
         {ProtocolName(key.protocol), IpAddressText(address), key.port, owner.pid, owner.exe});
   }
+  FillRevisions(&status);
+  status.last_drift = last_drift_;
   return status;
 }
 
@@ -251,20 +242,27 @@ absl::StatusOr<api::Process> Controller::ShowIdentity(const std::string& target)
 absl::StatusOr<IdentityFacts> Controller::FactsOfProcess(uint32_t pid) const {
   auto task = TaskOf(pid);
   if (!task.ok()) return task.status();
-  IdentityFacts facts;
-  auto path = CgroupPathOf(options_.cgroup_root, task->id.cgroup_id);
-  if (!path.ok()) {
+  IdentityFacts facts = FactsOf(*task);
+  if (!facts.cgroup.has_value()) {
     return absl::FailedPreconditionError(
         absl::StrCat("process ", pid, " lives outside the managed cgroup root"));
   }
-  facts.cgroup = *path;
-  facts.uid = task->id.uid;
+  return facts;
+}
+
+// As the kernel resolves them: a cgroup that is not below the managed root has no class.
+IdentityFacts Controller::FactsOf(const mseg_task& task) const {
+  IdentityFacts facts;
+  if (auto path = CgroupPathOf(options_.cgroup_root, task.id.cgroup_id); path.ok()) {
+    facts.cgroup = *path;
+  }
+  facts.uid = task.id.uid;
   facts.exe = IdentityFacts::Exe::kUnknown;
-  auto known = exes_.ByKey(task->exe);
+  const auto known = exes_.ByKey(task.exe);
   if (!known) return facts;
   facts.exe = IdentityFacts::Exe::kKnown;
   facts.executable = known->info;
-  if (task->id.flags & MSEG_ID_WALKED) facts.executable.grade = MSEG_GRADE_PATH;
+  if (task.id.flags & MSEG_ID_WALKED) facts.executable.grade = MSEG_GRADE_PATH;
   return facts;
 }
 
@@ -369,7 +367,11 @@ absl::StatusOr<std::vector<api::ExplainAnswer>> Controller::Explain(
     answer = ToAnswer(explanation, RuleText(*image_, would));
     if (!kernel) continue;
     CompareWithKernel(resolved[i], &answer);
-    if (answer.drift) drift_++;
+    if (answer.drift) {
+      NoteDrift(absl::StrCat(queries[places[i]].from, " to ", queries[places[i]].to, " ",
+                             queries[places[i]].service, ": the kernel says ", answer.kernel,
+                             ", the simulator ", answer.verdict));
+    }
   }
   return answers;
 }

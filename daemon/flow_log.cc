@@ -162,6 +162,16 @@ api::FlowRecord FlowLog::Render(const Record& record, const ExeByRef& exes) cons
   return out;
 }
 
+std::optional<FlowLog::Refusal> FlowLog::LastRefusal(uint32_t pid, const ExeByRef& exes) const {
+  for (auto it = records_.rbegin(); it != records_.rend(); ++it) {
+    const mseg_flow_event& event = it->event;
+    const bool wanted =
+        pid == 0 || event.local.tgid == pid || (event.peer_known && event.peer.tgid == pid);
+    if (event.verdict == MSEG_DENY && wanted) return Refusal{event, Render(*it, exes)};
+  }
+  return std::nullopt;
+}
+
 api::FlowPage FlowLog::Read(const api::FlowsRequest& request, const ExeByRef& exes) const {
   api::FlowPage page;
   const size_t limit =

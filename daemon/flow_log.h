@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,13 @@ class FlowLog {
   void Add(const mseg_flow_event& event);
 
   api::FlowPage Read(const api::FlowsRequest& request, const ExeByRef& exes) const;
+
+  // The last refusal that is kept, of a process at either end (0: any). Null: there is none.
+  struct Refusal {
+    mseg_flow_event event;
+    api::FlowRecord record;
+  };
+  std::optional<Refusal> LastRefusal(uint32_t pid, const ExeByRef& exes) const;
 
  private:
   struct Record {

@@ -18,6 +18,7 @@ add_library(mseg_host STATIC
   ${CMAKE_CURRENT_LIST_DIR}/daemon_config.cc
   ${CMAKE_CURRENT_LIST_DIR}/file_hash.cc
   ${CMAKE_CURRENT_LIST_DIR}/host_inventory.cc
+  ${CMAKE_CURRENT_LIST_DIR}/netns.cc
   ${CMAKE_CURRENT_LIST_DIR}/open_connections.cc
   ${CMAKE_CURRENT_LIST_DIR}/store.cc
   ${CMAKE_CURRENT_LIST_DIR}/store_codec.cc

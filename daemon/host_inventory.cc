@@ -256,6 +256,16 @@ absl::StatusOr<std::map<std::string, uint32_t>> ResolveUsers(const std::set<std:
   return uids;
 }
 
+std::string UserName(uint32_t uid) {
+  char buffer[4096];
+  passwd entry{};
+  passwd* found = nullptr;
+  if (getpwuid_r(uid, &entry, buffer, sizeof(buffer), &found) == 0 && found != nullptr) {
+    return found->pw_name;
+  }
+  return std::to_string(uid);
+}
+
 absl::StatusOr<std::string> ReadBootId() {
   absl::StatusOr<std::string> text = ReadFile("/proc/sys/kernel/random/boot_id");
   if (!text.ok()) return text.status();

@@ -36,6 +36,9 @@ absl::StatusOr<std::string> CgroupPathOf(const std::string& root, uint64_t id);
 // Uids of user names; names that the host does not know are left out.
 absl::StatusOr<std::map<std::string, uint32_t>> ResolveUsers(const std::set<std::string>& names);
 
+// The name of a user, or its number where it has none.
+std::string UserName(uint32_t uid);
+
 absl::StatusOr<std::string> ReadBootId();
 absl::StatusOr<std::string> ReadHostName();
 

@@ -118,6 +118,7 @@ ControllerOptions MakeControllerOptions(const DaemonConfig& config) {
   options.max_identities = config.limits.identities;
   options.udp_flow_ns = static_cast<uint64_t>(absl::ToInt64Nanoseconds(config.udp_flow_timeout));
   options.report_allowed = config.report_allowed;
+  options.failsafe = config.failsafe;
   return options;
 }
 

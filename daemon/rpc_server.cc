@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <future>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -54,7 +55,8 @@ absl::Status CheckSize(const api::ApplyRequest& request) {
 
 class DaemonImpl final : public wire::Daemon::Server {
  public:
-  explicit DaemonImpl(api::Service& service) : service_(service) {}
+  DaemonImpl(api::Service& service, const api::Caller& caller)
+      : service_(service), caller_(caller) {}
 
   kj::Promise<void> getStatus(GetStatusContext context) override {
     auto results = context.getResults();
@@ -73,6 +75,7 @@ class DaemonImpl final : public wire::Daemon::Server {
       context.releaseParams();  // tens of megabytes that are copied already
       absl::Status size = CheckSize(request);
       if (!size.ok()) return size;
+      request.caller = caller_;
       auto report = service_.ApplyPolicy(request, diagnostics);
       if (report.ok()) wire::Write(*report, results.initReport());
       return report.status();
@@ -83,8 +86,11 @@ class DaemonImpl final : public wire::Daemon::Server {
   kj::Promise<void> getPolicies(GetPoliciesContext context) override {
     auto results = context.getResults();
     Answer(results.initError(), [&](Diagnostics*) {
-      auto documents = service_.GetPolicies(context.getParams().getKind().cStr(),
-                                            context.getParams().getName().cStr());
+      auto params = context.getParams();
+      std::optional<uint64_t> revision;
+      if (params.getHasRevision()) revision = params.getRevision();
+      auto documents =
+          service_.GetPolicies(params.getKind().cStr(), params.getName().cStr(), revision);
       if (documents.ok()) {
         wire::WriteList(*documents, [&](unsigned n) { return results.initDocuments(n); });
       }
@@ -97,8 +103,12 @@ class DaemonImpl final : public wire::Daemon::Server {
     auto results = context.getResults();
     Answer(results.initError(), [&](Diagnostics* diagnostics) {
       auto params = context.getParams();
-      auto documents = wire::ReadList<api::DocumentId>(params.getDocuments());
-      auto report = service_.DeletePolicies(documents, params.getMessage().cStr(), diagnostics);
+      api::DeleteRequest request{
+          .documents = wire::ReadList<api::DocumentId>(params.getDocuments()),
+          .message = params.getMessage().cStr(),
+          .author = params.getAuthor().cStr(),
+          .caller = caller_};
+      auto report = service_.DeletePolicies(request, diagnostics);
       if (report.ok()) wire::Write(*report, results.initReport());
       return report.status();
     });
@@ -156,8 +166,70 @@ class DaemonImpl final : public wire::Daemon::Server {
     return kj::READY_NOW;
   }
 
+  kj::Promise<void> history(HistoryContext context) override {
+    auto results = context.getResults();
+    Answer(results.initError(), [&](Diagnostics*) -> absl::Status {
+      api::HistoryRequest request = wire::Read(context.getParams().getRequest());
+      if (request.limit > api::kMaxHistoryPage) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("at most ", api::kMaxHistoryPage, " revisions are given at once"));
+      }
+      auto revisions = service_.History(request);
+      if (revisions.ok()) {
+        wire::WriteList(*revisions, [&](unsigned n) { return results.initRevisions(n); });
+      }
+      return revisions.status();
+    });
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> rollback(RollbackContext context) override {
+    auto results = context.getResults();
+    Answer(results.initError(), [&](Diagnostics* diagnostics) {
+      api::RollbackRequest request = wire::Read(context.getParams().getRequest());
+      request.caller = caller_;
+      auto report = service_.Rollback(request, diagnostics);
+      if (report.ok()) wire::Write(*report, results.initReport());
+      return report.status();
+    });
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> confirm(ConfirmContext context) override {
+    auto results = context.getResults();
+    Answer(results.initError(), [&](Diagnostics*) {
+      auto confirmed = service_.Confirm();
+      if (confirmed.ok()) wire::Write(*confirmed, results.initConfirmed());
+      return confirmed.status();
+    });
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> setPanic(SetPanicContext context) override {
+    auto results = context.getResults();
+    Answer(results.initError(), [&](Diagnostics*) {
+      api::PanicRequest request = wire::Read(context.getParams().getRequest());
+      request.caller = caller_;
+      auto report = service_.SetPanic(request);
+      if (report.ok()) wire::Write(*report, results.initReport());
+      return report.status();
+    });
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> why(WhyContext context) override {
+    auto results = context.getResults();
+    Answer(results.initError(), [&](Diagnostics*) {
+      auto answer = service_.Why(wire::Read(context.getParams().getRequest()));
+      if (answer.ok()) wire::Write(*answer, results.initAnswer());
+      return answer.status();
+    });
+    return kj::READY_NOW;
+  }
+
  private:
   api::Service& service_;
+  const api::Caller caller_;
 };
 
 // ---- connections --------------------------------------------------------------------------------
@@ -186,7 +258,7 @@ class LoopServer final : public RpcServer, private kj::TaskSet::ErrorHandler {
       : io_(io),
         options_(std::move(options)),
         socket_(std::move(socket)),
-        daemon_(kj::heap<DaemonImpl>(service)),
+        service_(service),
         receiver_(io.lowLevelProvider->wrapListenSocketFd(
             socket_.fd(), kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC |
                               kj::LowLevelAsyncIoProvider::ALREADY_NONBLOCK)),
@@ -224,7 +296,9 @@ class LoopServer final : public RpcServer, private kj::TaskSet::ErrorHandler {
       Say(absl::StrCat("refused pid ", peer.pid, ": ", connections_, " connections are open"));
       return;
     }
-    auto connection = kj::heap<Connection>(kj::mv(stream), daemon_, connections_);
+    wire::Daemon::Client daemon = kj::heap<DaemonImpl>(
+        service_, api::Caller{.uid = peer.uid, .pid = static_cast<uint32_t>(peer.pid)});
+    auto connection = kj::heap<Connection>(kj::mv(stream), kj::mv(daemon), connections_);
     auto disconnected = connection->network.onDisconnect();
     tasks_.add(disconnected.attach(kj::mv(connection)));
   }
@@ -240,7 +314,7 @@ class LoopServer final : public RpcServer, private kj::TaskSet::ErrorHandler {
   kj::AsyncIoContext& io_;
   RpcOptions options_;
   ListenSocket socket_;
-  wire::Daemon::Client daemon_;
+  api::Service& service_;
   kj::Own<kj::ConnectionReceiver> receiver_;
   unsigned connections_ = 0;
   kj::TaskSet tasks_;  // last: what runs in it uses all of the above

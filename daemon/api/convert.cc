@@ -3,48 +3,10 @@
 
 #include <utility>
 
+#include "daemon/api/convert_text.h"
+
 namespace mseg::wire {
 namespace {
-
-capnp::Text::Reader ToText(const std::string& text) {
-  return capnp::Text::Reader(text.c_str(), text.size());
-}
-
-capnp::Data::Reader ToData(const std::string& text) {
-  return capnp::Data::Reader(reinterpret_cast<const kj::byte*>(text.data()), text.size());
-}
-
-std::string FromText(capnp::Text::Reader text) { return std::string(text.begin(), text.size()); }
-
-std::string FromData(capnp::Data::Reader data) {
-  return std::string(reinterpret_cast<const char*>(data.begin()), data.size());
-}
-
-void WriteTexts(const std::vector<std::string>& from, capnp::List<capnp::Text>::Builder to) {
-  for (size_t i = 0; i < from.size(); ++i) to.set(static_cast<unsigned>(i), ToText(from[i]));
-}
-
-std::vector<std::string> ReadTexts(capnp::List<capnp::Text>::Reader from) {
-  std::vector<std::string> to;
-  to.reserve(from.size());
-  for (auto text : from) to.push_back(FromText(text));
-  return to;
-}
-
-void WriteLabels(const api::Labels& from, capnp::List<Label>::Builder to) {
-  unsigned i = 0;
-  for (const auto& [key, value] : from) {
-    to[i].setKey(ToText(key));
-    to[i].setValue(ToText(value));
-    ++i;
-  }
-}
-
-api::Labels ReadLabels(capnp::List<Label>::Reader from) {
-  api::Labels to;
-  for (auto label : from) to[FromText(label.getKey())] = FromText(label.getValue());
-  return to;
-}
 
 void WriteCounters(const std::vector<std::pair<std::string, uint64_t>>& from,
                    capnp::List<Counter>::Builder to) {
@@ -169,6 +131,10 @@ void Write(const api::Status& from, Status::Builder to) {
   WriteTexts(from.conflicts, to.initConflicts(static_cast<unsigned>(from.conflicts.size())));
   WriteList(from.unknown_executables, [&](unsigned n) { return to.initUnknownExecutables(n); });
   WriteList(from.unlabelled_listeners, [&](unsigned n) { return to.initUnlabelledListeners(n); });
+  if (from.pending.has_value()) Write(*from.pending, to.initPending());
+  if (from.panic.has_value()) Write(*from.panic, to.initPanic());
+  WriteList(from.failsafe, [&](unsigned n) { return to.initFailsafe(n); });
+  to.setLastDrift(ToText(from.last_drift));
 }
 
 api::Status Read(Status::Reader from) {
@@ -186,6 +152,10 @@ api::Status Read(Status::Reader from) {
   to.conflicts = ReadTexts(from.getConflicts());
   to.unknown_executables = ReadList<api::UnknownExecutable>(from.getUnknownExecutables());
   to.unlabelled_listeners = ReadList<api::UnlabelledListener>(from.getUnlabelledListeners());
+  if (from.hasPending()) to.pending = Read(from.getPending());
+  if (from.hasPanic()) to.panic = Read(from.getPanic());
+  to.failsafe = ReadList<api::Failsafe>(from.getFailsafe());
+  to.last_drift = FromText(from.getLastDrift());
   return to;
 }
 
@@ -205,13 +175,16 @@ void Write(const api::ApplyRequest& from, ApplyRequest::Builder to) {
   to.setMessage(ToText(from.message));
   to.setAuthor(ToText(from.author));
   to.setDryRun(from.dry_run);
+  to.setConfirmWithinUs(from.confirm_within_us);
 }
 
 api::ApplyRequest Read(ApplyRequest::Reader from) {
   return {.files = ReadList<api::PolicyFile>(from.getFiles()),
           .message = FromText(from.getMessage()),
           .author = FromText(from.getAuthor()),
-          .dry_run = from.getDryRun()};
+          .dry_run = from.getDryRun(),
+          .confirm_within_us = from.getConfirmWithinUs(),
+          .caller = {}};
 }
 
 void Write(const api::Timings& from, Timings::Builder to) {
@@ -278,16 +251,21 @@ void Write(const api::ApplyReport& from, ApplyReport::Builder to) {
   Write(from.timings_ms, to.initTimingsMs());
   Write(from.budget, to.initBudget());
   WriteList(from.changes, [&](unsigned n) { return to.initChanges(n); });
+  if (from.pending.has_value()) Write(*from.pending, to.initPending());
 }
 
 api::ApplyReport Read(ApplyReport::Reader from) {
-  return {.revision = from.getRevision(),
-          .generation = from.getGeneration(),
-          .will_close = from.getWillClose(),
-          .closed = from.getClosed(),
-          .timings_ms = Read(from.getTimingsMs()),
-          .budget = Read(from.getBudget()),
-          .changes = ReadList<api::Change>(from.getChanges())};
+  api::ApplyReport to;
+  to = {.revision = from.getRevision(),
+        .generation = from.getGeneration(),
+        .will_close = from.getWillClose(),
+        .closed = from.getClosed(),
+        .timings_ms = Read(from.getTimingsMs()),
+        .budget = Read(from.getBudget()),
+        .changes = ReadList<api::Change>(from.getChanges()),
+        .pending = {}};
+  if (from.hasPending()) to.pending = Read(from.getPending());
+  return to;
 }
 
 void Write(const api::DocumentId& from, DocumentId::Builder to) {

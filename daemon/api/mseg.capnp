@@ -61,6 +61,25 @@ struct UnlabelledListener {
   exe @4 :Text;
 }
 
+struct PendingConfirmation {
+  revision @0 :UInt64;
+  backTo @1 :UInt64;
+  deadlineUs @2 :Int64;
+}
+
+struct PanicState {
+  sinceUs @0 :Int64;
+  untilUs @1 :Int64;
+  author @2 :Text;
+  reason @3 :Text;
+}
+
+struct Failsafe {
+  direction @0 :Text;
+  services @1 :List(Text);
+  exe @2 :Text;
+}
+
 struct Status {
   mode @0 :Text;
   kernel @1 :Text;
@@ -75,6 +94,10 @@ struct Status {
   conflicts @10 :List(Text);
   unknownExecutables @11 :List(UnknownExecutable);
   unlabelledListeners @12 :List(UnlabelledListener);
+  pending @13 :PendingConfirmation;  # null: nothing waits
+  panic @14 :PanicState;             # null: no panic
+  failsafe @15 :List(Failsafe);
+  lastDrift @16 :Text;
 }
 
 struct PolicyFile {
@@ -87,6 +110,7 @@ struct ApplyRequest {
   message @1 :Text;
   author @2 :Text;
   dryRun @3 :Bool;
+  confirmWithinUs @4 :Int64;
 }
 
 struct Timings {
@@ -124,6 +148,7 @@ struct ApplyReport {
   timingsMs @4 :Timings;
   budget @5 :Budget;
   changes @6 :List(Change);
+  pending @7 :PendingConfirmation;  # null: nothing waits
 }
 
 struct DocumentId {
@@ -138,6 +163,76 @@ struct Document {
   file @3 :Text;
   line @4 :Int32;
   revision @5 :UInt64;
+}
+
+struct RevisionInfo {
+  number @0 :UInt64;
+  timeUs @1 :Int64;
+  author @2 :Text;
+  hasUid @3 :Bool;
+  uid @4 :UInt32;
+  user @5 :Text;
+  message @6 :Text;
+  event @7 :Text;
+  changed @8 :UInt64;
+  active @9 :Bool;
+}
+
+struct HistoryRequest {
+  limit @0 :UInt32;
+  before @1 :UInt64;
+}
+
+struct RollbackRequest {
+  hasRevision @0 :Bool;
+  revision @1 :UInt64;
+  message @2 :Text;
+  author @3 :Text;
+  dryRun @4 :Bool;
+}
+
+struct PanicRequest {
+  end @0 :Bool;
+  forUs @1 :Int64;
+  reason @2 :Text;
+  author @3 :Text;
+}
+
+struct WhyRequest {
+  last @0 :Bool;
+  pid @1 :UInt32;
+  address @2 :Text;
+  protocol @3 :Text;
+  port @4 :UInt32;
+}
+
+struct WhyEnd {
+  managed @0 :Bool;
+  pid @1 :UInt32;
+  labels @2 :List(Label);
+  exe @3 :Text;
+  digest @4 :Text;
+  grade @5 :Text;
+  user @6 :Text;
+  address @7 :Text;
+}
+
+struct WhyAnswer {
+  source @0 :Text;
+  timeUs @1 :Int64;
+  protocol @2 :Text;
+  port @3 :UInt32;
+  from @4 :WhyEnd;
+  to @5 :WhyEnd;
+  verdict @6 :Text;
+  wouldBe @7 :Text;
+  egress @8 :Text;
+  ingress @9 :Text;
+  reason @10 :Text;
+  rule @11 :Text;
+  at @12 :Text;
+  allow @13 :Text;
+  note @14 :Text;
 }
 
 struct ExplainQuery {
@@ -227,12 +322,18 @@ struct FlowPage {
 interface Daemon {
   getStatus @0 () -> (error :Error, status :Status);
   applyPolicy @1 (request :ApplyRequest) -> (error :Error, report :ApplyReport);
-  getPolicies @2 (kind :Text, name :Text) -> (error :Error, documents :List(Document));
-  deletePolicies @3 (documents :List(DocumentId), message :Text)
+  getPolicies @2 (kind :Text, name :Text, hasRevision :Bool, revision :UInt64)
+      -> (error :Error, documents :List(Document));
+  deletePolicies @3 (documents :List(DocumentId), message :Text, author :Text)
       -> (error :Error, report :ApplyReport);
   explain @4 (queries :List(ExplainQuery), kernel :Bool)
       -> (error :Error, answers :List(ExplainAnswer));
   listIdentities @5 () -> (error :Error, processes :List(Process));
   showIdentity @6 (target :Text) -> (error :Error, process :Process);
   flows @7 (request :FlowsRequest) -> (error :Error, page :FlowPage);
+  history @8 (request :HistoryRequest) -> (error :Error, revisions :List(RevisionInfo));
+  rollback @9 (request :RollbackRequest) -> (error :Error, report :ApplyReport);
+  confirm @10 () -> (error :Error, confirmed :PendingConfirmation);
+  setPanic @11 (request :PanicRequest) -> (error :Error, report :ApplyReport);
+  why @12 (request :WhyRequest) -> (error :Error, answer :WhyAnswer);
 }

@@ -28,6 +28,12 @@ namespace api {
 // Labels in the sense of LabelSet::values().
 using Labels = std::map<std::string, std::string, std::less<>>;
 
+// Who asks, as the kernel says it (SO_PEERCRED). Never sent: the RPC server fills it in.
+struct Caller {
+  uint32_t uid = 0;
+  uint32_t pid = 0;
+};
+
 // ---- status -------------------------------------------------------------------------------------
 
 struct Feature {
@@ -57,6 +63,28 @@ struct UnlabelledListener {
   std::string exe;
 };
 
+// A revision that is taken back at the deadline unless it is confirmed.
+struct PendingConfirmation {
+  uint64_t revision = 0;
+  uint64_t back_to = 0;
+  int64_t deadline_us = 0;
+};
+
+// Until then this host blocks nothing.
+struct PanicState {
+  int64_t since_us = 0;
+  int64_t until_us = 0;
+  std::string author;
+  std::string reason;
+};
+
+// What no policy can cut.
+struct Failsafe {
+  std::string direction;
+  std::vector<std::string> services;
+  std::string exe;  // empty: every process
+};
+
 struct Status {
   std::string mode;    // full, cgroup
   std::string kernel;  // uname -r
@@ -71,6 +99,10 @@ struct Status {
   std::vector<std::string> conflicts;                      // sentences
   std::vector<UnknownExecutable> unknown_executables;
   std::vector<UnlabelledListener> unlabelled_listeners;
+  std::optional<PendingConfirmation> pending;
+  std::optional<PanicState> panic;
+  std::vector<Failsafe> failsafe;
+  std::string last_drift;  // the last difference between kernel and simulator; empty: none was seen
 };
 
 // ---- policy -------------------------------------------------------------------------------------
@@ -83,8 +115,12 @@ struct PolicyFile {
 struct ApplyRequest {
   std::vector<PolicyFile> files;
   std::string message;
-  std::string author;
+  std::string author;    // what the caller says of itself
   bool dry_run = false;  // everything up to the store, nothing after
+  // Not 0: taken back after so long unless confirmed. While something waits, a request without it
+  // is refused; with it the deadline moves and what to go back to stays.
+  int64_t confirm_within_us = 0;
+  Caller caller;
 };
 
 // Milliseconds of each step; 0 for a step that was not taken.
@@ -111,6 +147,7 @@ struct ApplyReport {
   Timings timings_ms;
   Budget budget;
   std::vector<Change> changes;
+  std::optional<PendingConfirmation> pending;  // what waits afterwards
 };
 
 struct DocumentId {
@@ -125,6 +162,49 @@ struct Document {
   std::string file;  // where it came from
   int line = 0;
   uint64_t revision = 0;  // that changed it last
+};
+
+struct DeleteRequest {
+  std::vector<DocumentId> documents;
+  std::string message;
+  std::string author;
+  Caller caller;
+};
+
+// ---- revisions ----------------------------------------------------------------------------------
+
+struct RevisionInfo {
+  uint64_t number = 0;
+  int64_t time_us = 0;
+  std::string author;           // what they said of themselves
+  std::optional<uint32_t> uid;  // nothing: msegd itself, or an old entry
+  std::string user;
+  std::string message;
+  std::string event;     // change, panic, panic_end
+  uint64_t changed = 0;  // documents
+  bool active = false;   // in force now
+};
+
+struct HistoryRequest {
+  uint32_t limit = 0;   // 0: as many as the service gives at once
+  uint64_t before = 0;  // only smaller numbers; 0: from the last one
+};
+
+struct RollbackRequest {
+  std::optional<uint64_t>
+      revision;  // nothing: the one before the last change, or before what waits
+  std::string message;
+  std::string author;
+  bool dry_run = false;
+  Caller caller;
+};
+
+struct PanicRequest {
+  bool end = false;
+  int64_t for_us = 0;  // ignored with `end`
+  std::string reason;
+  std::string author;
+  Caller caller;
 };
 
 // ---- explain ------------------------------------------------------------------------------------
@@ -148,6 +228,43 @@ struct ExplainAnswer {
   std::vector<std::string> lookups;  // each look-up tried, in order
   std::string kernel;                // with `kernel`: the verdict of the live maps
   bool drift = false;                // the live maps disagree with the simulator
+};
+
+struct WhyRequest {
+  bool last = false;  // the last refusal on record, `pid` 0: of any process
+  uint32_t pid = 0;
+  std::string address;  // these three only without `last`
+  std::string protocol;
+  uint32_t port = 0;
+};
+
+struct WhyEnd {
+  bool managed = false;  // a process of this host; otherwise an address
+  uint32_t pid = 0;
+  Labels labels;
+  std::string exe;
+  std::string digest;
+  std::string grade;
+  std::string user;
+  std::string address;
+};
+
+struct WhyAnswer {
+  std::string source;   // flow: it happened; explain: it would
+  int64_t time_us = 0;  // of the flow
+  std::string protocol;
+  uint32_t port = 0;
+  WhyEnd from;
+  WhyEnd to;
+  std::string verdict;
+  std::string would_be;
+  std::string egress;
+  std::string ingress;
+  std::string reason;
+  std::string rule;
+  std::string at;
+  std::string allow;  // a document that would allow it; empty if it is allowed, or nothing would
+  std::string note;   // what else is to be known, a sentence
 };
 
 // ---- identities ---------------------------------------------------------------------------------
@@ -221,6 +338,8 @@ struct FlowPage {
 
 // The most records that one call may ask for or give.
 inline constexpr uint32_t kMaxFlowPage = 10000;
+// The most revisions that one call may ask for or give.
+inline constexpr uint32_t kMaxHistoryPage = 1000;
 // The most policy text that one call may carry.
 inline constexpr uint64_t kMaxPolicyBytes = 64ull << 20;
 
@@ -240,17 +359,31 @@ class Service {
   virtual absl::StatusOr<ApplyReport> ApplyPolicy(const ApplyRequest& request,
                                                   Diagnostics* diagnostics) = 0;
   // Documents in a stable order. An empty kind or name means any; NotFound only if both are given.
+  // `revision`: as they were after it, 0 for before the first.
   virtual absl::StatusOr<std::vector<Document>> GetPolicies(const std::string& kind,
-                                                            const std::string& name) = 0;
+                                                            const std::string& name,
+                                                            std::optional<uint64_t> revision) = 0;
   // All of them or none: NotFound names those that do not exist.
-  virtual absl::StatusOr<ApplyReport> DeletePolicies(const std::vector<DocumentId>& documents,
-                                                     const std::string& message,
+  virtual absl::StatusOr<ApplyReport> DeletePolicies(const DeleteRequest& request,
                                                      Diagnostics* diagnostics) = 0;
+
+  // Newest first.
+  virtual absl::StatusOr<std::vector<RevisionInfo>> History(const HistoryRequest& request) = 0;
+  // A new revision with the documents of an old one. Settles what waits for confirmation.
+  virtual absl::StatusOr<ApplyReport> Rollback(const RollbackRequest& request,
+                                               Diagnostics* diagnostics) = 0;
+  // What waited; FailedPrecondition if nothing does.
+  virtual absl::StatusOr<PendingConfirmation> Confirm() = 0;
+  // Begins, prolongs or ends a panic. FailedPrecondition: none to end.
+  virtual absl::StatusOr<ApplyReport> SetPanic(const PanicRequest& request) = 0;
 
   // One answer a query, in order. `kernel`: ask the live maps too. Fails as a whole only if nothing
   // could be asked; a query that cannot be resolved has its own `error`.
   virtual absl::StatusOr<std::vector<ExplainAnswer>> Explain(
       const std::vector<ExplainQuery>& queries, bool kernel) = 0;
+
+  // NotFound: no such process, or no refusal is on record.
+  virtual absl::StatusOr<WhyAnswer> Why(const WhyRequest& request) = 0;
 
   virtual absl::StatusOr<std::vector<Process>> ListIdentities() = 0;
   // `target` is a pid in decimal, or the absolute path of a file: its identity if it were executed

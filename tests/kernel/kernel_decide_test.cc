@@ -439,6 +439,48 @@ TEST_CASE("pending cgroups, unknown executables and shared listeners are what is
   CHECK(cls({.cgroup_id = 5}, MSEG_ID_NO_RECORD) == 3);
 }
 
+TEST_CASE("either side can be asked, the active one by default") {
+  const auto& plane = SharedInstance().plane;
+  const PolicyTables tables(*plane);
+  const auto image_of = [](mseg_verdict verdict, uint32_t cls) {
+    GenerationImage image;
+    mseg_row_key key{};
+    key.local = 7;
+    key.direction = MSEG_INGRESS;
+    mseg_row row{};
+    row.verdict = row.would_be = static_cast<uint8_t>(verdict);
+    row.reason = row.would_reason = MSEG_REASON_DEFAULT;
+    image.rows.emplace_back(key, row);
+    mseg_identity_key identity{};
+    identity.cgroup = MSEG_CGROUP_PENDING;
+    image.identities.emplace_back(identity,
+                                  mseg_identity_value{.label_id = cls, .cls = cls, .pad = 0});
+    return image;
+  };
+  Apply(tables, image_of(MSEG_DENY, 7));
+  const uint32_t active = *tables.Generation();
+  const GenerationImage next = image_of(MSEG_ALLOW, 8);
+  REQUIRE(tables.Stage(TablesOf(next)).ok());
+  const auto ask = [&plane](uint32_t generation, bool resolve) {
+    mseg_explain args{};
+    args.local_class = 7;
+    args.resolve_local = resolve;
+    args.direction = MSEG_INGRESS;
+    args.generation = generation;
+    REQUIRE(plane->Explain(&args).ok());
+    return args;
+  };
+  CHECK(ask(0, false).verdict == MSEG_DENY);
+  CHECK(ask(0, false).generation == active);
+  CHECK(ask(active, false).verdict == MSEG_DENY);
+  CHECK(ask(active + 1, false).verdict == MSEG_ALLOW);
+  CHECK(ask(active + 1, false).generation == active + 1);
+  CHECK(ask(0, true).local_class == 7);
+  CHECK(ask(active + 1, true).local_class == 8);
+  REQUIRE(tables.Flip().ok());
+  CHECK(ask(0, false).verdict == MSEG_ALLOW);
+}
+
 TEST_CASE("an identity that was resolved in an older generation is resolved anew") {
   const auto& plane = SharedInstance().plane;
   const PolicyTables tables(*plane);

@@ -13,6 +13,7 @@ mseg_test(ctl_test
     ${CMAKE_CURRENT_LIST_DIR}/ctl_hostile_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_offline_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_output_test.cc
+    ${CMAKE_CURRENT_LIST_DIR}/ctl_revisions_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_rpc_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_usage_test.cc
   LIBS mseg_ctl mseg_rpc mseg_labels yaml-cpp)

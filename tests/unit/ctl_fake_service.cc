@@ -89,6 +89,12 @@ absl::StatusOr<api::Status> FakeService::GetStatus() {
   status.unknown_executables = {{.path = "/memfd:x (deleted)", .reason = "unlinked", .pid = 77}};
   status.unlabelled_listeners = {
       {.protocol = "tcp", .address = "0.0.0.0", .port = 22, .pid = 501, .exe = "/usr/sbin/sshd"}};
+  status.pending = pending;
+  status.panic = panic;
+  status.failsafe = {
+      {.direction = "ingress", .services = {"tcp/22"}, .exe = ""},
+      {.direction = "egress", .services = {"udp/67-68", "icmp"}, .exe = "/sbin/dhclient"}};
+  status.last_drift = last_drift;
   return status;
 }
 
@@ -124,17 +130,135 @@ absl::StatusOr<api::ApplyReport> FakeService::ApplyPolicy(const api::ApplyReques
               .revision = revision_ + 1};
   }
   if (request.dry_run) return report;
-  ++revision_;
+  if (request.confirm_within_us != 0) {
+    pending = {.revision = revision_ + 1,
+               .back_to = revision_,
+               .deadline_us = kStartUs + request.confirm_within_us};
+  }
+  report.pending = pending;
+  Record(request.caller, request.author, request.message, "change", report.changes.size());
   report.closed = report.will_close;
   return report;
 }
 
-absl::StatusOr<std::vector<api::Document>> FakeService::GetPolicies(const std::string& kind,
-                                                                    const std::string& name) {
+void FakeService::Record(const api::Caller& caller, const std::string& author,
+                         const std::string& message, const char* event, uint64_t changed) {
+  ++revision_;
+  states_[revision_] = documents_;
+  if (!log_.empty()) log_.back().active = false;
+  log_.push_back({.number = revision_,
+                  .time_us = kStartUs + static_cast<int64_t>(revision_),
+                  .author = author,
+                  .uid = caller.uid,
+                  .user = caller.uid == 0 ? "root" : "somebody",
+                  .message = message,
+                  .event = event,
+                  .changed = changed,
+                  .active = true});
+}
+
+absl::StatusOr<std::vector<api::RevisionInfo>> FakeService::History(
+    const api::HistoryRequest& request) {
   absl::Status entered = Enter();
   if (!entered.ok()) return entered;
-  std::vector<api::Document> found;
+  std::vector<api::RevisionInfo> found;
+  for (auto it = log_.rbegin(); it != log_.rend() && found.size() < request.limit; ++it) {
+    if (request.before == 0 || it->number < request.before) found.push_back(*it);
+  }
+  return found;
+}
+
+absl::StatusOr<api::ApplyReport> FakeService::Rollback(const api::RollbackRequest& request,
+                                                       Diagnostics*) {
+  absl::Status entered = Enter();
+  if (!entered.ok()) return entered;
+  last_rollback = request;
+  const uint64_t target = request.revision.value_or(revision_ - 1);
+  const auto state = states_.find(target);
+  if (state == states_.end()) {
+    return absl::NotFoundError(absl::StrCat("there is no revision ", target));
+  }
+  api::ApplyReport report = Report(request.dry_run ? revision_ : revision_ + 1);
   for (const api::Document& document : documents_) {
+    report.changes.push_back({.action = "deleted", .kind = document.kind, .name = document.name});
+  }
+  if (request.dry_run) return report;
+  documents_ = state->second;
+  pending.reset();
+  Record(request.caller, request.author, absl::StrCat("rollback to revision ", target), "change",
+         report.changes.size());
+  return report;
+}
+
+absl::StatusOr<api::PendingConfirmation> FakeService::Confirm() {
+  absl::Status entered = Enter();
+  if (!entered.ok()) return entered;
+  if (!pending.has_value()) return absl::FailedPreconditionError("nothing waits to be confirmed");
+  const api::PendingConfirmation confirmed = *pending;
+  pending.reset();
+  return confirmed;
+}
+
+absl::StatusOr<api::ApplyReport> FakeService::SetPanic(const api::PanicRequest& request) {
+  absl::Status entered = Enter();
+  if (!entered.ok()) return entered;
+  last_panic = request;
+  if (request.end && !panic.has_value()) {
+    return absl::FailedPreconditionError("there is no panic to end");
+  }
+  panic.reset();
+  if (!request.end) {
+    panic = {.since_us = kStartUs,
+             .until_us = kStartUs + request.for_us,
+             .author = request.author,
+             .reason = request.reason};
+  }
+  Record(request.caller, request.author, request.reason, request.end ? "panic_end" : "panic", 0);
+  return Report(revision_);
+}
+
+absl::StatusOr<api::WhyAnswer> FakeService::Why(const api::WhyRequest& request) {
+  absl::Status entered = Enter();
+  if (!entered.ok()) return entered;
+  last_why = request;
+  if (request.pid == 404) return absl::NotFoundError("no process with pid 404");
+  api::WhyAnswer answer;
+  answer.source = request.last ? "flow" : "explain";
+  answer.time_us = request.last ? kStartUs : 0;
+  answer.protocol = request.last ? "tcp" : request.protocol;
+  answer.port = request.last ? 3306 : request.port;
+  answer.from = {.managed = true,
+                 .pid = request.pid == 0 ? 1001 : request.pid,
+                 .labels = {{"app", "order"}, {"role", "web"}},
+                 .exe = "/opt/webapp/bin/webapp",
+                 .digest = kDigest,
+                 .grade = "hash",
+                 .user = "web\x1b[2J",
+                 .address = ""};
+  answer.to.address = request.last ? "10.1.2.3" : request.address;
+  answer.to.labels = {{"loc", "北京"}};
+  answer.to.grade = "unknown";
+  answer.verdict = answer.egress = answer.would_be = answer.port == 443 ? "allow" : "deny";
+  answer.reason = "default";
+  answer.rule = "order-web";
+  answer.at = "order.yaml:11";
+  if (answer.verdict == "deny") answer.allow = "apiVersion: mseg.io/v1\nkind: Policy\n";
+  if (answer.port == 22) {
+    answer.allow.clear();
+    answer.note = "A deny rule decides";
+  }
+  return answer;
+}
+
+absl::StatusOr<std::vector<api::Document>> FakeService::GetPolicies(
+    const std::string& kind, const std::string& name, std::optional<uint64_t> revision) {
+  absl::Status entered = Enter();
+  if (!entered.ok()) return entered;
+  if (revision.has_value() && states_.count(*revision) == 0) {
+    return absl::NotFoundError(absl::StrCat("there is no revision ", *revision));
+  }
+  std::vector<api::Document> found;
+  for (const api::Document& document : revision.has_value() ? states_[*revision] : documents_) {
     if ((kind.empty() || document.kind == kind) && (name.empty() || document.name == name)) {
       found.push_back(document);
     }
@@ -145,14 +269,14 @@ absl::StatusOr<std::vector<api::Document>> FakeService::GetPolicies(const std::s
   return found;
 }
 
-absl::StatusOr<api::ApplyReport> FakeService::DeletePolicies(
-    const std::vector<api::DocumentId>& ids, const std::string& message, Diagnostics*) {
+absl::StatusOr<api::ApplyReport> FakeService::DeletePolicies(const api::DeleteRequest& request,
+                                                             Diagnostics*) {
   absl::Status entered = Enter();
   if (!entered.ok()) return entered;
-  last_message = message;
+  last_message = request.message;
   api::ApplyReport report = Report(revision_ + 1);
   std::vector<api::Document> kept = documents_;
-  for (const api::DocumentId& id : ids) {
+  for (const api::DocumentId& id : request.documents) {
     auto found = std::find_if(kept.begin(), kept.end(),
                               [&](const api::Document& known) { return Same(known, id); });
     if (found == kept.end()) {
@@ -162,7 +286,7 @@ absl::StatusOr<api::ApplyReport> FakeService::DeletePolicies(
     report.changes.push_back({.action = "deleted", .kind = id.kind, .name = id.name});
   }
   documents_ = std::move(kept);
-  ++revision_;
+  Record(request.caller, request.author, request.message, "change", report.changes.size());
   report.closed = 1;
   return report;
 }

@@ -2,6 +2,7 @@
 #ifndef MSEG_TESTS_UNIT_CTL_FAKE_SERVICE_H_
 #define MSEG_TESTS_UNIT_CTL_FAKE_SERVICE_H_
 
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -22,10 +23,17 @@ class FakeService final : public api::Service {
   absl::StatusOr<api::ApplyReport> ApplyPolicy(const api::ApplyRequest& request,
                                                Diagnostics* diagnostics) override;
   absl::StatusOr<std::vector<api::Document>> GetPolicies(const std::string& kind,
-                                                         const std::string& name) override;
-  absl::StatusOr<api::ApplyReport> DeletePolicies(const std::vector<api::DocumentId>& ids,
-                                                  const std::string& message,
+                                                         const std::string& name,
+                                                         std::optional<uint64_t> revision) override;
+  absl::StatusOr<api::ApplyReport> DeletePolicies(const api::DeleteRequest& request,
                                                   Diagnostics* diagnostics) override;
+  absl::StatusOr<std::vector<api::RevisionInfo>> History(
+      const api::HistoryRequest& request) override;
+  absl::StatusOr<api::ApplyReport> Rollback(const api::RollbackRequest& request,
+                                            Diagnostics* diagnostics) override;
+  absl::StatusOr<api::PendingConfirmation> Confirm() override;
+  absl::StatusOr<api::ApplyReport> SetPanic(const api::PanicRequest& request) override;
+  absl::StatusOr<api::WhyAnswer> Why(const api::WhyRequest& request) override;
   absl::StatusOr<std::vector<api::ExplainAnswer>> Explain(
       const std::vector<api::ExplainQuery>& queries, bool kernel) override;
   absl::StatusOr<std::vector<api::Process>> ListIdentities() override;
@@ -40,6 +48,12 @@ class FakeService final : public api::Service {
   size_t last_bytes = 0;
   std::string last_message;
   std::string last_target;
+  api::RollbackRequest last_rollback;
+  api::PanicRequest last_panic;
+  api::WhyRequest last_why;
+  std::optional<api::PendingConfirmation> pending;
+  std::optional<api::PanicState> panic;
+  std::string last_drift;
   std::vector<api::ExplainQuery> last_queries;
   std::vector<api::FlowRecord> flows;
   std::mutex flows_mutex;  // a test adds flows while a client follows
@@ -47,7 +61,12 @@ class FakeService final : public api::Service {
  private:
   absl::Status Enter();  // what `fail`, `throws` and `delay` ask for
 
+  void Record(const api::Caller& caller, const std::string& author, const std::string& message,
+              const char* event, uint64_t changed);
+
   std::vector<api::Document> documents_;
+  std::map<uint64_t, std::vector<api::Document>> states_ = {{7, {}}};  // by revision
+  std::vector<api::RevisionInfo> log_;                                 // oldest first
   uint64_t revision_ = 7;
 };
 

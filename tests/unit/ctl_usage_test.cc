@@ -8,50 +8,77 @@ namespace {
 
 constexpr char kNoSocket[] = "/nonexistent/msegd.sock";
 
-TEST_CASE("wrong usage is exit 2 and says what to do", "[ctl]") {
-  struct Case {
-    std::vector<std::string> arguments;
-    std::string expected;
-  };
-  for (const Case& one : std::vector<Case>{
-           {{}, "Usage"},
-           {{"statsu"}, "did you mean \"status\"?"},
-           {{"polic", "get"}, "did you mean \"policy\"?"},
-           {{"history"}, "commands: status, policy, explain, identity, flows"},
-           {{"policy", "aply", "x"}, "did you mean \"apply\"?"},
-           {{"policy", "zzz"}, "commands: check, apply, get, delete"},
-           {{"policy"}, "policy --help"},
-           {{"--socket", "/x", "frobnicate"}, "unknown command \"frobnicate\" for \"msegctl\""},
-           {{"status", "--frob"}, "--frob"},
-           {{"status", "extra"}, "extra"},
-           {{"status", "-o", "xml"}, "'xml' is not one of table|wide|json|yaml"},
-           {{"status", "-o"}, "status --help"},
-           {{"policy", "apply"}, "FILE"},
-           {{"policy", "apply", "/no/such/file"}, "cannot read /no/such/file: No such file"},
-           {{"policy", "check", "/tmp"}, "cannot read /tmp"},
-           {{"policy", "get", "polcy/x"}, "did you mean Policy?"},
-           {{"policy", "get", "policy/"}, "has no name"},
-           {{"policy", "delete"}, "nothing to delete"},
-           {{"policy", "delete", "policy"}, "names no document"},
-           {{"explain"}, "explain needs FROM TO SERVICE"},
-           {{"explain", "pid:1", "pid:2"}, "explain needs FROM TO SERVICE"},
-           {{"explain", "a", "b", "c", "--batch", "-"}, "not both"},
-           {{"explain", "a", "b", "c", "--kernel", "--policy", "order.yaml"}, "--kernel"},
-           {{"explain", "--batch", "/no/such", "--policy", "order.yaml"}, "cannot read /no/such"},
-           {{"explain", "--batch", "-", "-o", "yaml"}, "JSON lines"},
-           {{"flows", "--since", "tomorrow"}, "not a duration"},
-           {{"flows", "--since", "-5m"}, "not a duration"},
-           {{"flows", "--verdict", "maybe"}, "maybe"},
-           {{"flows", "--limit", "0"}, "0"},
-           {{"flows", "--limit", "x"}, "x"},
-           {{"identity", "show"}, "PID|PATH"},
-           {{"completion", "fish"}, "fish"}}) {
+struct Case {
+  std::vector<std::string> arguments;
+  std::string expected;
+};
+
+void CheckRefused(const std::vector<Case>& cases) {
+  for (const Case& one : cases) {
     CtlResult result = RunCtl(kNoSocket, one.arguments);
     INFO(result.err);
     CHECK(result.code == 2);
     CHECK(result.out.empty());
     CHECK(result.err.find(one.expected) != std::string::npos);
   }
+}
+
+TEST_CASE("wrong usage is exit 2 and says what to do", "[ctl]") {
+  CheckRefused(
+      {{{}, "Usage"},
+       {{"statsu"}, "did you mean \"status\"?"},
+       {{"polic", "get"}, "did you mean \"policy\"?"},
+       {{"history"}, "commands: status, policy, panic, explain, why, identity, flows"},
+       {{"policy", "aply", "x"}, "did you mean \"apply\"?"},
+       {{"policy", "zzz"}, "commands: check, apply, get, delete, history, diff, rollback, confirm"},
+       {{"policy"}, "policy --help"},
+       {{"--socket", "/x", "frobnicate"}, "unknown command \"frobnicate\" for \"msegctl\""},
+       {{"status", "--frob"}, "--frob"},
+       {{"status", "extra"}, "extra"},
+       {{"status", "-o", "xml"}, "'xml' is not one of table|wide|json|yaml"},
+       {{"status", "-o"}, "status --help"},
+       {{"policy", "apply"}, "FILE"},
+       {{"policy", "apply", "/no/such/file"}, "cannot read /no/such/file: No such file"},
+       {{"policy", "check", "/tmp"}, "cannot read /tmp"},
+       {{"policy", "get", "polcy/x"}, "did you mean Policy?"},
+       {{"policy", "get", "policy/"}, "has no name"},
+       {{"policy", "delete"}, "nothing to delete"},
+       {{"policy", "delete", "policy"}, "names no document"},
+       {{"explain"}, "explain needs FROM TO SERVICE"},
+       {{"explain", "pid:1", "pid:2"}, "explain needs FROM TO SERVICE"},
+       {{"explain", "a", "b", "c", "--batch", "-"}, "not both"},
+       {{"explain", "a", "b", "c", "--kernel", "--policy", "order.yaml"}, "--kernel"},
+       {{"explain", "--batch", "/no/such", "--policy", "order.yaml"}, "cannot read /no/such"},
+       {{"explain", "--batch", "-", "-o", "yaml"}, "JSON lines"},
+       {{"flows", "--since", "tomorrow"}, "not a duration"},
+       {{"flows", "--since", "-5m"}, "not a duration"},
+       {{"flows", "--verdict", "maybe"}, "maybe"},
+       {{"flows", "--limit", "0"}, "0"},
+       {{"flows", "--limit", "x"}, "x"},
+       {{"identity", "show"}, "PID|PATH"},
+       {{"completion", "fish"}, "fish"}});
+}
+
+TEST_CASE("wrong usage of what goes back is exit 2, too", "[ctl]") {
+  CheckRefused({{{"policy", "apply", "order.yaml", "--confirm-within", "soon"}, "not a duration"},
+                {{"policy", "history", "x"}, "x"},
+                {{"policy", "history", "--limit", "0"}, "0"},
+                {{"policy", "diff", "1", "2", "3"}, "3"},
+                {{"policy", "diff", "1", "-f", "order.yaml"}, "not both"},
+                {{"policy", "rollback", "-1"}, "-1"},
+                {{"panic"}, "needs a reason"},
+                {{"panic", "-m", "x", "--for", "-1s"}, "not a duration"},
+                {{"panic", "--end", "--for", "1m"}, "--for"},
+                {{"why"}, "why needs PID HOST:PORT"},
+                {{"why", "12"}, "why needs PID HOST:PORT"},
+                {{"why", "0", "a:1"}, "0"},
+                {{"why", "12", "nowhere"}, "is not HOST:PORT"},
+                {{"why", "12", "::1:80"}, "stands in brackets"},
+                {{"why", "12", ":80"}, "is not HOST:PORT"},
+                {{"why", "12", "10.0.0.1:0"}, "a port is a number"},
+                {{"why", "12", "10.0.0.1:65536"}, "a port is a number"},
+                {{"why", "12", "no such host:80"}, "cannot resolve no such host"},
+                {{"why", "--last", "12", "10.0.0.1:80"}, "takes a PID and no address"}});
 }
 
 TEST_CASE("an escape sequence in a command does not reach the terminal", "[ctl]") {
@@ -66,6 +93,14 @@ TEST_CASE("a daemon that cannot be reached is exit 3", "[ctl]") {
                                              {"policy", "get"},
                                              {"policy", "apply", "order.yaml"},
                                              {"policy", "delete", "policy/x"},
+                                             {"policy", "history"},
+                                             {"policy", "diff"},
+                                             {"policy", "diff", "-f", "order.yaml"},
+                                             {"policy", "rollback"},
+                                             {"policy", "confirm"},
+                                             {"panic", "-m", "x"},
+                                             {"why", "1", "10.0.0.1:80"},
+                                             {"why", "--last"},
                                              {"explain", "pid:1", "pid:2", "tcp/1"},
                                              {"explain", "--batch", "queries.jsonl"},
                                              {"identity", "list"},
@@ -123,6 +158,10 @@ TEST_CASE("bash completion offers commands and options", "[ctl]") {
   CHECK(Offered(script, "msegctl policy a", 2) == "apply\n");
   CHECK(Offered(script, "msegctl policy apply --d", 3) == "--dry-run\n");
   CHECK(Offered(script, "msegctl status -o j", 3) == "json\n");
+  CHECK(Offered(script, "msegctl policy h", 2) == "history\n");
+  CHECK(Offered(script, "msegctl policy apply x --confirm-within 5", 5) == "5m\n");
+  CHECK(Offered(script, "msegctl panic --e", 2) == "--end\n");
+  CHECK(Offered(script, "msegctl why --l", 2) == "--last\n");
   CHECK(Offered(script, "msegctl policy apply x", 3) == "\n");
 }
 

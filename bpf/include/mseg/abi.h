@@ -446,7 +446,7 @@ MSEG_STATIC_ASSERT(sizeof(struct mseg_manifest) == MSEG_MANIFEST_HEAD + 8 * MSEG
 
 /*
  * Argument of the program mseg_explain (run by BPF_PROG_TEST_RUN): what would the kernel decide now?
- * Ends are given as classes of the active generation, or as facts that it resolves itself.
+ * Ends are given as classes of one generation, or as facts that it resolves itself.
  */
 struct mseg_explain {
 	struct mseg_identity local; /* in: facts; out: resolved. Used if resolve_local */
@@ -460,7 +460,7 @@ struct mseg_explain {
 	__u8 resolve_peer;
 	__u8 failed; /* out: 1 if an end could not be resolved */
 	__u8 pad0;
-	__u32 generation; /* out: 0 if none is active */
+	__u32 generation; /* in: whose side to ask, 0 for the active one; out: the one asked */
 	__u32 rule; /* out, and all below */
 	__u32 would_rule;
 	__u8 verdict;
