@@ -133,7 +133,7 @@ std::string Hunks(const Pair& pair) {
 void PrintPair(Session& session, const Pair& pair, const Sides& sides) {
   const std::string name = absl::StrCat(absl::AsciiStrToLower(pair.kind), "/", pair.name);
   const auto title = [&](const std::optional<std::string>& text, const std::string& side) {
-    return text.has_value() ? Printable(absl::StrCat(name, "\t(", side, ")")) : "/dev/null";
+    return text.has_value() ? absl::StrCat(Printable(name), "\t(", side, ")") : "/dev/null";
   };
   std::ostream& out = session.out();
   out << "--- " << title(pair.before, sides.before) << "\n+++ " << title(pair.after, sides.after)

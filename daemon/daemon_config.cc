@@ -84,6 +84,11 @@ class ConfigReader {
     const YamlNode* services = fields.TakeRequired("services");
     if (services != nullptr) {
       for (const SpottedText& item : TextList(source_, *services, "services")) {
+        if (!LooksLikePortItem(item.value)) {
+          source_.Error(item.spot, Cat("`", item.value, "` has a name; here write tcp/PORT, ",
+                                       "udp/FIRST-LAST, sctp/PORT, icmp or any"));
+          continue;
+        }
         const absl::StatusOr<std::vector<PortRange>> ports = ParsePortItem(item.value);
         if (!ports.ok()) source_.Error(item.spot, std::string(ports.status().message()));
         if (ports.ok()) entry.ports.insert(entry.ports.end(), ports->begin(), ports->end());

@@ -136,21 +136,21 @@ absl::StatusOr<api::ApplyReport> FakeService::ApplyPolicy(const api::ApplyReques
                .deadline_us = kStartUs + request.confirm_within_us};
   }
   report.pending = pending;
-  Record(request.caller, request.author, request.message, "change", report.changes.size());
+  Record(request.author, request.message, "change", report.changes.size());
   report.closed = report.will_close;
   return report;
 }
 
-void FakeService::Record(const api::Caller& caller, const std::string& author,
-                         const std::string& message, const char* event, uint64_t changed) {
+void FakeService::Record(const std::string& author, const std::string& message, const char* event,
+                         uint64_t changed) {
   ++revision_;
   states_[revision_] = documents_;
   if (!log_.empty()) log_.back().active = false;
   log_.push_back({.number = revision_,
                   .time_us = kStartUs + static_cast<int64_t>(revision_),
                   .author = author,
-                  .uid = caller.uid,
-                  .user = caller.uid == 0 ? "root" : "somebody",
+                  .uid = 0,
+                  .user = "root",
                   .message = message,
                   .event = event,
                   .changed = changed,
@@ -185,7 +185,7 @@ absl::StatusOr<api::ApplyReport> FakeService::Rollback(const api::RollbackReques
   if (request.dry_run) return report;
   documents_ = state->second;
   pending.reset();
-  Record(request.caller, request.author, absl::StrCat("rollback to revision ", target), "change",
+  Record(request.author, absl::StrCat("rollback to revision ", target), "change",
          report.changes.size());
   return report;
 }
@@ -213,7 +213,7 @@ absl::StatusOr<api::ApplyReport> FakeService::SetPanic(const api::PanicRequest& 
              .author = request.author,
              .reason = request.reason};
   }
-  Record(request.caller, request.author, request.reason, request.end ? "panic_end" : "panic", 0);
+  Record(request.author, request.reason, request.end ? "panic_end" : "panic", 0);
   return Report(revision_);
 }
 
@@ -274,6 +274,7 @@ absl::StatusOr<api::ApplyReport> FakeService::DeletePolicies(const api::DeleteRe
   absl::Status entered = Enter();
   if (!entered.ok()) return entered;
   last_message = request.message;
+  last_author = request.author;
   api::ApplyReport report = Report(revision_ + 1);
   std::vector<api::Document> kept = documents_;
   for (const api::DocumentId& id : request.documents) {
@@ -286,7 +287,7 @@ absl::StatusOr<api::ApplyReport> FakeService::DeletePolicies(const api::DeleteRe
     report.changes.push_back({.action = "deleted", .kind = id.kind, .name = id.name});
   }
   documents_ = std::move(kept);
-  Record(request.caller, request.author, request.message, "change", report.changes.size());
+  Record(request.author, request.message, "change", report.changes.size());
   report.closed = 1;
   return report;
 }

@@ -47,6 +47,7 @@ class FakeService final : public api::Service {
   api::ApplyRequest last_apply;
   size_t last_bytes = 0;
   std::string last_message;
+  std::string last_author;  // of a delete
   std::string last_target;
   api::RollbackRequest last_rollback;
   api::PanicRequest last_panic;
@@ -61,8 +62,8 @@ class FakeService final : public api::Service {
  private:
   absl::Status Enter();  // what `fail`, `throws` and `delay` ask for
 
-  void Record(const api::Caller& caller, const std::string& author, const std::string& message,
-              const char* event, uint64_t changed);
+  void Record(const std::string& author, const std::string& message, const char* event,
+              uint64_t changed);
 
   std::vector<api::Document> documents_;
   std::map<uint64_t, std::vector<api::Document>> states_ = {{7, {}}};  // by revision

@@ -31,6 +31,7 @@ TEST_CASE("policy history, diff and rollback", "[ctl]") {
   host.Run({"policy", "apply", "order.yaml", "-m", "first"});
   host.Run({"policy", "apply", "order2.yaml", "-m", "more"});
   host.Run({"policy", "delete", "workload/order-web"});
+  CHECK(host.service.last_author == "alice");
   RunCases(host, {{"history_table", {"policy", "history"}},
                   {"history_wide", {"policy", "history", "-o", "wide", "--limit", "2"}},
                   {"history_json", {"policy", "history", "9", "-o", "json"}},

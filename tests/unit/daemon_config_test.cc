@@ -49,9 +49,10 @@ TEST_CASE("every key is read") {
   expected.limits = {.rows = 1, .identities = 2, .tasks = 3, .listeners = 4};
   expected.failsafe = {{.direction = MSEG_EGRESS, .ports = {}, .exe = "/usr/bin/ssh"}};
   for (const char* item : {"tcp/22", "udp/5000-5001", "icmp"}) {
-    for (const PortRange& range : *ParsePortItem(item)) {
-      expected.failsafe[0].ports.push_back(range);
-    }
+    const auto ports = ParsePortItem(item);
+    REQUIRE(ports.ok());
+    expected.failsafe[0].ports.insert(expected.failsafe[0].ports.end(), ports->begin(),
+                                      ports->end());
   }
   expected.exec_watch = true;
   expected.log_level = LogLevel::kDebug;
