@@ -61,6 +61,23 @@ Value At(const GenerationImage::Table<uint32_t, Value>& table, uint32_t number) 
   return it != table.end() && it->first == number ? it->second : Value{};
 }
 
+// What the kernel's judge.bpf.h gathers for decide.h.
+mseg_query QueryIn(const GenerationImage& image, uint32_t local, uint32_t peer,
+                   mseg_direction direction, uint8_t protocol, uint16_t port) {
+  const mseg_class as_local = At(image.classes, local);
+  const mseg_coarse bits = At(image.groups, At(image.classes, peer).group);
+  mseg_query query{};
+  query.end = as_local.end[direction];
+  query.tail = as_local.tail[direction];
+  query.by_peer = as_local.by_peer[direction];
+  const mseg_coarse mask = At(image.tails, query.tail);
+  query.peer = peer;
+  query.cell = mseg_cell(&bits, &mask);
+  query.port = PortClassIn(image, protocol, port);
+  query.direction = static_cast<uint8_t>(direction);
+  return query;
+}
+
 // The letter of decide.h for what a key asks.
 char StepOf(const mseg_row_key& key) {
   if (key.peer == MSEG_PEER_ALL) return key.port != 0 ? 'c' : 'f';
@@ -119,11 +136,7 @@ uint16_t Simulator::PortClass(uint8_t protocol, uint16_t port) const {
 
 mseg_decision DecideIn(const GenerationImage& image, uint32_t local, uint32_t peer,
                        mseg_direction direction, uint8_t protocol, uint16_t port) {
-  mseg_query query{};
-  query.local = local;
-  query.peer = peer;
-  query.port = PortClassIn(image, protocol, port);
-  query.direction = static_cast<uint8_t>(direction);
+  const mseg_query query = QueryIn(image, local, peer, direction, protocol, port);
   const auto row = [](const void* context, const mseg_row_key* key) {
     return Find(static_cast<const GenerationImage*>(context)->rows, *key);
   };
@@ -132,17 +145,7 @@ mseg_decision DecideIn(const GenerationImage& image, uint32_t local, uint32_t pe
 
 mseg_decision Simulator::Trace(uint32_t local, uint32_t peer, mseg_direction direction,
                                uint8_t protocol, uint16_t port, std::vector<Probe>* probes) const {
-  mseg_query query{};
-  query.peer = peer;
-  query.port = PortClass(protocol, port);
-  query.direction = static_cast<uint8_t>(direction);
-  const mseg_class as_local = At(image_->classes, local);
-  query.end = as_local.end[direction];
-  query.tail = as_local.tail[direction];
-  query.by_peer = as_local.by_peer[direction];
-  const mseg_coarse bits = At(image_->groups, At(image_->classes, peer).group);
-  const mseg_coarse mask = At(image_->tails, query.tail);
-  query.cell = mseg_cell(&bits, &mask);
+  const mseg_query query = QueryIn(*image_, local, peer, direction, protocol, port);
   const Lookup lookup{this, probes};
   return mseg_decide(&query, &Lookup::Row, &lookup);
 }
