@@ -92,6 +92,39 @@ static __noinline int mseg_judge(const struct mseg_query *asked, struct mseg_dec
 	return 0;
 }
 
+/*
+ * Do both ends belong to one workload that lets its own processes talk on loopback addresses? Asked
+ * of their cgroups, which such a workload is known by; one number stands for one workload.
+ */
+static __always_inline bool mseg_loopback_pair(const struct mseg_addr *addr,
+					       const struct mseg_identity *self,
+					       const struct mseg_peer *peer, __u32 side)
+{
+	struct mseg_cgroup_key key = { .id = self->cgroup_id, .side = side };
+	const struct mseg_cgroup *mine, *theirs;
+
+	if (!peer->known || !mseg_addr_is_loopback(addr) ||
+	    ((self->flags | peer->id.flags) & MSEG_ID_AMBIGUOUS))
+		return false;
+	mine = bpf_map_lookup_elem(&mseg_cgroups, &key);
+	if (!mine || !mine->loopback)
+		return false;
+	key.id = peer->id.cgroup_id;
+	theirs = bpf_map_lookup_elem(&mseg_cgroups, &key);
+	return theirs && theirs->loopback == mine->loopback;
+}
+
+static __always_inline struct mseg_decision mseg_loopback_allowance(void)
+{
+	struct mseg_decision d = {};
+
+	d.verdict = MSEG_ALLOW;
+	d.would_be = MSEG_ALLOW;
+	d.reason = MSEG_REASON_LOOPBACK;
+	d.would_reason = MSEG_REASON_LOOPBACK;
+	return d;
+}
+
 /* `local` and `peer` are classes. */
 static __always_inline struct mseg_decision
 mseg_judge_end(__u32 local, __u32 peer, __u8 direction, __u16 port_class, __u32 side)
@@ -296,6 +329,12 @@ static __always_inline bool mseg_judge_pair(const struct mseg_conn *conn,
 	__u16 port_class = mseg_port_class(side, conn->protocol, conn->peer_port);
 	struct mseg_decision egress, ingress;
 
+	if (mseg_loopback_pair(&conn->peer, self, peer, side)) {
+		egress = mseg_loopback_allowance();
+		mseg_report(conn, self, &peer->id, &egress, MSEG_EGRESS, conn->peer_port,
+			    generation);
+		return true;
+	}
 	egress = mseg_judge_end(self->cls, peer->cls, MSEG_EGRESS, port_class, side);
 	if (egress.verdict == MSEG_ALLOW && peer->known) {
 		ingress = mseg_judge_end(peer->cls, self->cls, MSEG_INGRESS, port_class, side);

@@ -175,6 +175,9 @@ static __always_inline bool mseg_admit(struct __sk_buff *skb, struct mseg_conn *
 		resolved = mseg_anonymous_receiver(skb, &self, generation);
 	if (!resolved || !mseg_sender(skb, packet, conn->protocol, &peer, generation))
 		d = mseg_refusal(MSEG_REASON_NO_ROW);
+	else if (mseg_addr_is_loopback(&packet->destination) &&
+		 mseg_loopback_pair(&packet->source, &self, &peer, side))
+		d = mseg_loopback_allowance();
 	else
 		d = mseg_judge_end(self.cls, peer.cls, MSEG_INGRESS,
 				   mseg_port_class(side, conn->protocol, packet->destination_port),

@@ -212,6 +212,7 @@ absl::Status Controller::ClassifyNewCgroups() {
     mseg_cgroup value{};
     value.cls = cls.cls;
     value.watch = cls.watch ? 1 : 0;
+    value.loopback = cls.loopback;
     MSEG_RETURN_IF_ERROR(tables_.SetCgroup(cgroup.id, value));
   }
   return absl::OkStatus();
@@ -253,6 +254,7 @@ void Controller::OnCgroup(const mseg_cgroup_event& event) {
     mseg_cgroup value{};
     value.cls = cls.cls;
     value.watch = cls.watch ? 1 : 0;
+    value.loopback = cls.loopback;
     status = tables_.SetCgroup(event.id, value);
   }
   if (!status.ok()) {

@@ -23,6 +23,7 @@ struct ExeClass {
 struct CgroupClass {
   uint64_t cls = MSEG_CGROUP_PENDING;
   bool watch = false;
+  uint32_t loopback = 0;  // of mseg_cgroup
   // false: leave the cgroup MSEG_CGROUP_PENDING and compile again with it in the inventory.
   bool known = true;
 };

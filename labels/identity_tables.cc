@@ -99,6 +99,7 @@ class TablesBuilder {
       mseg_cgroup value{};
       value.cls = group.cls;
       value.watch = matcher_.Watch(path) ? 1 : 0;
+      value.loopback = LoopbackNumber(matcher_, group.hits);
       tables_.cgroups.emplace_back(key, value);
       tables_.known_cgroup_classes.insert(group.cls);
       const auto [it, added] = cgroups_.emplace(group.cls, group);
@@ -281,6 +282,16 @@ uint64_t CgroupClassNumber(const Program& program, const CgroupHits& hits) {
     Append(&meaning, depth, "\x1e");
   }
   return DerivedClass("cgroup", meaning);
+}
+
+uint32_t LoopbackNumber(const Matcher& matcher, const CgroupHits& hits) {
+  const uint32_t number = matcher.LoopbackOf(hits);
+  if (number == kNone) return 0;
+  const CompiledWorkload& workload = matcher.program().workloads[number];
+  std::string meaning = workload.name;
+  for (const PathPattern& pattern : workload.cgroups) Append(&meaning, "\x1e", pattern.text());
+  const uint32_t derived = static_cast<uint32_t>(DerivedClass("loopback", meaning) >> 32);
+  return derived == 0 ? 1 : derived;
 }
 
 absl::Status RegisterLabelSet(uint64_t id, const LabelSet& labels,

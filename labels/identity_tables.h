@@ -22,6 +22,10 @@ namespace mseg {
 uint64_t ExeClassNumber(const Program& program, const ExeVector& exe);
 uint64_t CgroupClassNumber(const Program& program, const CgroupHits& hits);
 
+// Stands for the workload whose processes talk freely on loopback addresses in cgroups with these
+// hits; 0 for none. Derived like the classes.
+uint32_t LoopbackNumber(const Matcher& matcher, const CgroupHits& hits);
+
 // The tables that turn (cgroup, executable, user) into a class. Class numbers are known only after
 // the registry was sealed, hence the handles.
 struct IdentityTables {

@@ -2,6 +2,7 @@
 #include "labels/matcher.h"
 
 #include <algorithm>
+#include <climits>
 #include <set>
 #include <tuple>
 
@@ -210,6 +211,19 @@ CgroupHits Matcher::CgroupHitsOf(std::string_view path) const {
     if (found >= 0) add(workload, found);
   }
   return CgroupHits{.pending = false, .hits = {deepest.begin(), deepest.end()}};
+}
+
+uint32_t Matcher::LoopbackOf(const CgroupHits& cgroup) const {
+  if (cgroup.pending) return kNone;
+  for (uint32_t workload : other_workloads_) {
+    if (program_.workloads[workload].loopback_allowed) return workload;
+  }
+  std::pair<int, uint32_t> outermost(INT_MAX, kNone);
+  for (const auto& [workload, depth] : cgroup.hits) {
+    if (!program_.workloads[workload].loopback_allowed) continue;
+    outermost = std::min(outermost, std::pair<int, uint32_t>(depth, workload));
+  }
+  return outermost.second;
 }
 
 bool Matcher::Watch(std::string_view path) const {

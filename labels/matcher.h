@@ -80,6 +80,9 @@ class Matcher {
 
   ExeVector ExeVectorOf(const ExecutableInfo& executable, mseg_grade grade) const;
   CgroupHits CgroupHitsOf(std::string_view path) const;
+  // The workload with `loopback: allow` that a cgroup belongs to, kNone if there is none. Of
+  // several it is the outermost, which the others are part of.
+  uint32_t LoopbackOf(const CgroupHits& cgroup) const;
   // Whether a cgroup below `path` could match a pattern that `path` does not satisfy.
   bool Watch(std::string_view path) const;
   // The uids that policies mention and that exist, sorted.

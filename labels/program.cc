@@ -216,6 +216,7 @@ class ProgramBuilder {
         AddExeMatcher({}, workload.match.exes, workload.match.digests, std::nullopt);
     compiled.users = AddUsers(workload.match.users);
     compiled.has_process_field = workload.match.HasProcessField();
+    compiled.loopback_allowed = workload.loopback_allowed;
     program_.workloads.push_back(std::move(compiled));
   }
 

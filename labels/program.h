@@ -68,6 +68,7 @@ struct CompiledWorkload {
   std::vector<std::string> users;
   std::vector<Cidr> addresses;  // sorted, each once
   bool has_process_field = false;
+  bool loopback_allowed = false;
 };
 
 struct AddressOwner {

@@ -12,8 +12,9 @@ namespace {
 
 constexpr uint64_t kMaxExplainRows = 16'000'000;  // about 1 GiB
 
-constexpr std::string_view kReasons[] = {"none",   "rule",  "default",  "unknown_identity",
-                                         "no_row", "reply", "no_state", "no_policy"};
+constexpr std::string_view kReasons[] = {"none",    "rule",  "default",  "unknown_identity",
+                                         "no_row",  "reply", "no_state", "no_policy",
+                                         "loopback"};
 static_assert(std::size(kReasons) == MSEG_REASON_MAX);
 
 template <typename Key>

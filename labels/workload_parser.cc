@@ -121,6 +121,11 @@ Workload ParseWorkload(const SourceText& source, const YamlNode& spec) {
   workload.state = ParseStateField(source, fields.Take("state"));
   if (const YamlNode* loopback = fields.Take("loopback")) {
     workload.loopback_allowed = OneOf(source, *loopback, "`loopback`", {"judge", "allow"}) == 1;
+    if (workload.loopback_allowed && workload.match.HasProcessField()) {
+      source.Error(
+          loopback->spot,
+          "`loopback: allow` is for workloads that are matched by `cgroup` or `host` alone");
+    }
   }
   if (const YamlNode* ports = fields.Take("ports")) {
     workload.ports = ParseNamedPorts(source, *ports);

@@ -92,7 +92,7 @@ const std::map<std::string, Layout>& Layouts() {
     }
     {
       using T = mseg_cgroup;
-      all["mseg_cgroup"] = {sizeof(T), {F(cls), F(watch), F(pad)}};
+      all["mseg_cgroup"] = {sizeof(T), {F(cls), F(watch), F(loopback)}};
     }
     {
       using T = mseg_exe_class_key;

@@ -60,6 +60,7 @@ enum mseg_reason {
 	MSEG_REASON_REPLY = 5, /* UDP: the reverse of a flow that was allowed */
 	MSEG_REASON_NO_STATE = 6, /* a map was full or failed: denied and counted */
 	MSEG_REASON_NO_POLICY = 7, /* no generation has ever been active on this host */
+	MSEG_REASON_LOOPBACK = 8, /* `loopback: allow` of the workload that both ends belong to */
 	MSEG_REASON_MAX,
 };
 
@@ -220,7 +221,8 @@ struct mseg_cgroup_key {
 struct mseg_cgroup {
 	__u64 cls;
 	__u32 watch; /* 1: some selector may match a cgroup below this one */
-	__u32 pad;
+	/* Not 0: processes of cgroups with one number talk freely on loopback addresses. */
+	__u32 loopback;
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_cgroup_key) == 16, "mseg_cgroup_key");
 MSEG_STATIC_ASSERT(sizeof(struct mseg_cgroup) == 16, "mseg_cgroup");
