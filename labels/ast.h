@@ -103,6 +103,9 @@ struct ServiceItem {
   std::optional<PortName> named;
   std::vector<PortRange> ports;
   Spot spot;
+  // What a sentence calls the ports that it gives, `MySQL(tcp/3306)`; says nothing by itself, but a
+  // Service of that name must have the same ports.
+  std::string described_as;
 };
 
 enum class RuleAt : uint8_t { kBoth, kFrom, kTo };
@@ -167,8 +170,9 @@ struct Document {
   std::string name;
   std::string file;
   Spot name_spot;
-  // The document's own YAML, without the `---` line: parsing it alone with `first_line` gives this
-  // document again, places included. That is how a store keeps documents one by one.
+  // The document's own YAML, without the `---` line, or its sentence. Parsing it alone with `file`
+  // and `first_line` gives this document again, places included. That is how a store keeps
+  // documents one by one.
   std::string text;
   int first_line = 1;
   std::variant<Workload, Policy, Service, AddressGroup> spec;
@@ -177,8 +181,11 @@ struct Document {
   Place place() const { return At(name_spot); }
 };
 
-// Text to documents. Collects every error of the text, not only the first; gives InvalidArgument if
-// there was one. `first_line` is the number of the text's first line in `file`.
+inline constexpr size_t kMaxDocuments = size_t{1} << 18;  // of one text
+
+// Text to documents: sentences if the file's name ends in `.mseg`, YAML otherwise. Collects every
+// error of the text, not only the first; gives InvalidArgument if there was one. `first_line` is
+// the number of the text's first line in `file`.
 absl::StatusOr<std::vector<Document>> ParseDocuments(std::string_view file, std::string_view text,
                                                      Diagnostics* diagnostics, int first_line = 1);
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <iterator>
 #include <optional>
 #include <utility>
@@ -7,6 +6,7 @@
 #include "labels/ast.h"
 #include "labels/document_parser.h"
 #include "labels/field_reader.h"
+#include "labels/sentence_parser.h"
 #include "labels/text.h"
 #include "labels/yaml_reader.h"
 
@@ -97,20 +97,20 @@ Document ParseDocument(const SourceText& source, const YamlNode& root) {
   return document;
 }
 
-// What makes the whole text unreadable, before anything is parsed.
-absl::Status CheckText(std::string_view file, std::string_view text, int first_line,
-                       Diagnostics* diagnostics) {
-  auto refuse = [&](int line, int column, std::string message) {
-    diagnostics->push_back(Diagnostic{
-        .place = {std::string(file), line, column}, .message = message, .source_line = {}});
-    return absl::InvalidArgumentError(message);
-  };
-  if (file.ends_with(".mseg")) {
-    return refuse(
-        first_line, 1,
-        "sentence files (.mseg) are not supported yet; write the rules as a Policy document");
+std::vector<Document> ParseYaml(std::string_view file, std::string_view text, int first_line,
+                                Diagnostics* diagnostics) {
+  std::vector<Document> documents;
+  for (const YamlChunk& chunk : SplitYaml(text, first_line)) {
+    const SourceText source(file, chunk.text, chunk.first_line, diagnostics);
+    if (documents.size() == kMaxDocuments) {
+      source.Error(Spot{chunk.first_line, 1}, Cat("more than ", kMaxDocuments, " documents"));
+      break;
+    }
+    absl::StatusOr<std::optional<YamlNode>> root = ReadYaml(source);
+    if (!root.ok() || !root->has_value()) continue;
+    documents.push_back(ParseDocument(source, **root));
   }
-  return CheckYamlText(file, text, first_line, diagnostics);
+  return documents;
 }
 
 }  // namespace
@@ -149,22 +149,18 @@ absl::Status CheckName(std::string_view name) {
       return absl::InvalidArgumentError(Cat("a name must not hold `", before.substr(0, 1), "`"));
     }
   }
-  return absl::OkStatus();
+  return CheckComposed("a name", name);
 }
 
 absl::StatusOr<std::vector<Document>> ParseDocuments(std::string_view file, std::string_view text,
                                                      Diagnostics* diagnostics, int first_line) {
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-  absl::Status readable = CheckText(file, text, first_line, diagnostics);
+  absl::Status readable = CheckYamlText(file, text, first_line, diagnostics);
   if (!readable.ok()) return readable;
   const size_t errors_before = diagnostics->size();
-  std::vector<Document> documents;
-  for (const YamlChunk& chunk : SplitYaml(text, first_line)) {
-    const SourceText source(file, chunk.text, chunk.first_line, diagnostics);
-    absl::StatusOr<std::optional<YamlNode>> root = ReadYaml(source);
-    if (!root.ok() || !root->has_value()) continue;
-    documents.push_back(ParseDocument(source, **root));
-  }
+  std::vector<Document> documents =
+      IsSentenceFile(file) ? ParseSentences(SourceText(file, text, first_line, diagnostics))
+                           : ParseYaml(file, text, first_line, diagnostics);
   SortDiagnostics(errors_before, diagnostics);
   const size_t errors = diagnostics->size() - errors_before;
   if (errors > 0) {

@@ -29,6 +29,12 @@ std::vector<Spotted<Digest>> ParseDigests(const SourceText& source, const YamlNo
 std::vector<SpottedText> ParseUsers(const SourceText& source, const YamlNode& node);
 std::vector<Spotted<Cidr>> ParseCidrs(const SourceText& source, const YamlNode& node,
                                       std::string_view what);
+// What a selector may ask for: a key that people or mseg give.
+absl::Status CheckSelectorKey(std::string_view key);
+// A file's name without a path.
+absl::Status CheckFileName(std::string_view name);
+// A path pattern in its one spelling.
+absl::StatusOr<std::string> CheckPathPattern(std::string_view path, std::string_view what);
 // The name of a document, rule or service: what can stand in `POLICY/RULE` and on a command line.
 absl::Status CheckName(std::string_view name);
 

@@ -40,7 +40,7 @@ absl::Status CheckWord(std::string_view what, std::string_view word, size_t long
       return absl::InvalidArgumentError(Cat(what, " must not hold `", before.substr(0, 1), "`"));
     }
   }
-  return absl::OkStatus();
+  return CheckComposed(what, word);
 }
 
 uint64_t ShortHash(const Salt& salt, const uint8_t* data, size_t size) {

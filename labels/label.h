@@ -25,7 +25,8 @@ class LabelSet {
   LabelSet() = default;
 
   // Fails (InvalidArgument) for an empty key, and for a key or value that is too long (330 / 253
-  // bytes), not UTF-8, or holds characters outside the documented set, and for a key under `mseg/`.
+  // bytes), not UTF-8 in normal form C, or holds characters outside the documented set, and for a
+  // key under `mseg/`. An empty value is one like others, and not the same as none.
   absl::Status Set(std::string_view key, std::string_view value);
   // For labels that mseg itself gives (keys under `mseg/`).
   void SetReserved(std::string_view key, std::string_view value);

@@ -176,6 +176,12 @@ absl::StatusOr<std::vector<PortRange>> ParsePortItem(std::string_view text) {
   }
   const size_t slash = text.find('/');
   const std::string_view protocol = text.substr(0, slash);
+  if (protocol == "icmp" || protocol == "icmpv6") {
+    return absl::InvalidArgumentError(
+        Cat("`", text.substr(0, 80),
+            "`: types of ICMP are not supported yet: the kernel program does not see them where a "
+            "message is sent; write icmp for all of it"));
+  }
   for (const ProtocolName& known : kProtocols) {
     if (known.name != protocol) continue;
     if (slash == std::string_view::npos) {

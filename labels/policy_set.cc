@@ -79,6 +79,7 @@ class Checker {
       for (const Rule& rule : std::get<Policy>(document.spec).rules) {
         for (const ServiceItem& item : rule.services) {
           if (!item.service.empty()) CheckService(document, item, known);
+          if (!item.described_as.empty()) CheckDescription(document, item);
         }
       }
     }
@@ -97,6 +98,23 @@ class Checker {
       Append(&message, "; name one, or write ports such as tcp/443");
     }
     Error(document, item.spot, std::move(message));
+  }
+
+  // A sentence that gives a Service's name to other ports would mean something else than it says.
+  void CheckDescription(const Document& document, const ServiceItem& item) {
+    const Document* service =
+        Full() ? nullptr : set_.Find(DocumentKind::kService, item.described_as);
+    if (service == nullptr) return;
+    auto sorted = [](std::vector<PortRange> ports) {
+      std::sort(ports.begin(), ports.end());
+      ports.erase(std::unique(ports.begin(), ports.end()), ports.end());
+      return ports;
+    };
+    if (sorted(std::get<Service>(service->spec).ports) == sorted(item.ports)) return;
+    Error(document, item.spot,
+          Cat("`", item.described_as, "` has other ports in Service `", service->name, "` (",
+              At(*service, service->name_spot),
+              "); leave the bracket out to mean those, or use another name"));
   }
 
   void CheckWorkloads() {
@@ -168,6 +186,7 @@ const Document* PolicySet::Find(DocumentKind kind, std::string_view name) const 
 absl::StatusOr<PolicySet> BuildPolicySet(std::vector<Document> documents,
                                          Diagnostics* diagnostics) {
   PolicySet set;
+  DropRepeatedSentences(&documents);
   set.documents_ = std::move(documents);
   std::stable_sort(set.documents_.begin(), set.documents_.end(),
                    [](const Document& a, const Document& b) {

@@ -34,6 +34,9 @@ class PolicySet {
   std::vector<size_t> by_kind_[4];
 };
 
+// Two sentences that say the same rule are one, the first: it may be said in both languages.
+void DropRepeatedSentences(std::vector<Document>* documents);
+
 // Checks documents against each other. Collects every error; gives InvalidArgument if there was
 // one.
 absl::StatusOr<PolicySet> BuildPolicySet(std::vector<Document> documents, Diagnostics* diagnostics);

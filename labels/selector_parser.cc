@@ -12,18 +12,6 @@ namespace {
 
 constexpr std::string_view kConflictKey = "mseg/conflict";
 
-// mseg/host and its like would never match while nothing gives them: a rule that silently does
-// nothing is worse than an error.
-absl::Status CheckSelectorKey(std::string_view key) {
-  if (absl::Status status = CheckLabelKey(key); !status.ok()) return status;
-  if (key.starts_with("mseg/") && key != kConflictKey) {
-    return absl::InvalidArgumentError(Cat("the label `", key.substr(0, 63),
-                                          "` is not supported yet; of the labels under ",
-                                          "`mseg/` a selector can name `mseg/conflict`"));
-  }
-  return absl::OkStatus();
-}
-
 void ParseExpression(const SourceText& source, const YamlNode& node,
                      std::vector<LabelRequirement>* out) {
   static const std::vector<std::string_view> kOperators = {"In", "NotIn", "Exists", "DoesNotExist"};
@@ -115,11 +103,8 @@ void ParseRequirements(const SourceText& source, const YamlNode& node,
 
 void ParseNames(const SourceText& source, const YamlNode& node, std::vector<SpottedText>* out) {
   for (SpottedText& name : TextList(source, node, "`name`")) {
-    if (name.value.empty() || Contains(name.value, '/') || name.value == "." ||
-        name.value == "..") {
-      source.Error(name.spot, Cat("`name` is a file name without a path, not `",
-                                  name.value.substr(0, 80), "`; for a path use `exe`"));
-    }
+    absl::Status status = CheckFileName(name.value);
+    if (!status.ok()) source.Error(name.spot, std::string(status.message()));
     out->push_back(std::move(name));
   }
 }
@@ -151,17 +136,43 @@ ProcessSelector ParseProcess(const SourceText& source, const YamlNode& node) {
 
 }  // namespace
 
+// mseg/host and its like would never match while nothing gives them: a rule that silently does
+// nothing is worse than an error.
+absl::Status CheckSelectorKey(std::string_view key) {
+  if (absl::Status status = CheckLabelKey(key); !status.ok()) return status;
+  if (key.starts_with("mseg/") && key != kConflictKey) {
+    return absl::InvalidArgumentError(Cat("the label `", key.substr(0, 63),
+                                          "` is not supported yet; of the labels under ",
+                                          "`mseg/` a selector can name `mseg/conflict`"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckFileName(std::string_view name) {
+  if (!name.empty() && !Contains(name, '/') && name != "." && name != "..") {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(Cat("`name` is a file name without a path, not `",
+                                        name.substr(0, 80), "`; for a path use `exe`"));
+}
+
+absl::StatusOr<std::string> CheckPathPattern(std::string_view path, std::string_view what) {
+  absl::StatusOr<PathPattern> pattern = PathPattern::Parse(path);
+  if (pattern.ok()) return pattern->text();
+  return absl::InvalidArgumentError(
+      Cat(what, " `", path.substr(0, 80), "`: ", pattern.status().message()));
+}
+
 std::vector<SpottedText> ParsePathPatterns(const SourceText& source, const YamlNode& node,
                                            std::string_view what) {
   std::vector<SpottedText> out;
   for (SpottedText& path : TextList(source, node, what)) {
-    absl::StatusOr<PathPattern> pattern = PathPattern::Parse(path.value);
+    absl::StatusOr<std::string> pattern = CheckPathPattern(path.value, what);
     if (!pattern.ok()) {
-      source.Error(path.spot,
-                   Cat(what, " `", path.value.substr(0, 80), "`: ", pattern.status().message()));
+      source.Error(path.spot, std::string(pattern.status().message()));
       continue;
     }
-    path.value = pattern->text();
+    path.value = *std::move(pattern);
     out.push_back(std::move(path));
   }
   return out;

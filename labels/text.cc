@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "labels/text.h"
 
+#include <utf8proc.h>
+
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <limits>
 
 namespace mseg {
@@ -97,6 +100,28 @@ int DisplayWidth(char32_t character) {
   if (character < 0x300) return 1;
   if (InRanges(character, kZeroWidth)) return 0;
   return InRanges(character, kWide) ? 2 : 1;
+}
+
+absl::Status CheckComposed(std::string_view what, std::string_view text) {
+  // Nothing below U+0300 can be composed with what follows it.
+  constexpr uint8_t kFirstComposing = 0xCC;
+  if (std::all_of(text.begin(), text.end(),
+                  [](char c) { return static_cast<uint8_t>(c) < kFirstComposing; })) {
+    return absl::OkStatus();
+  }
+  utf8proc_uint8_t* composed = nullptr;
+  const utf8proc_ssize_t size =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                   static_cast<utf8proc_ssize_t>(text.size()), &composed,
+                   static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  if (size < 0) {
+    return absl::InvalidArgumentError(Cat(what, ": ", utf8proc_errmsg(size)));
+  }
+  const std::string normal(reinterpret_cast<const char*>(composed), static_cast<size_t>(size));
+  std::free(composed);
+  if (normal == text) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      Cat(what, " is not in Unicode's normal form C; write `", normal, "`, which looks the same"));
 }
 
 bool IsControl(char32_t character) {

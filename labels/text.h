@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
@@ -47,6 +48,10 @@ size_t CountCharacters(std::string_view utf8);
 int DisplayWidth(char32_t character);
 
 inline bool Contains(std::string_view text, char c) { return text.find(c) != text.npos; }
+
+// Unicode has several spellings of one text (`é` in one character or two). Whoever reads policy
+// cannot tell them apart, so only normal form C is accepted. `what` names the text in the message.
+absl::Status CheckComposed(std::string_view what, std::string_view text);
 
 bool IsControl(char32_t character);
 bool IsSpace(char32_t character);

@@ -89,7 +89,8 @@ LabelSet ParseLabels(const SourceText& source, const YamlNode& node) {
     const YamlNode& value = node.children[i + 1];
     if (key.kind != YamlNode::Kind::kScalar) continue;  // reported by the reader
     if (value.kind == YamlNode::Kind::kNull) {
-      source.Error(key.spot, Cat("label `", key.text.substr(0, 63), "` has no value"));
+      source.Error(key.spot, Cat("label `", key.text.substr(0, 63),
+                                 "` has no value; write `\"\"` for an empty one"));
       continue;
     }
     const std::string* text = ScalarText(source, value, "the value of a label");

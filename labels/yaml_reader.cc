@@ -9,7 +9,6 @@
 #include <cstddef>
 #include <istream>
 #include <streambuf>
-#include <tuple>
 #include <unordered_map>
 #include <utility>
 
@@ -18,27 +17,63 @@
 namespace mseg {
 namespace {
 
-constexpr size_t kLongestShownLine = 400;
-constexpr size_t kLongestMessage = 2000;
-
-// The text as a stream, without a copy.
-class ViewBuffer : public std::streambuf {
- public:
-  explicit ViewBuffer(std::string_view text) {
-    char* begin = const_cast<char*>(text.data());  // only read: this buffer has no put area
-    setg(begin, begin, begin + text.size());
-  }
-};
-
-// Leaves yaml-cpp from inside a callback; caught in ReadYaml and nowhere else.
+// Leaves yaml-cpp from inside a callback or a read; caught in ReadYaml and nowhere else.
 struct StopReading {
   Spot spot;
   std::string message;
 };
 
+// The text as a stream, without a copy, that ends the reading when too much was read ahead.
+class ViewBuffer : public std::streambuf {
+ public:
+  explicit ViewBuffer(std::string_view text) : text_(text) {}
+
+  // The reader has come so far.
+  void Seen(Spot spot) {
+    seen_ = spot;
+    ahead_ = 0;
+  }
+
+ protected:
+  int_type underflow() override {
+    if (next_ == text_.size()) return traits_type::eof();
+    const std::string_view piece = text_.substr(next_, kPiece);
+    CountAhead(piece);
+    next_ += piece.size();
+    char* begin = const_cast<char*>(piece.data());  // only read: this buffer has no put area
+    setg(begin, begin, begin + piece.size());
+    return traits_type::to_int_type(*begin);
+  }
+
+ private:
+  static constexpr size_t kPiece = 4096;
+
+  void CountAhead(std::string_view piece) {
+    char before = ' ';
+    for (const char c : piece) {
+      const bool sign = Contains("[]{},:", c);
+      const bool begins = Contains(" \t\r\n", before) && !Contains(" \t\r\n", c);
+      ahead_ += sign || begins ? 1 : 0;
+      before = c;
+    }
+    if (ahead_ <= kMaxYamlAhead) return;
+    throw StopReading{
+        seen_,
+        "what begins here is too large to be read in one piece; write a large `{...}` or "
+        "`[...]` as a block, an entry a line"};
+  }
+
+  std::string_view text_;
+  size_t next_ = 0;
+  size_t ahead_ = 0;
+  Spot seen_;
+};
+
 class TreeBuilder : public YAML::EventHandler {
  public:
-  explicit TreeBuilder(const SourceText& source) : source_(source) {}
+  TreeBuilder(const SourceText& source, ViewBuffer* buffer) : source_(source), buffer_(buffer) {
+    buffer_->Seen(Spot{source.first_line(), 1});
+  }
 
   void OnDocumentStart(const YAML::Mark& mark) override {
     // A chunk holds one document. yaml-cpp 0.7 also begins documents without end, and without
@@ -94,6 +129,7 @@ class TreeBuilder : public YAML::EventHandler {
     }
     counted_.column += source_.CountCharactersIn(line, counted_bytes_, mark.column);
     counted_bytes_ = mark.column;
+    buffer_->Seen(counted_);
     return counted_;
   }
   void Refuse(Spot spot, std::string message) {
@@ -148,6 +184,7 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   const SourceText& source_;
+  ViewBuffer* buffer_;
   std::vector<YamlNode> open_;
   YamlNode root_;
   Spot counted_;  // of the byte counted_bytes_ in its line
@@ -186,61 +223,6 @@ std::string_view YamlKindName(YamlNode::Kind kind) {
       return "a map";
   }
   return "";
-}
-
-SourceText::SourceText(std::string_view file, std::string_view text, int first_line,
-                       Diagnostics* diagnostics)
-    : file_(file), text_(text), first_line_(first_line), diagnostics_(diagnostics) {
-  line_starts_.push_back(0);
-  for (size_t at = text.find('\n'); at != std::string_view::npos; at = text.find('\n', at + 1)) {
-    line_starts_.push_back(at + 1);
-  }
-}
-
-std::string_view SourceText::RawLine(int line) const {
-  const int number = line - first_line_;
-  if (number < 0 || static_cast<size_t>(number) >= line_starts_.size()) return {};
-  const size_t index = static_cast<size_t>(number);
-  const bool last = index + 1 == line_starts_.size();
-  const size_t end = last ? text_.size() : line_starts_[index + 1] - 1;
-  std::string_view raw = text_.substr(line_starts_[index], end - line_starts_[index]);
-  if (!raw.empty() && raw.back() == '\r') raw.remove_suffix(1);
-  return raw;
-}
-
-std::string SourceText::Line(int line) const { return Printable(RawLine(line), kLongestShownLine); }
-
-int SourceText::CountCharactersIn(int line, int from_byte, int to_byte) const {
-  const std::string_view raw = RawLine(line);
-  const size_t from = std::min(raw.size(), static_cast<size_t>(std::max(from_byte, 0)));
-  const size_t to = std::min(raw.size(), static_cast<size_t>(std::max(to_byte, 0)));
-  return static_cast<int>(CountCharacters(raw.substr(from, std::max(from, to) - from)));
-}
-
-Spot SourceText::SpotOfByte(int line, int byte_column) const {
-  return Spot{line, 1 + CountCharactersIn(line, 0, byte_column)};
-}
-
-void SourceText::Error(Spot spot, std::string message) const {
-  if (diagnostics_->size() == kMaxDiagnostics) {
-    message = "too many errors; the rest is not shown";
-  } else if (diagnostics_->size() > kMaxDiagnostics) {
-    return;
-  }
-  diagnostics_->push_back(Diagnostic{.place = {file_, spot.line, spot.column},
-                                     .message = Printable(message, kLongestMessage),
-                                     .source_line = Line(spot.line)});
-}
-
-void SortDiagnostics(size_t first, Diagnostics* diagnostics) {
-  const size_t end = std::min(diagnostics->size(), kMaxDiagnostics);
-  if (first >= end) return;
-  std::stable_sort(diagnostics->begin() + static_cast<std::ptrdiff_t>(first),
-                   diagnostics->begin() + static_cast<std::ptrdiff_t>(end),
-                   [](const Diagnostic& a, const Diagnostic& b) {
-                     return std::tie(a.place.file, a.place.line, a.place.column) <
-                            std::tie(b.place.file, b.place.line, b.place.column);
-                   });
 }
 
 absl::Status CheckYamlText(std::string_view file, std::string_view text, int first_line,
@@ -297,9 +279,9 @@ std::vector<YamlChunk> SplitYaml(std::string_view text, int first_line) {
 }
 
 absl::StatusOr<std::optional<YamlNode>> ReadYaml(const SourceText& source) {
-  TreeBuilder builder(source);
+  ViewBuffer buffer(source.text());
+  TreeBuilder builder(source, &buffer);
   try {
-    ViewBuffer buffer(source.text());
     std::istream stream(&buffer);
     YAML::Parser parser(stream);
     while (parser.HandleNextDocument(builder)) {

@@ -12,8 +12,10 @@ const std::vector<std::string>& Keys() {
   static const std::vector<std::string> keys = {"app", "env", "role"};
   return keys;
 }
+// As YAML: the empty value is written so.
+constexpr std::string_view kEmptyValue = "\"\"";
 const std::vector<std::string>& Values() {
-  static const std::vector<std::string> values = {"a", "b", "c"};
+  static const std::vector<std::string> values = {"a", "b", std::string(kEmptyValue)};
   return values;
 }
 const std::vector<std::string>& CgroupPatterns() {
@@ -62,8 +64,12 @@ Digest DigestOf(size_t number) {
 }  // namespace
 
 std::string PolicyRandom::List(const std::vector<std::string>& from) {
-  std::string out = "[\"" + Pick(from) + "\"";
-  while (Chance(30)) out += ", \"" + Pick(from) + "\"";
+  auto item = [&] {
+    const std::string& text = Pick(from);
+    return text == kEmptyValue ? text : "\"" + text + "\"";
+  };
+  std::string out = "[" + item();
+  while (Chance(30)) out += ", " + item();
   return out + "]";
 }
 
@@ -209,7 +215,10 @@ Inventory PolicyRandom::Host(size_t extra) {
     if (Chance(40)) {
       LabelSet labels;
       for (const std::string& key : Keys()) {
-        if (Chance(60) && !labels.Set(key, Pick(Values())).ok()) throw std::logic_error("label");
+        if (!Chance(60)) continue;
+        const std::string& value = Pick(Values());
+        const absl::Status set = labels.Set(key, value == kEmptyValue ? "" : value);
+        if (!set.ok()) throw std::logic_error("label");
       }
       facts.labels = labels;
       facts.state = static_cast<State>(Below(3));

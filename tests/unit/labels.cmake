@@ -18,7 +18,10 @@ mseg_test(labels_test
     labels_panic_test.cc
     labels_property_test.cc
     labels_scale_test.cc
+    labels_sentence_test.cc
+    labels_states_test.cc
   LIBS mseg_labels mseg_policy_testing)
 target_compile_definitions(labels_test PRIVATE
+  MSEG_DOCS_DIR="${CMAKE_SOURCE_DIR}/docs"
   MSEG_GOLDEN_NETWORKPOLICY_DIR="${CMAKE_CURRENT_LIST_DIR}/../golden/networkpolicy"
   MSEG_GOLDEN_POLICY_DIR="${CMAKE_CURRENT_LIST_DIR}/../golden/policy")

@@ -88,6 +88,15 @@ TEST_CASE("one long line is read as fast as many") {
   CHECK(DiagnosticsOf("f", text + "}").find("unknown field") != std::string::npos);
 }
 
+TEST_CASE("what cannot be read in pieces is refused before it takes much memory") {
+  // yaml-cpp alone takes gigabytes for each of these.
+  CHECK(DiagnosticsOf("f", "a: " + std::string(30'000'000, '['))
+            .find("too large to be read in one piece") != std::string::npos);
+  std::string maps;
+  for (int i = 0; i < 5'000'000; ++i) maps += "{a: ";
+  CHECK(DiagnosticsOf("f", maps).starts_with("f:1:1: error: what begins here is too large"));
+}
+
 TEST_CASE("a document stored alone keeps its places") {
   const std::string first =
       "# a comment\n\napiVersion: mseg.io/v1\nkind: Service\nmetadata: {name: a}\n"

@@ -37,24 +37,36 @@ TEST_CASE("a label set has one text, the four first-class keys first") {
 
 TEST_CASE("labels that would be ambiguous in one line are refused") {
   LabelSet labels;
-  for (const char* bad : {"a=b", "a,b", "a;b", "a|b", "a b", " a", "a\tb", "*", "a\"", "a\xFF",
-                          "a\u200bb", "a\u3000b", "a#b", "{a}"}) {
+  for (const char* bad :
+       {"a=b", "a,b", "a;b", "a|b", "a b", " a", "a\tb", "*", "a\"", "a\xFF", "a\u200bb",
+        "a\u3000b", "a#b", "{a}", "e\u0301", "\u1112\u1161\u11ab", "\u212b"}) {
     INFO(bad);
     CHECK_FALSE(labels.Set("k", bad).ok());
     CHECK_FALSE(labels.Set(bad, "v").ok());
   }
-  CHECK_FALSE(labels.Set("mseg/host", "true").ok());
   CHECK_FALSE(labels.Set("", "v").ok());
+  CHECK_FALSE(labels.Set("mseg/host", "true").ok());
+  CHECK(labels.Set("k", std::string(10240, 'v')).message() ==
+        "label value is 10240 bytes long; at most 253 are allowed");
+  CHECK(labels.Set("k", "cafe\u0301").message() ==
+        "label value is not in Unicode's normal form C; write `caf\u00e9`, which looks the same");
   CHECK_FALSE(labels.Set(std::string(331, 'k'), "v").ok());
   CHECK_FALSE(labels.Set("k", std::string(254, 'v')).ok());
   CHECK(labels.empty());
-  for (const char* good :
-       {"a", "a.b-c_d", "kubernetes.io/name", "ns/x", "订单系统", "1.0", "a*", "a:b", "a@b", "é"}) {
+  for (const char* good : {"a", "a.b-c_d", "kubernetes.io/name", "ns/x", "订单系统", "1.0", "a*",
+                           "a:b", "a@b", "é", "한", "북경", "ﾃﾞ", ""}) {
     INFO(good);
     CHECK(labels.Set("k", good).ok());
   }
   CHECK(labels.Set(std::string(330, 'k'), std::string(253, 'v')).ok());
   CHECK(labels.Set("empty", "").ok());
+}
+
+TEST_CASE("an empty value is not the same as none") {
+  const LabelSet empty = Labels({{"k", ""}});
+  CHECK(empty.Text() == "k=");
+  CHECK_FALSE(empty == LabelSet());
+  CHECK(LabelId(Salt{}, empty) != LabelId(Salt{}, LabelSet()));
 }
 
 TEST_CASE("short ids depend on salt and content, and are never 0") {
