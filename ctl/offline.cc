@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/offline.h"
 
-#include <algorithm>
+#include <iterator>
+#include <set>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -116,12 +117,11 @@ absl::StatusOr<std::vector<api::DocumentId>> DocumentsOf(const std::vector<api::
   auto documents = ParseAll(files, diagnostics);
   if (!documents.ok()) return documents.status();
   std::vector<api::DocumentId> ids;
+  std::set<std::pair<DocumentKind, std::string>> known;
   for (const Document& document : *documents) {
-    api::DocumentId id{.kind = std::string(DocumentKindName(document.kind)), .name = document.name};
-    bool known = std::any_of(ids.begin(), ids.end(), [&](const api::DocumentId& other) {
-      return other.kind == id.kind && other.name == id.name;
-    });
-    if (!known) ids.push_back(std::move(id));
+    if (!known.emplace(document.kind, document.name).second) continue;
+    ids.push_back(api::DocumentId{.kind = std::string(DocumentKindName(document.kind)),
+                                  .name = document.name});
   }
   return ids;
 }

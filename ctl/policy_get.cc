@@ -5,10 +5,22 @@
 
 #include "absl/strings/str_cat.h"
 #include "ctl/document_id.h"
+#include "ctl/document_yaml.h"
 #include "ctl/session.h"
+#include "labels/ast.h"
+#include "labels/sentence_parser.h"
 
 namespace mseg::ctl {
 namespace {
+
+// A sentence is no YAML; the document that it is can be printed beside the others.
+std::string YamlOf(const api::Document& document) {
+  if (!IsSentenceFile(document.file)) return document.text;
+  Diagnostics diagnostics;
+  auto parsed =
+      ParseDocuments(document.file, document.text, &diagnostics, static_cast<int>(document.line));
+  return parsed.ok() && parsed->size() == 1 ? DocumentYaml(parsed->front()) : document.text;
+}
 
 // The documents themselves, so that what is printed can be applied again.
 void PrintDocuments(const std::vector<api::Document>& documents, std::ostream& out) {
@@ -16,8 +28,9 @@ void PrintDocuments(const std::vector<api::Document>& documents, std::ostream& o
   for (const api::Document& document : documents) {
     if (!first) out << "---\n";
     first = false;
-    out << document.text;
-    if (document.text.empty() || document.text.back() != '\n') out << '\n';
+    const std::string text = YamlOf(document);
+    out << text;
+    if (text.empty() || text.back() != '\n') out << '\n';
   }
 }
 

@@ -20,12 +20,13 @@ void AddCommands(CLI::App& app, Session& session) {
       ->type_name("PATH");
   AddStatus(app, session);
   CLI::App* policy =
-      app.add_subcommand("policy", "Check, apply, show, delete and take back policy");
+      app.add_subcommand("policy", "Check, format, apply, show, delete and take back policy");
   policy->require_subcommand(1);
   AddPolicyCheck(*policy, session);
   AddPolicyApply(*policy, session);
   AddPolicyGet(*policy, session);
   AddPolicyDelete(*policy, session);
+  AddPolicyFmt(*policy, session);
   AddPolicyHistory(*policy, session);
   AddPolicyDiff(*policy, session);
   AddPolicyRollback(*policy, session);

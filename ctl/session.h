@@ -70,6 +70,7 @@ void AddPolicyDiff(CLI::App& parent, Session& session);
 void AddPolicyRollback(CLI::App& parent, Session& session);
 void AddPolicyConfirm(CLI::App& parent, Session& session);
 void AddPolicyDelete(CLI::App& parent, Session& session);
+void AddPolicyFmt(CLI::App& parent, Session& session);
 void AddExplain(CLI::App& parent, Session& session);
 void AddWhy(CLI::App& parent, Session& session);
 void AddPanic(CLI::App& parent, Session& session);

@@ -97,6 +97,7 @@ absl::StatusOr<api::ApplyReport> Controller::ApplyPolicy(const api::ApplyRequest
     for (Document& document : *parsed) documents.push_back(std::move(document));
   }
   if (!failed.ok()) return failed;
+  DropRepeatedSentences(&documents);  // a revision changes a document once
   auto stored = store_.Documents();
   if (!stored.ok()) return stored.status();
   Change change;

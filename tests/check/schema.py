@@ -14,6 +14,7 @@ from files import ROOT, Report
 SCHEMA = "docs/schema/mseg.schema.json"
 GOLDEN = "tests/golden/policy"
 GOOD = ("docs/policy.md", "tests/golden/ctl/input/order.yaml", "tests/golden/ctl/input/ssh.yaml",
+        "tests/golden/ctl/input/all-fields.yaml",
         "tests/fuzz/corpus/policy_yaml/four-kinds.yaml",
         "tests/fuzz/corpus/policy_yaml/expressions.yaml")
 

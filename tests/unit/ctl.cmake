@@ -10,13 +10,14 @@ mseg_test(ctl_test
     ${CMAKE_CURRENT_LIST_DIR}/ctl_fake_service.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_fixture.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_flows_test.cc
+    ${CMAKE_CURRENT_LIST_DIR}/ctl_fmt_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_hostile_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_offline_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_output_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_revisions_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_rpc_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_usage_test.cc
-  LIBS mseg_ctl mseg_rpc mseg_labels yaml-cpp)
+  LIBS mseg_ctl mseg_rpc mseg_labels mseg_policy_testing yaml-cpp)
 get_filename_component(golden_dir ${CMAKE_CURRENT_LIST_DIR}/../golden/ctl ABSOLUTE)
 target_compile_definitions(ctl_test PRIVATE
   MSEG_GOLDEN_DIR="${golden_dir}")
