@@ -43,6 +43,18 @@ TEST_CASE("policy: apply, get, delete", "[ctl]") {
   CHECK(host.service.last_message.empty());
 }
 
+TEST_CASE("sentences are applied, shown as YAML that can be applied, and deleted", "[ctl]") {
+  CtlHost host;
+  RunCases(host, {{"apply_sentences", {"policy", "apply", "sentences.mseg"}},
+                  {"get_sentences", {"policy", "get"}},
+                  {"get_sentence_yaml", {"policy", "get", "-o", "yaml"}}});
+  const std::string yaml = host.Run({"policy", "get", "-o", "yaml"}).out;
+  CHECK(host.Run({"policy", "apply", "-"}, {.in = yaml}).out.find("configured") !=
+        std::string::npos);
+  RunCases(host, {{"delete_sentences", {"policy", "delete", "-f", "sentences.mseg"}}});
+  CHECK(host.Run({"policy", "get"}).err == "no documents\n");
+}
+
 TEST_CASE("policy apply: who, why and what reach the daemon", "[ctl]") {
   CtlHost host;
   CtlResult result = host.Run({"policy", "apply", "-", "order.yaml", "-m", "because"},
