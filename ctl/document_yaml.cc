@@ -4,7 +4,7 @@
 #include <netinet/in.h>
 
 #include <algorithm>
-#include <set>
+#include <map>
 #include <sstream>
 #include <tuple>
 #include <variant>
@@ -136,6 +136,7 @@ Json SelectorTree(const Selector& selector) {
   }
   AddList(&tree, "cidrs", Texts(selector.cidrs));
   AddList(&tree, "except", Texts(selector.except));
+  if (selector.all_peers) tree["peers"] = "all";
   return tree;
 }
 
@@ -149,6 +150,7 @@ Json RuleTree(const Rule& rule) {
   std::vector<std::string> services;
   for (const ServiceItem& item : rule.services) {
     if (!item.service.empty()) services.push_back(item.service);
+    if (item.named) services.push_back(PortNameText(*item.named));
     AddPorts(item.ports, &services);
   }
   if (!services.empty()) tree["services"] = std::move(services);
@@ -174,9 +176,16 @@ Json Tree(const Workload& workload) {
   AddList(&fields, "user", Texts(match.users));
   if (match.host) fields["host"] = true;
   if (!match.addresses.empty()) fields["addresses"] = Texts(match.addresses);
-  return Json{{"labels", LabelsTree(workload.labels)},
-              {"match", std::move(fields)},
-              {"state", std::string(StateName(workload.state))}};
+  Json tree{{"labels", LabelsTree(workload.labels)},
+            {"match", std::move(fields)},
+            {"state", std::string(StateName(workload.state))}};
+  if (workload.loopback_allowed) tree["loopback"] = "allow";
+  std::map<std::string, std::vector<std::string>> ports;
+  for (const auto& [name, port] : workload.ports) {
+    ports[name.name].push_back(absl::StrCat(ProtocolText(name.protocol), "/", port));
+  }
+  for (const auto& [name, items] : ports) AddList(&tree["ports"], name.c_str(), items);
+  return tree;
 }
 
 Json Tree(const Service& service) {

@@ -65,6 +65,7 @@ std::string Meaning(std::string_view text) {
                         " > ", SelectorText(rule.to), " [", SelectorText(policy.selects), "]");
   for (const ServiceItem& item : rule.services) {
     Append(&out, " ", item.service, item.described_as);
+    if (item.named) Append(&out, PortNameText(*item.named));
     for (const PortRange& range : item.ports) {
       Append(&out, ":", static_cast<int>(range.kind), "/", range.protocol, "/", range.first, "-",
              range.last);
@@ -104,6 +105,7 @@ TEST_CASE("full-width punctuation and blanks mean the same") {
 TEST_CASE("sentences mean what they say") {
   const std::pair<const char*, const char*> cases[] = {
       {"deny app=a to app=b service any", "deny app=a > app=b [app=b] :2/0/0-0"},
+      {"allow app=a to app=b service tcp/http", "allow app=a > app=b [app=b] tcp/http"},
       {"allow anyone to app=b service ssh", "allow anyone > app=b [app=b] ssh"},
       {"allow * process /usr/bin/** to process sha256:"
        "0000000000000000000000000000000000000000000000000000000000000001 service icmp",
