@@ -72,6 +72,7 @@ CompileOptions Controller::compile_options() const {
   options.max_rows = options_.max_rows;
   options.max_identities = options_.max_identities;
   options.highest_state = highest_state_;
+  options.failsafe = options_.failsafe;
   return options;
 }
 

@@ -214,7 +214,7 @@ absl::StatusOr<GenerationImage> Compile(const PolicySet& policy, const Inventory
   GenerationImage image;
   CountDocuments(policy, &image.budget);
   auto impl = std::make_unique<Classifier::Impl>(
-      Matcher(BuildProgram(policy, options.highest_state, options.previous), inventory.uids));
+      Matcher(BuildProgram(policy, options), inventory.uids));
   absl::Status status = Fill(inventory, options, impl.get(), &image);
   if (!status.ok()) return Refuse(status, &image, diagnostics);
   image.classifier = std::make_shared<const Classifier>(std::move(impl));

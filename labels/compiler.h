@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "labels/ast.h"
 #include "labels/classifier.h"
 #include "labels/diagnostic.h"
+#include "labels/failsafe.h"
 #include "labels/image.h"
 #include "labels/inventory.h"
 #include "labels/label.h"
@@ -30,6 +32,8 @@ struct CompileOptions {
   // Policies count as if they were in this state where they are in a higher one: what `panic` does
   // to a host, without a change of any document.
   State highest_state = State::kEnforce;
+  // What no policy can cut at the ends of this host.
+  std::vector<FailsafeEntry> failsafe = {};
 };
 
 // What a policy names and the host must look up before compiling.

@@ -43,12 +43,13 @@ void AppendList(std::string* out, char tag, const std::vector<std::string>& item
 
 class ProgramBuilder {
  public:
-  explicit ProgramBuilder(State highest) : highest_(highest) {}
+  explicit ProgramBuilder(const CompileOptions& options) : options_(options) {}
 
-  Program Build(const PolicySet& policy, const GenerationImage* previous) {
+  Program Build(const PolicySet& policy) {
     program_.port_sets.push_back({PortRange{.kind = PortRange::Kind::kAny}});
     port_set_ids_.emplace(program_.port_sets[0], 0);
     program_.rule_table.emplace_back();
+    for (const FailsafeEntry& entry : options_.failsafe) AddFailsafe(entry);
     CollectPortNames(policy);
     for (size_t i : policy.OfKind(DocumentKind::kWorkload)) AddWorkload(policy.documents()[i]);
     for (size_t i : policy.OfKind(DocumentKind::kAddressGroup)) AddGroup(policy.documents()[i]);
@@ -58,7 +59,7 @@ class ProgramBuilder {
     std::sort(program_.users.begin(), program_.users.end());
     program_.users.erase(std::unique(program_.users.begin(), program_.users.end()),
                          program_.users.end());
-    NumberRules(previous);
+    NumberRules(options_.previous);
     return std::move(program_);
   }
 
@@ -248,9 +249,30 @@ class ProgramBuilder {
     program_.numbers.insert(program_.numbers.end(), numbers.begin(), numbers.end());
   }
 
+  void AddFailsafe(const FailsafeEntry& entry) {
+    CompiledRule compiled;
+    compiled.failsafe = true;
+    compiled.verdict = MSEG_ALLOW;
+    compiled.at_from = entry.direction == MSEG_EGRESS;
+    compiled.at_to = entry.direction == MSEG_INGRESS;
+    if (!entry.exe.empty()) {
+      Selector local;
+      local.process.emplace().exes.push_back({.value = entry.exe, .spot = {}});
+      (compiled.at_from ? compiled.from : compiled.to) = AddSelector(local);
+    }
+    compiled.ports = AddPortSet(entry.ports);
+    std::string name = entry.direction == MSEG_EGRESS ? "egress" : "ingress";
+    for (const PortRange& range : entry.ports) Append(&name, " ", PortRangeText(range));
+    if (!entry.exe.empty()) Append(&name, " ", entry.exe);
+    program_.rule_table.push_back(
+        RuleInfo{.policy = "failsafe", .rule = std::move(name), .place = {}});
+    compiled.number = static_cast<uint32_t>(program_.rule_table.size() - 1);
+    program_.rules.push_back(compiled);
+  }
+
   void AddPolicy(const PolicySet& set, const Document& document) {
     const Policy& policy = std::get<Policy>(document.spec);
-    const State state = std::min(policy.state, highest_);
+    const State state = std::min(policy.state, options_.highest_state);
     if (state == State::kBuild) return;
     for (const Rule& rule : policy.rules) {
       CompiledRule compiled;
@@ -300,7 +322,7 @@ class ProgramBuilder {
     }
   }
 
-  State highest_;
+  const CompileOptions& options_;
   Program program_;
   std::map<PortName, std::set<uint16_t>> port_names_;
   absl::flat_hash_map<std::string, uint32_t> exe_matcher_ids_;
@@ -310,9 +332,8 @@ class ProgramBuilder {
 
 }  // namespace
 
-Program BuildProgram(const PolicySet& policy, State highest_state,
-                     const GenerationImage* previous) {
-  return ProgramBuilder(highest_state).Build(policy, previous);
+Program BuildProgram(const PolicySet& policy, const CompileOptions& options) {
+  return ProgramBuilder(options).Build(policy);
 }
 
 std::string NamedPortLabel(const PortName& name) { return Cat("mseg/port/", PortNameText(name)); }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "labels/ast.h"
+#include "labels/compiler.h"
 #include "labels/glob.h"
 #include "labels/image.h"
 #include "labels/policy_set.h"
@@ -43,6 +44,7 @@ struct CompiledSelector {
 struct CompiledRule {
   State state = State::kEnforce;
   mseg_verdict verdict = MSEG_DENY;
+  bool failsafe = false;  // goes before every rule of a policy, whatever the state of the end
   bool at_from = true;
   bool at_to = true;
   uint32_t from = kNone;  // selector; kNone matches anyone
@@ -91,9 +93,9 @@ struct Program {
   std::vector<std::string> users;                 // every user that is mentioned, sorted
 };
 
-// Policies in a state above `highest_state` count as if they were in that one. `previous` may be
-// null; rules keep the numbers that they had there.
-Program BuildProgram(const PolicySet& policy, State highest_state, const GenerationImage* previous);
+// Takes from the options what goes beside the documents: fail-safe entries, the highest state that
+// counts, and the generation whose numbers are kept.
+Program BuildProgram(const PolicySet& policy, const CompileOptions& options);
 
 // A named port is a label of the responder: `mseg/port/tcp/http=8080`. A rule that names one
 // becomes a rule for each port that some Workload gives the name, restricted to responders with

@@ -20,11 +20,16 @@ namespace {
 
 // The first rule of each sort, over policies in enforce [0] and in enforce or test [1].
 struct Ledger {
+  uint32_t failsafe = kNone;
   uint32_t deny[2] = {kNone, kNone};
   uint32_t allow[2] = {kNone, kNone};
   uint32_t possible_allow[2] = {kNone, kNone};
 
   void Add(const CompiledRule& rule, State effective, Tri match) {
+    if (rule.failsafe) {
+      if (match == Tri::kYes) failsafe = std::min(failsafe, rule.number);
+      return;
+    }
     for (int view = effective == State::kEnforce ? 0 : 1; view < 2; ++view) {
       uint32_t* slot = &deny[view];
       if (rule.verdict == MSEG_ALLOW) {
@@ -34,6 +39,7 @@ struct Ledger {
     }
   }
   void Merge(const Ledger& other) {
+    failsafe = std::min(failsafe, other.failsafe);
     for (int view = 0; view < 2; ++view) {
       deny[view] = std::min(deny[view], other.deny[view]);
       allow[view] = std::min(allow[view], other.allow[view]);
@@ -53,9 +59,12 @@ struct Outcome {
   uint8_t reason = MSEG_REASON_DEFAULT;
 };
 
-// The order of docs/policy.md: deny rule, allow rule, default. `selecting` is the number of the
-// default that selects this end, kNone if none does.
+// The order of docs/policy.md: fail-safe, deny rule, allow rule, default. `selecting` is the number
+// of the default that selects this end, kNone if none does.
 Outcome Resolve(const Ledger& ledger, int view, uint32_t selecting) {
+  if (ledger.failsafe != kNone) {
+    return {ledger.failsafe, MSEG_ALLOW, MSEG_REASON_FAILSAFE};
+  }
   if (ledger.deny[view] != kNone) {
     return {ledger.deny[view], MSEG_DENY, MSEG_REASON_RULE};
   }
@@ -228,7 +237,7 @@ class RowBuilder {
 
   void AddRule(const CompiledRule& rule, State local_state, Tri local_match, SetLedgers* base,
                PeerLedgers* peers) const {
-    const State effective = std::min(rule.state, local_state);
+    const State effective = rule.failsafe ? State::kEnforce : std::min(rule.state, local_state);
     if (effective == State::kBuild) return;
     if (Peer(rule) == kNone) {
       (*base)[rule.ports].Add(rule, effective, local_match);

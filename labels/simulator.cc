@@ -14,7 +14,7 @@ constexpr uint64_t kMaxExplainRows = 16'000'000;  // about 1 GiB
 
 constexpr std::string_view kReasons[] = {"none",    "rule",  "default",  "unknown_identity",
                                          "no_row",  "reply", "no_state", "no_policy",
-                                         "loopback"};
+                                         "loopback", "failsafe"};
 static_assert(std::size(kReasons) == MSEG_REASON_MAX);
 
 template <typename Key>
@@ -220,7 +220,7 @@ Explanation ExplainClasses(const Simulator& simulator, bool from_managed, uint32
   if (number == 0 || number >= simulator.image().rules.size()) return out;
   const RuleInfo& rule = simulator.image().rules[number];
   out.rule = rule.rule.empty() ? rule.policy : Cat(rule.policy, "/", rule.rule);
-  out.at = Cat(rule.place.file, ":", rule.place.line);
+  if (!rule.place.file.empty()) out.at = Cat(rule.place.file, ":", rule.place.line);
   return out;
 }
 

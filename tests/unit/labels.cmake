@@ -12,6 +12,7 @@ mseg_test(labels_test
     labels_compile_test.cc
     labels_diagnostics_test.cc
     labels_explain_test.cc
+    labels_failsafe_test.cc
     labels_image_test.cc
     labels_label_test.cc
     labels_networkpolicy_test.cc

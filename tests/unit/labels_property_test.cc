@@ -45,7 +45,7 @@ std::string Describe(const IdentityFacts& facts) {
 struct Coverage {
   uint64_t decisions = 0;
   std::map<std::string, uint64_t> seen;  // by verdict and reason
-  std::map<char, uint64_t> probes;         // which look-up answered
+  std::map<char, uint64_t> probes;       // which look-up answered
   uint64_t conflicts = 0;
   uint64_t differing_views = 0;
 };

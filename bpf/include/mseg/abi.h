@@ -61,6 +61,7 @@ enum mseg_reason {
 	MSEG_REASON_NO_STATE = 6, /* a map was full or failed: denied and counted */
 	MSEG_REASON_NO_POLICY = 7, /* no generation has ever been active on this host */
 	MSEG_REASON_LOOPBACK = 8, /* `loopback: allow` of the workload that both ends belong to */
+	MSEG_REASON_FAILSAFE = 9, /* what the configuration lets no policy cut */
 	MSEG_REASON_MAX,
 };
 
