@@ -164,7 +164,14 @@ absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings
   const TableSet known = was == nullptr ? TableSet() : TablesOf(*was);
   const TableSet* standby_has = was == nullptr ? nullptr : &known;
   MSEG_RETURN_IF_ERROR(tables_.Stage(tables, standby_has));
-  MSEG_RETURN_IF_ERROR(tables_.Verify(tables, standby_has));
+  absl::Status verified = tables_.Verify(tables, standby_has);
+  if (absl::IsDataLoss(verified) && standby_has != nullptr) {
+    // Somebody else wrote to the side that nobody should: read all of it, and put it right.
+    NoteDrift(std::string(verified.message()));
+    MSEG_RETURN_IF_ERROR(tables_.Stage(tables));
+    verified = tables_.Verify(tables);
+  }
+  MSEG_RETURN_IF_ERROR(verified);
   MSEG_RETURN_IF_ERROR(CheckStandby(image));
   timings->stage = watch.Lap();
   // What judges what comes in must be there before the generation that needs it.

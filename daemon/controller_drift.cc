@@ -20,6 +20,17 @@ struct Sample {
   uint16_t port = 0;
 };
 
+// A class that judges by this row, looked for from a random one on.
+std::optional<uint32_t> LocalOf(const GenerationImage& image, const mseg_row_key& key,
+                                uint64_t start) {
+  const bool of_tail = (key.peer & MSEG_PEER_CELL) != 0;
+  for (size_t i = 0; i < image.classes.size(); i++) {
+    const auto& [cls, entry] = image.classes[(start + i) % image.classes.size()];
+    if ((of_tail ? entry.tail : entry.end)[key.direction] == key.local) return cls;
+  }
+  return std::nullopt;
+}
+
 // What rows and ports name, and now and then anything else: an entry too many is a fault as well.
 Sample Draw(const GenerationImage& image, std::mt19937_64& random) {
   Sample sample;
@@ -32,9 +43,9 @@ Sample Draw(const GenerationImage& image, std::mt19937_64& random) {
   sample.port = static_cast<uint16_t>(random());
   if (!image.rows.empty() && random() % 8 != 0) {
     const mseg_row_key& key = image.rows[random() % image.rows.size()].first;
-    sample.local = key.local;
     sample.direction = static_cast<mseg_direction>(key.direction);
-    if (key.peer != 0) sample.peer = key.peer;
+    if ((key.peer & MSEG_PEER_CELL) == 0) sample.peer = key.peer;
+    sample.local = LocalOf(image, key, random()).value_or(sample.local);
   }
   if (!image.ports.empty() && random() % 4 != 0) {
     constexpr uint8_t kProtocols[MSEG_PORT_SPACES] = {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, 0};

@@ -207,6 +207,7 @@ TEST_CASE("a side that is known is brought up by what differs, and what was writ
       Normalize(&next.rows);
       next.ports = image.ports;
       next.groups = image.groups;
+      next.addresses = image.addresses;
       image = std::move(next);
     }
     const TableSet known = TablesOf(sides[standby]);
