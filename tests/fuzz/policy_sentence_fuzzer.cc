@@ -29,7 +29,8 @@ void CheckDiagnostics(const Diagnostics& diagnostics, std::string_view text) {
     const Place& place = diagnostic.place;
     Require(place.line >= 1 && place.line <= lines && place.column >= 1);
     // A caret stands within the line or right behind it.
-    Require(place.column <= static_cast<int>(CountCharacters(diagnostic.source_line)) + 1 ||
+    Require(diagnostic.source_line.empty() ||
+            place.column <= static_cast<int>(CountCharacters(diagnostic.source_line)) + 1 ||
             diagnostic.source_line.size() >= 400);
     Require(!diagnostic.message.empty() && !FormatDiagnostic(diagnostic).empty());
   }
