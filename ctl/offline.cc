@@ -107,7 +107,13 @@ absl::StatusOr<Budget> CheckOffline(const std::vector<api::PolicyFile>& files,
     auto facts = WorkloadFacts(*policy, policy->documents()[index].name);
     if (facts.ok()) inventory.identities.push_back(*std::move(facts));
   }
-  auto image = Compile(*policy, inventory, CompileOptions{}, diagnostics);
+  // Counted as if every workload lived on one host, which a fleet's do not: the host's own limits
+  // are for `apply`.
+  CompileOptions options;
+  options.max_rows = uint64_t{1} << 24;
+  options.max_identities = uint64_t{1} << 24;
+  options.max_tails = UINT32_MAX;
+  auto image = Compile(*policy, inventory, options, diagnostics);
   if (!image.ok()) return image.status();
   return image->budget;
 }

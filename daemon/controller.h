@@ -128,7 +128,8 @@ class Controller : public api::Service {
 
   // controller_policy.cc
   absl::StatusOr<PolicySet> StoredPolicy(const std::vector<DocumentChange>& changes,
-                                         Diagnostics* diagnostics);
+                                         Diagnostics* diagnostics,
+                                         std::vector<Document> parsed = {});
   absl::StatusOr<api::ApplyReport> Apply(Change change, const PolicySet& policy,
                                          api::ApplyReport report, Diagnostics* diagnostics);
   absl::Status RevertRevision(const Change& change, const std::vector<StoredDocument>& before,

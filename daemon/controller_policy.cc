@@ -4,6 +4,8 @@
 
 #include <chrono>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -46,38 +48,65 @@ DocumentChange Upsert(const Document& document) {
   return change;
 }
 
-const StoredDocument* Find(const std::vector<StoredDocument>& documents, const std::string& kind,
-                           const std::string& name) {
+std::string Key(const std::string& kind, const std::string& name) {
+  return absl::StrCat(kind, "/", name);
+}
+
+// By kind and name.
+using DocumentIndex = absl::flat_hash_map<std::string, const StoredDocument*>;
+DocumentIndex IndexOf(const std::vector<StoredDocument>& documents) {
+  DocumentIndex index;
   for (const StoredDocument& document : documents) {
-    if (document.kind == kind && document.name == name) return &document;
+    index.emplace(Key(document.kind, document.name), &document);
   }
-  return nullptr;
+  return index;
+}
+const StoredDocument* Find(const DocumentIndex& index, const std::string& kind,
+                           const std::string& name) {
+  const auto it = index.find(Key(kind, name));
+  return it == index.end() ? nullptr : it->second;
 }
 
 }  // namespace
 
-// The documents as they would be after `changes`, parsed and checked against each other.
+// The documents as they would be after `changes`, checked against each other. What has been parsed
+// already, in `parsed` or for the policy in force, is not parsed again.
 absl::StatusOr<PolicySet> Controller::StoredPolicy(const std::vector<DocumentChange>& changes,
-                                                   Diagnostics* diagnostics) {
+                                                   Diagnostics* diagnostics,
+                                                   std::vector<Document> parsed) {
   auto stored = store_.Documents();
   if (!stored.ok()) return stored.status();
+  absl::flat_hash_map<std::string, const Document*> known;
+  const std::vector<Document>* const sources[] = {&policy_.documents(), &parsed};
+  for (const std::vector<Document>* from : sources) {
+    for (const Document& document : *from) {
+      known[Key(std::string(DocumentKindName(document.kind)), document.name)] = &document;
+    }
+  }
   std::vector<Document> documents;
-  auto parse = [&](const std::string& file, const std::string& text, int line) -> absl::Status {
-    auto parsed = ParseDocuments(file, text, diagnostics, line);
-    if (!parsed.ok()) return parsed.status();
-    for (Document& document : *parsed) documents.push_back(std::move(document));
+  auto add = [&](const std::string& key, const std::string& file, const std::string& text,
+                 int line) -> absl::Status {
+    const auto it = known.find(key);
+    if (it != known.end() && it->second->text == text && it->second->file == file &&
+        it->second->first_line == line) {
+      documents.push_back(*it->second);
+      return absl::OkStatus();
+    }
+    auto fresh = ParseDocuments(file, text, diagnostics, line);
+    if (!fresh.ok()) return fresh.status();
+    for (Document& document : *fresh) documents.push_back(std::move(document));
     return absl::OkStatus();
   };
+  absl::flat_hash_set<std::string> replaced;
+  for (const DocumentChange& change : changes) replaced.insert(Key(change.kind, change.name));
   for (const StoredDocument& document : *stored) {
-    bool replaced = false;
-    for (const DocumentChange& change : changes) {
-      replaced |= change.kind == document.kind && change.name == document.name;
-    }
-    if (!replaced) MSEG_RETURN_IF_ERROR(parse(document.file, document.text, document.line));
+    const std::string key = Key(document.kind, document.name);
+    if (replaced.contains(key)) continue;
+    MSEG_RETURN_IF_ERROR(add(key, document.file, document.text, document.line));
   }
   for (const DocumentChange& change : changes) {
     if (change.op == ChangeOp::kDelete) continue;
-    MSEG_RETURN_IF_ERROR(parse(change.file, change.text, change.line));
+    MSEG_RETURN_IF_ERROR(add(Key(change.kind, change.name), change.file, change.text, change.line));
   }
   return BuildPolicySet(std::move(documents), diagnostics);
 }
@@ -111,9 +140,10 @@ absl::StatusOr<api::ApplyReport> Controller::ApplyPolicy(const api::ApplyRequest
     change.confirmation = *confirmation;
   }
   const std::optional<Confirmation> confirmation = change.confirmation;
+  const DocumentIndex index = IndexOf(*stored);
   for (const Document& document : documents) {
     DocumentChange upsert = Upsert(document);
-    const StoredDocument* old = Find(*stored, upsert.kind, upsert.name);
+    const StoredDocument* old = Find(index, upsert.kind, upsert.name);
     const char* action = old == nullptr ? "created" : "configured";
     if (old != nullptr && old->text == upsert.text && old->file == upsert.file &&
         old->line == upsert.line) {
@@ -122,7 +152,7 @@ absl::StatusOr<api::ApplyReport> Controller::ApplyPolicy(const api::ApplyRequest
     change.report.push_back({action, upsert.kind, upsert.name});
     change.documents.push_back(std::move(upsert));
   }
-  auto policy = StoredPolicy(change.documents, diagnostics);
+  auto policy = StoredPolicy(change.documents, diagnostics, std::move(documents));
   if (!policy.ok()) return policy.status();
   api::ApplyReport report;
   report.timings_ms.check = MillisSince(start);
@@ -190,13 +220,12 @@ absl::StatusOr<api::ApplyReport> Controller::Apply(Change change, const PolicySe
   report.revision = store_.head().revision;
   report.generation = generation_;
   report.changes = change.report;
-  std::erase_if(change.documents, [&](const DocumentChange& document) {
-    for (const api::Change& line : change.report) {
-      if (line.kind == document.kind && line.name == document.name) {
-        return line.action == "unchanged";
-      }
-    }
-    return false;
+  absl::flat_hash_set<std::string> unchanged;
+  for (const api::Change& line : change.report) {
+    if (line.action == "unchanged") unchanged.insert(Key(line.kind, line.name));
+  }
+  std::erase_if(change.documents, [&unchanged](const DocumentChange& document) {
+    return unchanged.contains(Key(document.kind, document.name));
   });
   if (!change.documents.empty()) report.will_close = CountDenied(*image);
   if (change.dry_run) return report;
@@ -246,11 +275,12 @@ absl::Status Controller::RevertRevision(const Change& change,
   input.author = "msegd";
   input.message = absl::StrCat("taken back: ", std::string(cause.message()));
   input.confirmation = change.confirmation;
+  const DocumentIndex index = IndexOf(before);
   for (const DocumentChange& document : change.documents) {
     DocumentChange undo;
     undo.kind = document.kind;
     undo.name = document.name;
-    if (const StoredDocument* old = Find(before, document.kind, document.name)) {
+    if (const StoredDocument* old = Find(index, document.kind, document.name)) {
       undo.text = old->text;
       undo.file = old->file;
       undo.line = old->line;

@@ -23,6 +23,7 @@ struct CompileOptions {
   Salt salt{};
   uint64_t max_rows = 131072;  // a generation with more rows is refused
   uint64_t max_identities = 32768;
+  uint32_t max_tails = MSEG_TAILS;
   // A selector that matches no more classes than this is spelled out class by class, others by
   // groups. Low, so that local classes times peers stays small; not lower, so that groups stay few.
   size_t few_classes = 16;

@@ -144,8 +144,9 @@ class RowBuilder {
     for (size_t i = 0; i < tails.members.size(); ++i) {
       // Tails of both directions share one table: even numbers are egress, odd ones ingress.
       const uint32_t number = 2 * tail_numbers[i] + static_cast<uint32_t>(direction_);
-      if (number >= MSEG_TAILS) {
-        return absl::ResourceExhaustedError(Cat("more than ", MSEG_TAILS, " tails are needed"));
+      if (number >= options_.max_tails) {
+        return absl::ResourceExhaustedError(
+            Cat("more than ", options_.max_tails, " tails are needed"));
       }
       absl::StatusOr<Tail> tail = TailOf(static_cast<uint32_t>(tails.members[i][0]));
       if (!tail.ok()) return tail.status();
