@@ -133,19 +133,25 @@ control() {
 readonly DECIDE=include/mseg/decide.h
 
 control unit
-prove "look-up a is left out" unit "$DECIDE" "if (key.peer && key.port) {" "if (0) {"
-prove "look-ups b and c in the other order" unit "$DECIDE" \
-  $'		key.port = 0;\n		row = lookup(rows, &key);\n		if (row)\n			return mseg_decision_of(row, \'b\');' \
-  $'		key.peer = 0;\n		row = lookup(rows, &key);\n		if (row)\n			return mseg_decision_of(row, \'c\');
-		key.peer = q->peer;\n		key.port = 0;\n		row = lookup(rows, &key);\n		if (row)\n			return mseg_decision_of(row, \'b\');'
-prove "b is left out where a was asked" unit "$DECIDE" \
-  $'	if (key.peer) {\n		key.port = 0;' $'	if (key.peer && !key.port) {\n		key.port = 0;'
-prove "a row of every port answers before one of the port" unit "$DECIDE" \
-  $'	if (key.port) {\n		row = lookup(rows, &key);' $'	if (0) {\n		row = lookup(rows, &key);'
-prove "the peer is kept when every peer is asked for" unit "$DECIDE" "		key.peer = 0;" "		;"
-prove "the port is lost when every peer is asked for" unit "$DECIDE" \
-  "		key.port = q->port;" "		;"
-prove "the wildcard row is never asked" unit "$DECIDE" "		return mseg_decision_of(row, 'd');" \
+prove "look-up a is left out" unit "$DECIDE" "	} else if (q->port) {" "	} else if (0) {"
+prove "row b is never asked" unit "$DECIDE" "	if (q->by_peer) {" "	if (0) {"
+prove "a row b that says no more is looked behind" unit "$DECIDE" \
+  "if (row && row->more && q->port) {" "if (row && q->port) {"
+prove "a row b that says more is taken at once" unit "$DECIDE" \
+  "if (row && row->more && q->port) {" "if (0) {"
+prove "a row c that says no more is looked behind" unit "$DECIDE" \
+  "if (row && row->more && q->cell) {" "if (row && q->cell) {"
+prove "a row c that says more is taken at once" unit "$DECIDE" \
+  "if (row && row->more && q->cell) {" "if (0) {"
+prove "row c is never asked" unit "$DECIDE" \
+  $'	if (q->port) {\n		key.port = q->port;\n		key.peer = MSEG_PEER_ALL;' \
+  $'	if (0) {\n		key.port = q->port;\n		key.peer = MSEG_PEER_ALL;'
+prove "the cell is never asked for every service" unit "$DECIDE" \
+  $'	if (q->cell) {\n		key.peer' $'	if (0) {\n		key.peer'
+prove "the port is kept when every service is asked for" unit "$DECIDE" "		key.port = 0;" "		;"
+prove "rows of single peers are asked of no end" unit "$DECIDE" "	key.local = q->end;" "	;"
+prove "rows of all peers are asked of the end" unit "$DECIDE" "	key.local = q->tail;" "	;"
+prove "the wildcard row is never asked" unit "$DECIDE" "		return mseg_decision_of(row, 'f');" \
   "		return d;"
 prove "no row allows" unit "$DECIDE" "	d.verdict = MSEG_DENY;" "	d.verdict = MSEG_ALLOW;"
 prove "no row would allow" unit "$DECIDE" "	d.would_be = MSEG_DENY;" "	d.would_be = MSEG_ALLOW;"
@@ -170,8 +176,16 @@ prove "rows of the other side" kernel judge.bpf.h ".direction = direction, .side
   ".direction = direction, .side = !side,"
 prove "direction is always egress" kernel judge.bpf.h ".direction = direction, .side = side," \
   ".direction = 0, .side = side,"
-prove "peer and local exchanged" kernel judge.bpf.h ".local = local, .peer = peer," \
-  ".local = peer, .peer = local,"
+prove "peer and local exchanged" kernel judge.bpf.h ".end = local, .peer = peer," \
+  ".end = peer, .peer = local,"
+prove "every peer is in no cell" kernel judge.bpf.h "	return mseg_cell(bits, mask);" "	return 0;"
+prove "the mask is forgotten" kernel "$DECIDE" "group->bits[i] & mask->bits[i]" "group->bits[i]"
+prove "the peer's group is the local end's" kernel judge.bpf.h \
+  "	cls = bpf_map_lookup_elem(&mseg_classes, &peer_place);" \
+  "	cls = bpf_map_lookup_elem(&mseg_classes, &local_place);"
+prove "the tail is the other direction's" kernel judge.bpf.h "query.tail = cls->tail[direction];" \
+  "query.tail = cls->tail[!direction];"
+prove "no end has rows b" kernel judge.bpf.h "	query.by_peer = cls->by_peer[direction];" "	;"
 prove "the next port's class" kernel judge.bpf.h "block->cls[at.index &" "block->cls[(at.index + 1) &"
 prove "port classes of side 0 always" kernel judge.bpf.h "mseg_port_place(side, protocol, port)" \
   "mseg_port_place(0, protocol, port)"
