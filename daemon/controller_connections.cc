@@ -129,8 +129,11 @@ void Controller::AddUnheld(const GenerationImage& image, Walk* walk) const {
     }
     for (const mseg_socket_record& record : *listed) {
       const bool half_open = record.state == kSynReceived;
-      if (held.count(record.cookie) == 0 && (half_open || is_managed(record.holder.id.cgroup_id))) {
+      if (held.count(record.cookie) != 0) continue;
+      if (half_open || is_managed(record.holder.id.cgroup_id)) {
         walk->open.sockets.push_back(OpenSocket{record, {}, {}, false});
+      } else {
+        walk->open.foreign.push_back(record);
       }
     }
   }

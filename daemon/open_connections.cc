@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <set>
 #include <tuple>
 #include <utility>
 
@@ -90,7 +91,8 @@ class Judge {
   const Simulator& simulator_;
   const ResolveIdentity& resolve_;
   std::vector<bool> initiator_;
-  std::vector<size_t> pair_;    // the other end in the same network namespace
+  std::vector<size_t> pair_;  // the other end in the same network namespace
+  std::set<Tuple> foreign_;
   std::vector<size_t> beyond_;  // in another one; by address only, so good for counting
 };
 
@@ -149,6 +151,7 @@ void Judge::FindPairs() {
     tuple.netns = 0;
     anywhere.emplace(tuple, i);
   }
+  for (const mseg_socket_record& record : open_.foreign) foreign_.insert(TupleOf(record));
   pair_.assign(count, kNone);
   beyond_.assign(count, kNone);
   for (size_t i = 0; i < count; i++) {
@@ -261,6 +264,10 @@ std::optional<mseg_flow_event> Judge::JudgeInitiator(size_t i) const {
 std::optional<mseg_flow_event> Judge::JudgeResponder(size_t i) const {
   // With the initiator in the same namespace, both ends are judged there.
   if (pair_[i] != kNone && initiator_[pair_[i]]) return std::nullopt;
+  if (pair_[i] == kNone && IsLocalAddress(Record(i).netns_cookie, AddressOf(Record(i).remote)) &&
+      foreign_.count(Reversed(TupleOf(Record(i)))) == 0) {
+    return std::nullopt;
+  }
   // Half-open, and behind a listener that is not managed.
   if (Record(i).holder.id.cgroup_id == 0 && OwnListener(i) == nullptr) return std::nullopt;
   const Party self = Self(i);

@@ -33,6 +33,8 @@ struct BytesLess {
 
 struct OpenSockets {
   std::vector<OpenSocket> sockets;  // each cookie once
+  // Sockets of the same namespaces that are not mseg's to judge, known to be there.
+  std::vector<mseg_socket_record> foreign;
   std::map<mseg_listener_key, mseg_listener, BytesLess> listeners;
   std::map<uint64_t, std::vector<IpAddress>> addresses;  // netns cookie -> its own
 };
@@ -54,6 +56,9 @@ std::vector<mseg_socket_record> OnePerSocket(std::vector<mseg_socket_record> rec
 // was opened with: egress by who connected, ingress by who answers at the address, both ends with
 // each other's identity where both are in one network namespace, else by address. The two sockets
 // of a connection within this host are one connection.
+//
+// A connection from an address of its own namespace whose other socket is not there is left alone:
+// its end is gone, or came to be during the walk; the next walk will see.
 //
 // Who answered is not on record: it is whoever listens at the socket's address, else its holder. A
 // socket without any record (older than mseg, or 65,536 newer ones were connected since, and of TCP

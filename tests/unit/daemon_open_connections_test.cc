@@ -141,6 +141,20 @@ TEST_CASE("both ends on this host: one connection, judged by both identities") {
   }
 }
 
+TEST_CASE("a connection of this host whose other end is not there is left alone") {
+  Host host(DbPolicy("enforce", kOnlyWeb));
+  host.Listen(kHere, "127.0.0.1", 7000, kDb);
+  host.Add(kHere, "127.0.0.1", 7000, "127.0.0.1", 40001, kDb);
+  CHECK(host.Closed().empty());
+  // It is there, and of no process that mseg manages: its address is all that is known of it.
+  OpenSocket foreign;
+  foreign.record = host.open.sockets[0].record;
+  std::swap(foreign.record.local, foreign.record.remote);
+  std::swap(foreign.record.local_port, foreign.record.remote_port);
+  host.open.foreign.push_back(foreign.record);
+  CHECK(host.Closed() == "(7000)");
+}
+
 TEST_CASE("the initiator's end judges too") {
   const std::string rules =
       "rules: [{name: cut, verdict: deny, from: {labels: {role: other}}, to: {labels: {role: db}}, "
