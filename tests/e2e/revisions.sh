@@ -12,17 +12,8 @@ mkdir "$CG"/{db,web}
 
 # policy RULES: cgroup /db answers nobody but by these rules.
 policy() {
+  workloads db web
   cat <<YAML
-apiVersion: mseg.io/v1
-kind: Workload
-metadata: {name: db}
-spec: {labels: {role: db}, match: {cgroup: /db}}
----
-apiVersion: mseg.io/v1
-kind: Workload
-metadata: {name: web}
-spec: {labels: {role: web}, match: {cgroup: /web}}
----
 apiVersion: mseg.io/v1
 kind: Policy
 metadata: {name: db}

@@ -13,22 +13,8 @@ install -m 644 "$SUPPORT/connections.py" "$WORK/connections.py"
 CONNECTIONS=$WORK/connections.py
 
 documents() {
+  workloads db web other
   cat <<'YAML'
-apiVersion: mseg.io/v1
-kind: Workload
-metadata: {name: db}
-spec: {labels: {role: db}, match: {cgroup: /db}}
----
-apiVersion: mseg.io/v1
-kind: Workload
-metadata: {name: web}
-spec: {labels: {role: web}, match: {cgroup: /web}}
----
-apiVersion: mseg.io/v1
-kind: Workload
-metadata: {name: other}
-spec: {labels: {role: other}, match: {cgroup: /other}}
----
 apiVersion: mseg.io/v1
 kind: AddressGroup
 metadata: {name: guests}

@@ -390,19 +390,20 @@ flow_line() {
   msegctl flows -o json --since 10m | "$PYTHON" "$SUPPORT/flows.py" --since "$MARK" "$@"
 }
 
+# workloads NAME...: documents that give the processes of cgroup /NAME the label role=NAME; another
+# document may follow.
+workloads() {
+  local name
+  for name in "$@"; do
+    printf '%s\n' 'apiVersion: mseg.io/v1' 'kind: Workload' "metadata: {name: $name}" \
+      "spec: {labels: {role: $name}, match: {cgroup: /$name}}" ---
+  done
+}
+
 # order_db_policy PROCESS SERVICES: cgroup /db answers nobody but this process of cgroup /web.
 order_db_policy() {
+  workloads db web
   cat <<YAML
-apiVersion: mseg.io/v1
-kind: Workload
-metadata: {name: db}
-spec: {labels: {role: db}, match: {cgroup: /db}}
----
-apiVersion: mseg.io/v1
-kind: Workload
-metadata: {name: web}
-spec: {labels: {role: web}, match: {cgroup: /web}}
----
 apiVersion: mseg.io/v1
 kind: Policy
 metadata: {name: order-db}
