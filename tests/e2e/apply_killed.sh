@@ -76,7 +76,10 @@ done
 kill_tracked "$ALLOWED"
 kill_tracked "$DENIED"
 same "after each of $ROUNDS kills store, kernel and connections agree" '' "$mixed"
-check "some applies were through ($new), some were not ($old)" test "$new" -gt 0 -a "$old" -gt 0
+note "applies that were through: $new, that were not: $old"
+# Few rounds in a guest may all end the same way.
+[[ -n $GUEST ]] ||
+  check "some applies were through, some were not" test "$new" -gt 0 -a "$old" -gt 0
 result() { tail -n 1 "$WORK/$1.log" | "$PYTHON" "$SUPPORT/json_field.py" "$2"; }
 check "allowed traffic ran all the time" test "$(result churn-allowed attempts)" -gt "$RATE"
 same "none of it was refused" "$(result churn-allowed attempts) {}" \
