@@ -69,6 +69,7 @@ std::string DecisionText(uint8_t verdict, uint8_t would_be, uint8_t reason, uint
 // the one in force.
 absl::StatusOr<std::string> Controller::FindDifference(const GenerationImage& image,
                                                        uint32_t generation) {
+  const Simulator simulator(image);
   for (int i = 0; i < kSample; i++) {
     const Sample sample = Draw(image, random_);
     mseg_explain args{};
@@ -80,7 +81,7 @@ absl::StatusOr<std::string> Controller::FindDifference(const GenerationImage& im
     args.generation = generation;
     MSEG_RETURN_IF_ERROR(dataplane_.Explain(&args));
     const mseg_decision expected =
-        DecideIn(image, sample.local, sample.peer, sample.direction, sample.protocol, sample.port);
+        simulator.Decide(sample.local, sample.peer, sample.direction, sample.protocol, sample.port);
     if (args.verdict == expected.verdict && args.would_be == expected.would_be &&
         args.reason == expected.reason && args.rule == expected.rule &&
         args.would_rule == expected.would_rule) {

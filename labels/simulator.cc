@@ -17,11 +17,6 @@ constexpr std::string_view kReasons[] = {"none",    "rule",  "default",  "unknow
                                          "loopback", "failsafe"};
 static_assert(std::size(kReasons) == MSEG_REASON_MAX);
 
-template <typename Key>
-std::string_view KeyBytes(const Key& key) {
-  return {reinterpret_cast<const char*>(&key), sizeof(key)};
-}
-
 template <typename Key, typename Value>
 const Value* Find(const GenerationImage::Table<Key, Value>& table, const Key& key) {
   const auto it =
@@ -30,15 +25,6 @@ const Value* Find(const GenerationImage::Table<Key, Value>& table, const Key& ke
       });
   if (it == table.end() || std::memcmp(&it->first, &key, sizeof(Key)) != 0) return nullptr;
   return &it->second;
-}
-
-uint16_t PortClassIn(const GenerationImage& image, uint8_t protocol, uint16_t port) {
-  const auto at = mseg_port_place(0, protocol, port);
-  const uint32_t place = at.block * MSEG_PORT_BLOCK + at.index;
-  const auto it = std::lower_bound(
-      image.ports.begin(), image.ports.end(), place,
-      [](const std::pair<uint32_t, uint16_t>& entry, uint32_t key) { return entry.first < key; });
-  return it != image.ports.end() && it->first == place ? it->second : 0;
 }
 
 // The end whose verdict names the answer: one that denies, else one where a rule allows, else any
@@ -60,23 +46,6 @@ Value At(const GenerationImage::Table<uint32_t, Value>& table, uint32_t number) 
       table.begin(), table.end(), number,
       [](const std::pair<uint32_t, Value>& entry, uint32_t key) { return entry.first < key; });
   return it != table.end() && it->first == number ? it->second : Value{};
-}
-
-// What the kernel's judge.bpf.h gathers for decide.h.
-mseg_query QueryIn(const GenerationImage& image, uint32_t local, uint32_t peer,
-                   mseg_direction direction, uint8_t protocol, uint16_t port) {
-  const mseg_class as_local = At(image.classes, local);
-  const mseg_coarse bits = At(image.groups, At(image.classes, peer).group);
-  mseg_query query{};
-  query.end = as_local.end[direction];
-  query.tail = as_local.tail[direction];
-  query.by_peer = as_local.by_peer[direction];
-  const mseg_coarse mask = At(image.tails, query.tail);
-  query.peer = peer;
-  query.cell = mseg_cell(&bits, &mask);
-  query.port = PortClassIn(image, protocol, port);
-  query.direction = static_cast<uint8_t>(direction);
-  return query;
 }
 
 // The letter of decide.h for what a key asks.
@@ -112,13 +81,12 @@ std::string ProbeText(std::string_view direction, const Probe& probe) {
 
 // What decide.h asks through its look-up function.
 struct Simulator::Lookup {
-  const Simulator* simulator;
+  const GenerationImage* image;
   std::vector<Probe>* probes;  // may be null
 
   static const mseg_row* Row(const void* context, const mseg_row_key* key) {
     const Lookup* lookup = static_cast<const Lookup*>(context);
-    const auto it = lookup->simulator->rows_.find(KeyBytes(*key));
-    const mseg_row* row = it == lookup->simulator->rows_.end() ? nullptr : it->second;
+    const mseg_row* row = Find(lookup->image->rows, *key);
     if (lookup->probes != nullptr) {
       lookup->probes->push_back(Probe{.step = StepOf(*key), .key = *key, .hit = row != nullptr});
     }
@@ -126,28 +94,26 @@ struct Simulator::Lookup {
   }
 };
 
-Simulator::Simulator(const GenerationImage& image) : image_(&image) {
-  rows_.reserve(image.rows.size());
-  for (const auto& [key, row] : image.rows) rows_.emplace(KeyBytes(key), &row);
-}
-
 uint16_t Simulator::PortClass(uint8_t protocol, uint16_t port) const {
-  return PortClassIn(*image_, protocol, port);
+  const auto at = mseg_port_place(0, protocol, port);
+  return At(image_->ports, at.block * MSEG_PORT_BLOCK + at.index);
 }
 
-mseg_decision DecideIn(const GenerationImage& image, uint32_t local, uint32_t peer,
-                       mseg_direction direction, uint8_t protocol, uint16_t port) {
-  const mseg_query query = QueryIn(image, local, peer, direction, protocol, port);
-  const auto row = [](const void* context, const mseg_row_key* key) {
-    return Find(static_cast<const GenerationImage*>(context)->rows, *key);
-  };
-  return mseg_decide(&query, row, &image);
-}
-
+// Gathers for decide.h what judge.bpf.h does in the kernel.
 mseg_decision Simulator::Trace(uint32_t local, uint32_t peer, mseg_direction direction,
                                uint8_t protocol, uint16_t port, std::vector<Probe>* probes) const {
-  const mseg_query query = QueryIn(*image_, local, peer, direction, protocol, port);
-  const Lookup lookup{this, probes};
+  const mseg_class as_local = At(image_->classes, local);
+  const mseg_coarse bits = At(image_->groups, At(image_->classes, peer).group);
+  mseg_query query{};
+  query.end = as_local.end[direction];
+  query.tail = as_local.tail[direction];
+  query.by_peer = as_local.by_peer[direction];
+  const mseg_coarse mask = At(image_->tails, query.tail);
+  query.peer = peer;
+  query.cell = mseg_cell(&bits, &mask);
+  query.port = PortClass(protocol, port);
+  query.direction = static_cast<uint8_t>(direction);
+  const Lookup lookup{image_, probes};
   return mseg_decide(&query, &Lookup::Row, &lookup);
 }
 

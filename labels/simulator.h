@@ -7,7 +7,6 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "labels/compiler.h"
 #include "labels/endpoint.h"
@@ -34,7 +33,7 @@ std::string ProbeText(std::string_view direction, const Probe& probe);
 // Decisions over an image's tables, made by decide.h. The image must outlive the simulator.
 class Simulator {
  public:
-  explicit Simulator(const GenerationImage& image);
+  explicit Simulator(const GenerationImage& image) : image_(&image) {}
 
   uint16_t PortClass(uint8_t protocol, uint16_t port) const;
   mseg_decision Decide(uint32_t local, uint32_t peer, mseg_direction direction, uint8_t protocol,
@@ -51,13 +50,7 @@ class Simulator {
  private:
   struct Lookup;
   const GenerationImage* image_;
-  absl::flat_hash_map<std::string_view, const mseg_row*> rows_;  // by key bytes
 };
-
-// One decision over an image without the index of a Simulator: for a few questions to a large
-// image.
-mseg_decision DecideIn(const GenerationImage& image, uint32_t local, uint32_t peer,
-                       mseg_direction direction, uint8_t protocol, uint16_t port);
 
 // One end's verdict.
 struct EndVerdict {
