@@ -99,6 +99,22 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 262144);
+	__type(key, struct mseg_peer_label_key);
+	__type(value, struct mseg_peer_label);
+} mseg_peer_labels MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct mseg_peer_exe_key);
+	__type(value, __u64);
+} mseg_peer_exes MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
 	__type(key, struct mseg_row_key);
 	__type(value, struct mseg_row);
 } mseg_rows MSEG_MAP;
@@ -151,6 +167,39 @@ struct {
 	__type(key, struct mseg_flow_key);
 	__type(value, struct mseg_flow_state);
 } mseg_udp_flows MSEG_MAP;
+
+/* ---- between hosts ---- */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mseg_wire);
+} mseg_wire MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, struct mseg_host_keys);
+} mseg_hosts MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, struct mseg_fingerprint_key);
+	__type(value, struct mseg_fingerprint_value);
+} mseg_fingerprints MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096);
+	__type(key, struct mseg_address_key);
+	__type(value, __u32);
+} mseg_paths MSEG_MAP;
 
 /* ---- out to the daemon ---- */
 

@@ -54,6 +54,14 @@ struct IdentityFacts {
   std::string user;             // by name, where there is no number
 };
 
+// What another host may say in a handshake: a label set, by its short id.
+struct RemoteLabels {
+  uint32_t host_id = 0;
+  uint64_t label_id = 0;
+  LabelSet labels;
+  bool permitted = true;  // false: its host record does not let it claim these
+};
+
 // What lives on this host: the input of the compiler beside the policy. Order does not matter.
 struct Inventory {
   std::vector<CgroupInfo> cgroups;
@@ -62,6 +70,10 @@ struct Inventory {
   // Processes to classify beside those: GenerationImage::identity_classes has their classes, in
   // this order, and each gets rows as if it lived here.
   std::vector<IdentityFacts> identities;
+  // Of other hosts, from their records: label sets, and executables (by `exe_id`; `ref` and `grade`
+  // do not matter).
+  std::vector<RemoteLabels> remote_labels;
+  std::vector<ExecutableInfo> remote_executables;
 };
 
 }  // namespace mseg

@@ -37,7 +37,7 @@
 #endif
 
 /* Raised by every change of a struct, a map or a meaning in this file. */
-#define MSEG_ABI_VERSION 2
+#define MSEG_ABI_VERSION 3
 
 enum mseg_direction {
 	MSEG_EGRESS = 0,
@@ -315,6 +315,36 @@ struct mseg_coarse {
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_coarse) == 64, "mseg_coarse");
 
+/*
+ * Identities of other hosts, as the option of tcp_option.h carries them. What label id L means, and
+ * whether host H may claim it: {L, H, side} -> a class that stands where a cgroup class stands in
+ * mseg_identity_key. Absent: no record, labels unknown (MSEG_CGROUP_PENDING).
+ */
+struct mseg_peer_label_key {
+	__u64 label_id;
+	__u32 host_id;
+	__u32 side;
+};
+struct mseg_peer_label {
+	__u64 cls;
+	__u32 permitted; /* 0: beyond what the host's record lets it claim */
+	__u32 pad;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_peer_label_key) == 16, "mseg_peer_label_key");
+MSEG_STATIC_ASSERT(sizeof(struct mseg_peer_label) == 16, "mseg_peer_label");
+
+/* {executable id, grade, side} -> exe class. Absent: no record, MSEG_EXE_UNKNOWN. */
+struct mseg_peer_exe_key {
+	__u64 exe_id;
+	__u8 grade;
+	__u8 side;
+	__u8 pad[6];
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_peer_exe_key) == 16, "mseg_peer_exe_key");
+
+/* The user of a process elsewhere is never known. */
+#define MSEG_USER_UNKNOWN 0xffffffffu
+
 /* Rows: the verdicts. */
 struct mseg_row_key {
 	__u32 local; /* end; or tail, where `peer` is a cell or all */
@@ -344,6 +374,59 @@ struct mseg_active {
 	__u32 pad;
 };
 #define MSEG_SIDE(generation) ((generation) & 1u)
+
+/* ---- between hosts -------------------------------------------------------------------------- */
+
+#define MSEG_EPOCHS 16
+
+/* Map `wire`, one element, written by the daemon. All zero: stand-alone, nothing is carried. */
+struct mseg_wire {
+	__u32 host_id; /* of this host, 24 bits; 0: stand-alone */
+	__u16 exid;
+	__u8 kind;
+	__u8 default_path; /* enum mseg_path_flags */
+	__s64 wall_offset_ns; /* CLOCK_REALTIME minus CLOCK_MONOTONIC */
+	__u64 slot_ns; /* length of an epoch; not 0 */
+	__u32 has_paths; /* 0: map `paths` is empty */
+	__u32 proof; /* enum mseg_proof_form of listeners */
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_wire) == 32, "mseg_wire");
+
+/* What is expected on the path to and from an address. */
+enum mseg_path_flags {
+	MSEG_PATH_LEGACY = 0, /* no option is written, and none is believed */
+	MSEG_PATH_PREFER = 1, /* without a proof the address decides, counted */
+	MSEG_PATH_REQUIRE = 2, /* without a proof: refused */
+	MSEG_PATH_MODE = 3, /* mask of the above */
+	MSEG_PATH_UNBOUND = 4, /* MACs without the sequence numbers, which somebody rewrites */
+};
+
+enum mseg_proof_form {
+	MSEG_PROOF_STRICT = 0, /* verified at the listener's ingress, before a child exists */
+	MSEG_PROOF_FAST = 1, /* verified when the child is there; a loser is quarantined */
+};
+
+/* Map `hosts`: host id -> the pairwise SipHash keys of this host and that one, by epoch: the key of
+ * time slot n (wall clock / slot_ns) at n % 16. Filled ahead, so that a dead daemon costs nothing. */
+struct mseg_host_keys {
+	__u64 key[MSEG_EPOCHS][2];
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_host_keys) == 256, "mseg_host_keys");
+
+/* Map `fingerprints`: who is behind the fingerprint that a host's answer carries. */
+struct mseg_fingerprint_key {
+	__u64 fingerprint; /* 48 bits */
+	__u32 host_id;
+	__u32 pad;
+};
+struct mseg_fingerprint_value {
+	__u64 label_id;
+	__u64 exe_id;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_fingerprint_key) == 16, "mseg_fingerprint_key");
+MSEG_STATIC_ASSERT(sizeof(struct mseg_fingerprint_value) == 16, "mseg_fingerprint_value");
+
+/* Map `paths`: an LPM trie with mseg_address_key (side 0) -> mseg_path_flags, as __u32. */
 
 /* ---- events --------------------------------------------------------------------------------- */
 
