@@ -7,8 +7,7 @@
  * and is counted.
  */
 
-#include "address.bpf.h"
-#include "identity.bpf.h"
+#include "wire.bpf.h"
 
 /* One connection or datagram, from the side of the socket that the hook runs for. */
 struct mseg_conn {
@@ -210,7 +209,8 @@ static __always_inline void mseg_report(const struct mseg_conn *conn,
 /* ---- sockets and their owners ---- */
 
 /* Nothing connects without an owner on record: who reads it later must not find another one. */
-static __always_inline bool mseg_own_socket(__u64 cookie, const struct mseg_identity *owner)
+static __always_inline bool mseg_own_socket(__u64 cookie, const struct mseg_identity *owner,
+					    __u8 wire, __u8 path)
 {
 	__u32 index = cookie & (MSEG_SLOTS - 1);
 	struct mseg_slot *slot = bpf_map_lookup_elem(&mseg_slots, &index);
@@ -222,6 +222,11 @@ static __always_inline bool mseg_own_socket(__u64 cookie, const struct mseg_iden
 	/* Invalid while it is being written: a reader checks the cookie before and after. */
 	*(volatile __u64 *)&slot->cookie = 0;
 	slot->owner = *owner;
+	slot->mac = 0;
+	slot->peer_host = 0;
+	slot->wire = wire;
+	slot->path = path;
+	slot->epoch = 0;
 	*(volatile __u64 *)&slot->cookie = cookie;
 	return true;
 }
@@ -235,6 +240,17 @@ static __always_inline bool mseg_socket_owner(__u64 cookie, struct mseg_identity
 		return false;
 	*out = slot->owner;
 	return *(volatile __u64 *)&slot->cookie == cookie;
+}
+
+/* The slot of a socket whose handshake carries options; NULL for others. */
+static __always_inline struct mseg_slot *mseg_wire_slot(__u64 cookie)
+{
+	__u32 index = cookie & (MSEG_SLOTS - 1);
+	struct mseg_slot *slot = bpf_map_lookup_elem(&mseg_slots, &index);
+
+	if (!slot || !cookie || *(volatile __u64 *)&slot->cookie != cookie || !slot->wire)
+		return NULL;
+	return slot;
 }
 
 /* ---- UDP flows ---- */
@@ -360,6 +376,35 @@ static __always_inline bool mseg_refuse(const struct mseg_conn *conn,
 	return false;
 }
 
+/*
+ * A TCP connection to another host: its answer will say who is there. Until then what the address
+ * says counts, or else that somebody might be there whom a rule allows. Tells what the handshake is
+ * to carry; the verdict is reported when it is complete (handshake.bpf.c).
+ */
+static __always_inline bool mseg_judge_remote(const struct mseg_conn *conn,
+					      const struct mseg_identity *self,
+					      struct mseg_peer *peer, __u32 generation, __u8 path,
+					      __u8 *wire)
+{
+	__u32 side = MSEG_SIDE(generation);
+	__u16 port_class = mseg_port_class(side, conn->protocol, conn->peer_port);
+	struct mseg_decision by_address, anyone = {};
+	__u32 anyone_class;
+
+	*wire = MSEG_SLOT_CLAIM;
+	by_address = mseg_judge_end(self->cls, peer->cls, MSEG_EGRESS, port_class, side);
+	if (by_address.verdict == MSEG_ALLOW) {
+		*wire |= MSEG_SLOT_BY_ADDRESS;
+		return true;
+	}
+	if (mseg_anyone_class(side, &anyone_class))
+		anyone = mseg_judge_end(self->cls, anyone_class, MSEG_EGRESS, port_class, side);
+	if (anyone.may)
+		return true;
+	mseg_report(conn, self, NULL, &by_address, MSEG_EGRESS, conn->peer_port, generation);
+	return false;
+}
+
 /* May the current process open this connection, or send this datagram? */
 static __always_inline bool mseg_judge_client(const struct mseg_conn *conn)
 {
@@ -367,6 +412,8 @@ static __always_inline bool mseg_judge_client(const struct mseg_conn *conn)
 	struct mseg_identity self;
 	struct mseg_peer peer = {};
 	bool is_udp = conn->protocol == IPPROTO_UDP;
+	const struct mseg_wire *config;
+	__u8 path = MSEG_PATH_LEGACY, wire = 0;
 
 	if (!generation)
 		return true;
@@ -376,9 +423,16 @@ static __always_inline bool mseg_judge_client(const struct mseg_conn *conn)
 		return true;
 	if (!mseg_peer_at(conn, &peer, generation))
 		return mseg_refuse(conn, &self, &peer, MSEG_REASON_NO_ROW, generation);
-	if (!mseg_judge_pair(conn, &self, &peer, generation))
+	config = conn->protocol == IPPROTO_TCP && !peer.known ? mseg_wire_config() : NULL;
+	if (config)
+		path = mseg_path_of(config, &conn->peer);
+	if (path & MSEG_PATH_MODE) {
+		if (!mseg_judge_remote(conn, &self, &peer, generation, path, &wire))
+			return false;
+	} else if (!mseg_judge_pair(conn, &self, &peer, generation)) {
 		return false;
-	if (!mseg_own_socket(conn->cookie, &self))
+	}
+	if (!mseg_own_socket(conn->cookie, &self, wire, path))
 		return mseg_refuse(conn, &self, &peer, MSEG_REASON_NO_STATE, generation);
 	if (is_udp && !mseg_udp_flow_open(conn, generation, &self, MSEG_EGRESS))
 		return mseg_refuse(conn, &self, &peer, MSEG_REASON_NO_STATE, generation);

@@ -65,6 +65,20 @@ static __always_inline void mseg_drop_listener(__u64 cookie)
 		bpf_map_delete_elem(&mseg_listeners, &key);
 }
 
+static __always_inline void mseg_listen(__u64 netns_cookie, __u64 cookie, struct mseg_addr addr,
+					__u16 port, __u8 protocol)
+{
+	struct mseg_listener_key key = {};
+	struct mseg_task owner;
+
+	key.netns_cookie = netns_cookie;
+	key.port = port;
+	key.protocol = protocol;
+	__builtin_memcpy(key.addr, addr.bytes, sizeof(key.addr));
+	mseg_task_facts((void *)bpf_get_current_task(), &owner);
+	mseg_add_listener(cookie, &key, &owner);
+}
+
 /* The identity behind a socket that receives: its listener entry, else whoever last sent on it. */
 static __always_inline bool mseg_receiver(__u64 cookie, struct mseg_identity *out,
 					  __u32 generation, bool *resolved)

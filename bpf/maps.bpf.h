@@ -201,6 +201,38 @@ struct {
 	__type(value, __u32);
 } mseg_paths MSEG_MAP;
 
+/* Not preallocated, and never an LRU: a connection's peer must be known as long as it lives. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1048576);
+	__type(key, __u64);
+	__type(value, struct mseg_identity);
+} mseg_peers MSEG_MAP;
+
+/* (label id, executable id) -> fingerprint: made once, needed at every answer. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct mseg_fingerprint_value);
+	__type(value, __u64);
+} mseg_prints MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct mseg_refused_key);
+	__type(value, __u64); /* CLOCK_MONOTONIC */
+} mseg_refused MSEG_MAP;
+
+/* Sockets that carry nothing until they are closed: programs hang on the map (quarantine.bpf.c). */
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKHASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, __u64);
+} mseg_quarantine MSEG_MAP;
+
 /* ---- out to the daemon ---- */
 
 struct {

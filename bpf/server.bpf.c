@@ -2,15 +2,19 @@
 /*
  * May this peer reach the process behind this socket?
  *
- * The listener's own verdict, where its socket is known for certain: on a SYN at a TCP listener,
- * and on a datagram at an unconnected UDP socket that no allowed flow covers. A connection of this
+ * The listener's own verdict, where its socket is known for certain: on a SYN at a TCP listener, on
+ * the segment that completes its handshake, and on a datagram at an unconnected UDP socket that no
+ * allowed flow covers. A connection of this
  * host was judged at connect already; it is judged again with the identity that its socket carries,
  * so that nothing depends on the listener table alone. Everything else passes at the price of
  * reading the socket's state.
  *
  * Who sent it: for what arrives over the loopback device the sending socket is looked up and its
- * owner is on record; for everything else the source address decides. Identity carried by the
- * packet itself will be read in mseg_sender().
+ * owner is on record. Otherwise the packet may say so itself (tcp_option.h): a SYN's claim is good
+ * for an early refusal and no more; the proof on the last segment of the handshake is believed, since
+ * its MAC has the key of the two hosts and both initial sequence numbers. The kernel shows that
+ * segment to the listener before a child exists, with SYN cookies too. Without either the source
+ * address decides, if the path allows that.
  *
  * Hook: cgroup_skb/ingress.
  */
@@ -21,11 +25,16 @@ struct mseg_packet {
 	struct mseg_addr destination;
 	__u16 source_port;
 	__u16 destination_port;
+	__u32 transport; /* offset of its header */
+	__u32 seq; /* TCP, host byte order */
+	__u32 ack;
+	__u8 header_len; /* TCP, with options */
 	__u8 tcp_flags;
 	__u8 v4;
 };
 
 #define TCP_FLAG_SYN 0x02
+#define TCP_FLAG_RST 0x04
 #define TCP_FLAG_ACK 0x10
 #define MSEG_IPV6_HEADERS 8
 
@@ -58,6 +67,7 @@ static __noinline bool mseg_parse(struct __sk_buff *skb, __u8 protocol, struct m
 {
 	struct ipv6hdr ip6;
 	struct iphdr ip;
+	struct tcphdr tcp;
 	__be16 ports[2];
 	__u32 off;
 
@@ -81,9 +91,120 @@ static __noinline bool mseg_parse(struct __sk_buff *skb, __u8 protocol, struct m
 		return false;
 	out->source_port = bpf_ntohs(ports[0]);
 	out->destination_port = bpf_ntohs(ports[1]);
-	if (protocol == IPPROTO_TCP && bpf_skb_load_bytes(skb, off + 13, &out->tcp_flags, 1))
+	if (protocol != IPPROTO_TCP)
+		return true;
+	if (bpf_skb_load_bytes(skb, off, &tcp, sizeof(tcp)))
 		return false;
+	out->transport = off;
+	out->seq = bpf_ntohl(tcp.seq);
+	out->ack = bpf_ntohl(tcp.ack_seq);
+	out->header_len = tcp.doff * 4;
+	out->tcp_flags = tcp.flags;
+	return out->header_len >= sizeof(tcp);
+}
+
+/* ---- the packet's own word ---- */
+
+static long mseg_option_walk_step(__u32 index, void *walk)
+{
+	return mseg_option_step(walk) ? 0 : 1;
+}
+
+/* Our option somewhere among the others; a copy of it in `option`. */
+static __noinline bool mseg_search_option(struct __sk_buff *skb, const struct mseg_packet *packet,
+					  const struct mseg_wire *wire, __u8 *option, __u32 len)
+{
+	struct mseg_option_walk walk = {};
+	__u32 size = packet->header_len - sizeof(struct tcphdr);
+
+	if (!size || size > MSEG_OPTIONS_MAX)
+		return false;
+	if (bpf_skb_load_bytes(skb, packet->transport + sizeof(struct tcphdr), walk.bytes, size))
+		return false;
+	walk.size = size;
+	walk.want = len;
+	walk.kind = wire->kind;
+	walk.exid = wire->exid;
+	bpf_loop(MSEG_OPTIONS_MAX, mseg_option_walk_step, &walk, 0);
+	if (!walk.found || walk.at >= MSEG_OPTIONS_MAX)
+		return false;
+	for (int i = 0; i < MSEG_PROOF_LEN; i++)
+		option[i] = walk.bytes[walk.at + i];
 	return true;
+}
+
+/* Linux leaves it at the end, so that is looked at first. */
+static __always_inline bool mseg_find_option(struct __sk_buff *skb,
+					     const struct mseg_packet *packet,
+					     const struct mseg_wire *wire, __u8 *option,
+					     const __u32 len)
+{
+	if (packet->header_len < sizeof(struct tcphdr) + len)
+		return false;
+	if (!bpf_skb_load_bytes(skb, packet->transport + packet->header_len - len, option, len) &&
+	    mseg_option_is(option, wire->kind, wire->exid, len))
+		return true;
+	return mseg_search_option(skb, packet, wire, option, len);
+}
+
+/* A proof that is not one is refused, whatever else might be allowed. 0, or a reason. */
+static __always_inline int mseg_verify_proof(const struct mseg_packet *packet,
+					     const struct mseg_wire *wire, __u8 path,
+					     const __u8 *option, const struct mseg_claim *claim)
+{
+	__u32 client = packet->seq - 1, server = packet->ack - 1;
+	struct mseg_wire_key key;
+	int reason;
+
+	if (path & MSEG_PATH_UNBOUND)
+		client = server = 0;
+	reason = mseg_key_of_host(wire, claim->host_id, claim->epoch, &key);
+	if (reason)
+		return reason;
+	if (mseg_proof_mac(&key, client, server, option) != mseg_get64(option + 20)) {
+		mseg_count(MSEG_CNT_BAD_PROOF);
+		return MSEG_REASON_BAD_PROOF;
+	}
+	return 0;
+}
+
+/*
+ * Who does the packet say that it is from? 0 and `id` filled in; 0 and `id` all zero: it does not
+ * say, and may do without; else a reason to refuse. A global function: the verifier looks at it once.
+ */
+__weak __noinline int mseg_word_of(struct __sk_buff *skb, const struct mseg_packet *packet,
+				   struct mseg_identity *id)
+{
+	const struct mseg_wire *wire = mseg_wire_config();
+	__u8 option[MSEG_PROOF_LEN] = {};
+	struct mseg_claim claim;
+	int reason = 0;
+	bool found, syn;
+	__u8 path;
+
+	if (!wire || !packet || !id)
+		return 0;
+	syn = packet->tcp_flags & TCP_FLAG_SYN;
+	path = mseg_path_of(wire, &packet->source);
+	if (!(path & MSEG_PATH_MODE))
+		return 0;
+	if (syn)
+		found = mseg_find_option(skb, packet, wire, option, MSEG_CLAIM_LEN);
+	else
+		found = mseg_find_option(skb, packet, wire, option, MSEG_PROOF_LEN);
+	if (!found && (path & MSEG_PATH_MODE) != MSEG_PATH_REQUIRE)
+		return 0;
+	if (!found) {
+		mseg_count(MSEG_CNT_NO_PROOF);
+		return MSEG_REASON_NO_PROOF;
+	}
+	claim = mseg_parse_claim(option);
+	if (!syn)
+		reason = mseg_verify_proof(packet, wire, path, option, &claim);
+	*id = mseg_identity_of_claim(&claim);
+	if (syn)
+		id->flags |= MSEG_ID_CLAIMED;
+	return reason;
 }
 
 static __always_inline __u32 mseg_reverse_tuple(const struct mseg_packet *packet,
@@ -131,23 +252,45 @@ static __noinline __u64 mseg_sender_cookie(struct __sk_buff *skb, __u8 protocol,
 	return cookie;
 }
 
-/* Who sent this packet? False: a fault, deny. */
-static __always_inline bool mseg_sender(struct __sk_buff *skb, const struct mseg_packet *packet,
-					__u8 protocol, struct mseg_peer *peer, __u32 generation)
+/* What arrived, and who sent it as far as that is known. */
+struct mseg_arrival {
+	struct mseg_packet packet;
+	struct mseg_conn conn;
+	struct mseg_peer peer;
+	__u32 generation;
+	int reason; /* to refuse it, whatever the rules say; 0 */
+};
+
+/* Who sent this packet? 0, or a reason to refuse. */
+static __always_inline int mseg_sender(struct __sk_buff *skb, const struct mseg_packet *packet,
+				       __u8 protocol, struct mseg_peer *peer, __u32 generation)
 {
 	__u64 cookie = 0;
+	int reason;
 
 	if (skb->ifindex == LOOPBACK_IFINDEX)
 		cookie = mseg_sender_cookie(skb, protocol, packet);
 	if (cookie && mseg_socket_owner(cookie, &peer->id)) {
 		peer->known = 1;
 		if (!mseg_resolve(&peer->id, generation))
-			return false;
+			return MSEG_REASON_NO_ROW;
 		peer->cls = peer->id.cls;
-		return true;
+		return 0;
+	}
+	__builtin_memset(&peer->id, 0, sizeof(peer->id));
+	if (protocol == IPPROTO_TCP) {
+		reason = mseg_word_of(skb, packet, &peer->id);
+		if (!reason && peer->id.flags)
+			reason = mseg_resolve_remote(&peer->id, generation);
+		if (reason)
+			return reason;
+		if (peer->id.flags) {
+			peer->cls = peer->id.cls;
+			return 0;
+		}
 	}
 	peer->cls = mseg_address_class(&packet->source, MSEG_SIDE(generation));
-	return true;
+	return 0;
 }
 
 /* Nothing on record for the receiving socket: what its cgroup and user say, executable unknown. */
@@ -162,59 +305,126 @@ static __always_inline bool mseg_anonymous_receiver(struct __sk_buff *skb,
 	return mseg_resolve(out, generation);
 }
 
-static __always_inline bool mseg_admit(struct __sk_buff *skb, struct mseg_conn *conn,
-				       const struct mseg_packet *packet, __u32 generation)
+/* So that the client's next SYN is answered (refuse.bpf.c). */
+static __noinline int mseg_remember_refusal(const struct mseg_packet *packet)
 {
-	__u32 side = MSEG_SIDE(generation);
+	struct mseg_refused_key key = {};
+	__u64 now = bpf_ktime_get_ns();
+
+	__builtin_memcpy(key.remote, packet->source.bytes, sizeof(key.remote));
+	__builtin_memcpy(key.local, packet->destination.bytes, sizeof(key.local));
+	key.remote_port = packet->source_port;
+	key.local_port = packet->destination_port;
+	return bpf_map_update_elem(&mseg_refused, &key, &now, BPF_ANY);
+}
+
+/*
+ * What is worth a line. A process of this host was reported when it connected or sent; a claim that
+ * is let pass will be proven or not; the rest of a handshake was reported with its SYN.
+ */
+static __always_inline bool mseg_is_news(const struct mseg_packet *packet,
+					 const struct mseg_peer *peer,
+					 const struct mseg_decision *d, bool last)
+{
+	if (d->verdict != MSEG_ALLOW)
+		return true;
+	if (peer->known || peer->id.flags & MSEG_ID_CLAIMED)
+		return false;
+	return !last || peer->id.flags & MSEG_ID_REMOTE;
+}
+
+static __always_inline struct mseg_decision
+mseg_judge_sender(const struct mseg_packet *packet, const struct mseg_identity *self,
+		  const struct mseg_peer *peer, __u8 protocol, __u32 side)
+{
+	struct mseg_decision d;
+
+	if (mseg_addr_is_loopback(&packet->destination) &&
+	    mseg_loopback_pair(&packet->source, self, peer, side))
+		return mseg_loopback_allowance();
+	d = mseg_judge_end(self->cls, peer->cls, MSEG_INGRESS,
+			   mseg_port_class(side, protocol, packet->destination_port), side);
+	if (d.reason == MSEG_REASON_UNKNOWN_IDENTITY && peer->id.flags & MSEG_ID_UNRECORDED)
+		d.reason = MSEG_REASON_NO_RECORD;
+	return d;
+}
+
+/* Functions of their own, for the sake of the stack. */
+static __noinline bool mseg_open_flow(const struct mseg_arrival *arrival,
+				      const struct mseg_identity *self)
+{
+	return mseg_udp_flow_open(&arrival->conn, arrival->generation, self, MSEG_INGRESS);
+}
+
+static __noinline bool mseg_admit(struct __sk_buff *skb, struct mseg_arrival *arrival)
+{
+	const struct mseg_packet *packet = &arrival->packet;
+	const struct mseg_conn *conn = &arrival->conn;
+	const struct mseg_peer *peer = &arrival->peer;
+	bool last = conn->protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_FLAG_SYN);
+	__u32 generation = arrival->generation;
 	struct mseg_identity self = {};
-	struct mseg_peer peer = {};
 	struct mseg_decision d;
 	bool resolved = false;
 
 	if (!mseg_receiver(conn->cookie, &self, generation, &resolved))
 		resolved = mseg_anonymous_receiver(skb, &self, generation);
-	if (!resolved || !mseg_sender(skb, packet, conn->protocol, &peer, generation))
-		d = mseg_refusal(MSEG_REASON_NO_ROW);
-	else if (mseg_addr_is_loopback(&packet->destination) &&
-		 mseg_loopback_pair(&packet->source, &self, &peer, side))
-		d = mseg_loopback_allowance();
+	if (!resolved)
+		arrival->reason = MSEG_REASON_NO_ROW;
+	if (arrival->reason)
+		d = mseg_refusal(arrival->reason);
 	else
-		d = mseg_judge_end(self.cls, peer.cls, MSEG_INGRESS,
-				   mseg_port_class(side, conn->protocol, packet->destination_port),
-				   side);
-	/* What came from a process of this host was reported when it connected or sent. */
-	if (!peer.known || d.verdict != MSEG_ALLOW)
-		mseg_report(conn, &self, peer.known ? &peer.id : NULL, &d, MSEG_INGRESS,
-			    packet->destination_port, generation);
-	if (d.verdict != MSEG_ALLOW)
+		d = mseg_judge_sender(packet, &self, peer, conn->protocol, MSEG_SIDE(generation));
+	if (mseg_is_news(packet, peer, &d, last))
+		mseg_report(conn, &self, peer->known || peer->id.flags ? &peer->id : NULL, &d,
+			    MSEG_INGRESS, packet->destination_port, generation);
+	if (d.verdict != MSEG_ALLOW) {
+		if (conn->protocol == IPPROTO_TCP)
+			mseg_remember_refusal(packet);
 		return false;
-	return conn->protocol != IPPROTO_UDP ||
-	       mseg_udp_flow_open(conn, generation, &self, MSEG_INGRESS);
+	}
+	if (last && peer->id.flags & MSEG_ID_REMOTE)
+		mseg_count(MSEG_CNT_PROVEN);
+	return conn->protocol != IPPROTO_UDP || mseg_open_flow(arrival, &self);
+}
+
+/* A SYN; or, where identities are carried, the segment that ends the handshake. */
+static __always_inline bool mseg_opens(const struct mseg_packet *packet)
+{
+	__u8 flags = packet->tcp_flags & (TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST);
+
+	return flags == TCP_FLAG_SYN || (flags == TCP_FLAG_ACK && mseg_wire_config());
+}
+
+static __noinline bool mseg_flow_is_open(const struct mseg_arrival *arrival)
+{
+	return mseg_udp_flow_holds(&arrival->conn, arrival->generation, NULL);
 }
 
 static __always_inline bool mseg_receive(struct __sk_buff *skb, __u8 protocol)
 {
-	__u32 generation = mseg_active_generation();
-	struct mseg_packet packet = {};
-	struct mseg_conn conn = {};
+	struct mseg_arrival arrival = {};
+	struct mseg_packet *packet = &arrival.packet;
+	struct mseg_conn *conn = &arrival.conn;
 
-	if (!generation)
+	arrival.generation = mseg_active_generation();
+	if (!arrival.generation)
 		return true;
-	if (!mseg_parse(skb, protocol, &packet)) {
+	if (!mseg_parse(skb, protocol, packet)) {
 		mseg_count(MSEG_CNT_UNREADABLE_PACKETS);
 		return false;
 	}
-	if (protocol == IPPROTO_TCP &&
-	    (packet.tcp_flags & (TCP_FLAG_SYN | TCP_FLAG_ACK)) != TCP_FLAG_SYN)
+	if (protocol == IPPROTO_TCP && !mseg_opens(packet))
 		return true;
-	conn.cookie = bpf_get_socket_cookie(skb);
-	conn.peer = packet.source;
-	conn.peer_port = packet.source_port;
-	conn.protocol = protocol;
-	conn.hook = MSEG_HOOK_INGRESS;
-	if (protocol == IPPROTO_UDP && mseg_udp_flow_holds(&conn, generation, NULL))
+	conn->cookie = bpf_get_socket_cookie(skb);
+	conn->peer = packet->source;
+	conn->peer_port = packet->source_port;
+	conn->protocol = protocol;
+	conn->hook = MSEG_HOOK_INGRESS;
+	if (protocol == IPPROTO_UDP && mseg_flow_is_open(&arrival))
 		return true;
-	return mseg_admit(skb, &conn, &packet, generation);
+	arrival.reason = mseg_sender(skb, packet, protocol, &arrival.peer, arrival.generation);
+	return mseg_admit(skb, &arrival);
 }
 
 SEC("cgroup_skb/ingress")

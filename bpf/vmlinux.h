@@ -41,6 +41,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_LPM_TRIE = 11,
+	BPF_MAP_TYPE_SOCKHASH = 18,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 
@@ -52,8 +53,17 @@ enum {
 	BPF_RB_NO_WAKEUP = 1,
 	BPF_RB_FORCE_WAKEUP = 2,
 	BPF_RB_AVAIL_DATA = 0,
+	BPF_SOCK_OPS_TCP_CONNECT_CB = 3,
+	BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB = 4,
+	BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB = 5,
 	BPF_SOCK_OPS_TCP_LISTEN_CB = 11,
+	BPF_SOCK_OPS_HDR_OPT_LEN_CB = 14,
+	BPF_SOCK_OPS_WRITE_HDR_OPT_CB = 15,
+	BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG = 1 << 6,
+	BPF_LOAD_HDR_OPT_TCP_SYN = 1,
+	BPF_WRITE_HDR_TCP_SYNACK_COOKIE = 2,
 	BPF_TCP_ESTABLISHED = 1,
+	BPF_TCP_SYN_SENT = 2,
 	BPF_TCP_CLOSE = 7,
 	BPF_TCP_LISTEN = 10,
 };
@@ -70,6 +80,10 @@ enum {
 	ETH_P_IP = 0x0800,
 	ETH_P_IPV6 = 0x86dd,
 	MSG_FASTOPEN = 0x20000000,
+	SOL_SOCKET = 1,
+	SO_BINDTOIFINDEX = 62,
+	SK_DROP = 0,
+	SK_PASS = 1,
 	PF_KTHREAD = 0x00200000,
 	LOOPBACK_IFINDEX = 1,
 	S_IFMT = 0170000,
@@ -113,6 +127,9 @@ struct bpf_sock_addr {
 	} __attribute__((aligned(8)));
 };
 
+/* Eight bytes, whatever a pointer is. */
+#define MSEG_POINTER(type, name) type name __attribute__((aligned(8)))
+
 struct bpf_sock_ops {
 	__u32 op;
 	union {
@@ -125,8 +142,72 @@ struct bpf_sock_ops {
 	__u32 local_ip4;
 	__u32 remote_ip6[4];
 	__u32 local_ip6[4];
-	__u32 remote_port;
+	__u32 remote_port; /* network byte order */
 	__u32 local_port;
+	__u32 is_fullsock;
+	__u32 snd_cwnd;
+	__u32 srtt_us;
+	__u32 bpf_sock_ops_cb_flags;
+	__u32 state;
+	__u32 rtt_min;
+	__u32 snd_ssthresh;
+	__u32 rcv_nxt;
+	__u32 snd_nxt;
+	__u32 snd_una;
+	__u32 mss_cache;
+	__u32 ecn_flags;
+	__u32 rate_delivered;
+	__u32 rate_interval_us;
+	__u32 packets_out;
+	__u32 retrans_out;
+	__u32 total_retrans;
+	__u32 segs_in;
+	__u32 data_segs_in;
+	__u32 segs_out;
+	__u32 data_segs_out;
+	__u32 lost_out;
+	__u32 sacked_out;
+	__u32 sk_txhash;
+	__u64 bytes_received;
+	__u64 bytes_acked;
+	MSEG_POINTER(struct bpf_sock *, sk);
+	MSEG_POINTER(void *, skb_data);
+	MSEG_POINTER(void *, skb_data_end);
+	__u32 skb_len;
+	__u32 skb_tcp_flags;
+	__u64 skb_hwtstamp;
+};
+
+struct sk_msg_md {
+	MSEG_POINTER(void *, data);
+	MSEG_POINTER(void *, data_end);
+};
+
+struct bpf_sk_lookup {
+	MSEG_POINTER(struct bpf_sock *, sk);
+	__u32 family;
+	__u32 protocol;
+	__u32 remote_ip4; /* network byte order, and so are all addresses */
+	__u32 remote_ip6[4];
+	__be16 remote_port;
+	__u16 : 16;
+	__u32 local_ip4;
+	__u32 local_ip6[4];
+	__u32 local_port; /* host byte order */
+	__u32 ingress_ifindex;
+};
+
+struct tcphdr {
+	__be16 source;
+	__be16 dest;
+	__be32 seq;
+	__be32 ack_seq;
+	__u8 res1 : 4;
+	__u8 doff : 4;
+	__u8 flags;
+	__be16 window;
+	__sum16 check;
+	__be16 urg_ptr;
 };
 
 struct __sk_buff {

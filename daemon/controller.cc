@@ -16,12 +16,15 @@ namespace {
 constexpr size_t kFlowCapacity = 16384;
 constexpr uint64_t kTicksBetweenChecks = 10;
 constexpr uint64_t kTicksBetweenTrustChecks = 100;
+constexpr uint64_t kTicksBetweenListenerLooks = 3;
 
 TableSet TablesOf(const GenerationImage& image) {
   return TableSet{.cgroups = image.cgroups,
                   .exe_classes = image.exe_classes,
                   .users = image.users,
                   .identities = image.identities,
+                  .peer_labels = image.peer_labels,
+                  .peer_exes = image.peer_exes,
                   .addresses = image.addresses,
                   .ports = image.ports,
                   .classes = image.classes,
@@ -61,6 +64,7 @@ Controller::Controller(Dataplane& dataplane, Store& store, const Features& featu
       options_(std::move(options)),
       log_(std::move(log)),
       tables_(dataplane),
+      refusals_(dataplane),
       exes_(dataplane, store),
       flows_(kFlowCapacity) {}
 
@@ -85,7 +89,8 @@ absl::Status Controller::Start() {
   auto events = EventReader::Create(
       dataplane_, {.exe = [this](const mseg_exe_event& event) { OnExe(event); },
                    .cgroup = [this](const mseg_cgroup_event& event) { OnCgroup(event); },
-                   .flow = [this](const mseg_flow_event& event) { flows_.Add(event); }});
+                   .flow = [this](const mseg_flow_event& event) { flows_.Add(event); },
+                   .quarantine = [this](const mseg_quarantine_event& e) { OnQuarantine(e); }});
   if (!events.ok()) return events.status();
   events_ = *std::move(events);
   MSEG_RETURN_IF_ERROR(exes_.Load());
@@ -333,6 +338,7 @@ void Controller::Tick() {
     }
   }
   CloseDeniedIfDue();
+  if (ticks_ % kTicksBetweenListenerLooks == 0) AttachRefusals();
   CheckDeadlines();
   if (compared_generation_ != generation_ || ticks_ % kTicksBetweenTrustChecks == 0) CheckDrift();
   if (++ticks_ % kTicksBetweenChecks != 0) return;

@@ -28,6 +28,7 @@
 #include "loader/dataplane.h"
 #include "loader/events.h"
 #include "loader/policy_tables.h"
+#include "loader/refusals.h"
 
 namespace mseg {
 
@@ -148,6 +149,8 @@ class Controller : public api::Service {
   uint64_t CloseDenied();
   void CloseDeniedLater(int times, std::chrono::milliseconds delay);
   void CloseDeniedIfDue();
+  void OnQuarantine(const mseg_quarantine_event& event);
+  void AttachRefusals();
 
   // controller_revisions.cc
   static Peer PeerOf(const api::Caller& caller);
@@ -194,6 +197,8 @@ class Controller : public api::Service {
   ControllerOptions options_;
   Log log_;
   PolicyTables tables_;
+  Refusals refusals_;
+  std::set<uint64_t> refusing_in_;  // network namespaces, by cookie
   ExeRegistry exes_;
   FlowLog flows_;
   std::unique_ptr<EventReader> events_;

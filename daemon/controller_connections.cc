@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "daemon/controller.h"
 #include "daemon/host_inventory.h"
+#include "daemon/netns.h"
 #include "loader/errno_status.h"
 #include "loader/socket_diag.h"
 
@@ -50,6 +51,11 @@ absl::Status AddHistory(const Dataplane& dataplane, OpenSocket* socket) {
   auto opener = dataplane.SocketOwner(record.cookie);
   if (!opener.ok()) return opener.status();
   socket->opener = *opener;
+  if (record.protocol == IPPROTO_TCP) {
+    auto proven = dataplane.peers().Lookup(record.cookie);
+    if (!proven.ok()) return proven.status();
+    socket->proven = *proven;
+  }
   if (record.protocol != IPPROTO_UDP) return absl::OkStatus();
   auto flow =
       dataplane.View<mseg_flow_key, mseg_flow_state>("mseg_udp_flows").Lookup(FlowKeyOf(record));
@@ -90,7 +96,7 @@ absl::StatusOr<Controller::Walk> Controller::WalkConnections(const GenerationIma
   if (!listeners.ok()) return listeners.status();
   for (const auto& [key, listener] : *listeners) walk.open.listeners.emplace(key, listener);
   for (const mseg_socket_record& record : OnePerSocket(*std::move(records))) {
-    if (record.state != kListening) walk.open.sockets.push_back(OpenSocket{record, {}, {}, false});
+    if (record.state != kListening) walk.open.sockets.push_back(OpenSocket{record, {}, {}, {}, false});
   }
   AddUnheld(image, &walk);
   for (OpenSocket& socket : walk.open.sockets) {
@@ -131,7 +137,7 @@ void Controller::AddUnheld(const GenerationImage& image, Walk* walk) const {
       const bool half_open = record.state == kSynReceived;
       if (held.count(record.cookie) != 0) continue;
       if (half_open || is_managed(record.holder.id.cgroup_id)) {
-        walk->open.sockets.push_back(OpenSocket{record, {}, {}, false});
+        walk->open.sockets.push_back(OpenSocket{record, {}, {}, {}, false});
       } else {
         walk->open.foreign.push_back(record);
       }
@@ -238,6 +244,49 @@ uint64_t Controller::CloseDenied() {
                       " denies stay open: ", std::string(failure.message())));
   }
   return closed;
+}
+
+// A socket whose handshake lost carries nothing any more (bpf/quarantine.bpf.c); it is closed so
+// that its processes learn of it.
+void Controller::OnQuarantine(const mseg_quarantine_event& event) {
+  if (image_ == nullptr) return;
+  auto walk = WalkConnections(*image_);
+  absl::StatusOr<bool> gone = walk.status().ok() ? absl::StatusOr<bool>(false) : walk.status();
+  if (walk.ok()) {
+    for (const OpenSocket& socket : walk->open.sockets) {
+      if (socket.record.cookie != event.cookie) continue;
+      const auto diag = walk->namespaces.find(socket.record.netns_cookie);
+      gone = diag == walk->namespaces.end()
+                 ? absl::StatusOr<bool>(absl::NotFoundError("no way into its network namespace"))
+                 : diag->second.Destroy(socket.record);
+      break;
+    }
+  }
+  if (!gone.ok()) {
+    log_(absl::StrCat("connections: a quarantined socket stays open: ",
+                      std::string(gone.status().message())));
+  }
+}
+
+// Where somebody listens, a refused client is to learn of it at once.
+void Controller::AttachRefusals() {
+  auto listeners = dataplane_.listeners().Dump();
+  if (!listeners.ok()) return;
+  for (const auto& [key, listener] : *listeners) {
+    if (key.protocol != IPPROTO_TCP || refusing_in_.count(key.netns_cookie) != 0) continue;
+    const uint32_t pid = listener.owner.id.tgid;
+    const auto view = LookFromProcess(pid, IpAddress{});
+    if (!view.ok() || view->cookie != key.netns_cookie) continue;
+    const absl::Status status = refusals_.AttachIn(pid, key.netns_cookie);
+    if (status.ok()) {
+      refusing_in_.insert(key.netns_cookie);
+    } else {
+      log_(absl::StrCat("refusals: clients that a listener refuses will time out: ",
+                        std::string(status.message())));
+      refusing_in_.insert(key.netns_cookie);
+    }
+  }
+  refusals_.ForgetGone();
 }
 
 // A walk can miss a connection that comes to be while it runs, so there are several.

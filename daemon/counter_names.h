@@ -26,6 +26,17 @@ inline constexpr std::array<std::string_view, MSEG_CNT_MAX> kCounterNames = {
     "control_events_lost",
     "ambiguous_listener",
     "unreadable_packets",
+    "proven",
+    "unproven",
+    "no_proof",
+    "bad_proof",
+    "stale_epoch",
+    "unknown_host",
+    "label_not_permitted",
+    "no_option_room",
+    "peers_full",
+    "quarantined",
+    "quarantine_failed",
 };
 
 }  // namespace mseg

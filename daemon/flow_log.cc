@@ -85,6 +85,8 @@ std::string HookName(uint8_t hook) {
       return "test";
     case MSEG_HOOK_REVOKE:
       return "revoke";
+    case MSEG_HOOK_ESTABLISHED:
+      return "established";
     default:
       return "";
   }

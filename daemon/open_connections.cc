@@ -60,7 +60,9 @@ mseg_task TaskOf(const mseg_identity& id) {
 struct Party {
   mseg_identity id{};
   uint32_t cls = 0;
-  bool known = false;  // a process
+  bool known = false;    // a process of this host
+  bool proven = false;   // of another one
+  bool refused = false;  // its host may not say what it said
 };
 
 class Judge {
@@ -211,6 +213,15 @@ Party Judge::PeerOf(size_t i) const {
     if (listener != nullptr) return Resolve(listener->owner);
   }
   Party out;
+  const std::optional<mseg_identity>& proven = open_.sockets[i].proven;
+  if (proven.has_value()) {
+    out.id = *proven;
+    out.proven = true;
+    const auto cls = simulator_.RemoteClass(*proven);
+    out.refused = !cls.has_value();
+    out.cls = cls.value_or(0);
+    return out;
+  }
   out.cls = simulator_.AddressClass(remote);
   return out;
 }
@@ -219,6 +230,11 @@ Party Judge::PeerOf(size_t i) const {
 mseg_decision Judge::Decide(const Party& local, const Party& peer, mseg_direction direction,
                             size_t i) const {
   const mseg_socket_record& at = Record(i);
+  if (peer.refused) {
+    mseg_decision refusal{};
+    refusal.reason = refusal.would_reason = MSEG_REASON_LABEL_NOT_PERMITTED;
+    return refusal;
+  }
   return simulator_.Decide(local.cls, peer.cls, direction, at.protocol,
                            initiator_[i] ? at.remote_port : at.local_port);
 }
@@ -228,8 +244,8 @@ mseg_flow_event EventOf(const mseg_socket_record& at, bool initiator, const Part
   mseg_flow_event event{};
   event.type = MSEG_EVENT_FLOW;
   event.local = local.id;
-  event.peer_known = peer.known ? 1 : 0;
-  if (peer.known) event.peer = peer.id;
+  event.peer_known = peer.known || peer.proven ? 1 : 0;
+  if (event.peer_known) event.peer = peer.id;
   // The peer of the end that judges; `at` is the initiator's socket, or the only one seen.
   const bool judged_here = initiator == (direction == MSEG_EGRESS);
   std::copy(std::begin(at.local), std::end(at.local), event.peer_addr);

@@ -19,6 +19,7 @@ namespace mseg {
 struct OpenSocket {
   mseg_socket_record record{};          // with its oldest holder
   std::optional<mseg_identity> opener;  // who connected it, or sent on it
+  std::optional<mseg_identity> proven;  // who proved to be at the other end, on another host
   std::optional<mseg_direction> flow;   // UDP: of the datagram that opened the flow
   // UDP: its process bound it to a port, or it is older than mseg.
   bool bound = false;

@@ -76,7 +76,7 @@ void FillIdentities(IdentityTables tables, std::set<uint32_t>* locals, Generatio
     value.label_id = entry.label_id;
     value.cls = entry.cls->number;
     image->identities.emplace_back(entry.key, value);
-    locals->insert(value.cls);
+    if (!entry.remote) locals->insert(value.cls);
   }
   for (ClassRegistry::Handle cls : tables.extra) {
     image->identity_classes.push_back(cls->number);
@@ -85,12 +85,16 @@ void FillIdentities(IdentityTables tables, std::set<uint32_t>* locals, Generatio
   image->cgroups = std::move(tables.cgroups);
   image->exe_classes = std::move(tables.exe_classes);
   image->users = std::move(tables.users);
+  image->peer_labels = std::move(tables.peer_labels);
+  image->peer_exes = std::move(tables.peer_exes);
   image->label_sets = std::move(tables.label_sets);
   image->conflicts.assign(tables.conflicts.begin(), tables.conflicts.end());
   SortByKeyBytes(&image->cgroups);
   SortByKeyBytes(&image->exe_classes);
   SortByKeyBytes(&image->users);
   SortByKeyBytes(&image->identities);
+  SortByKeyBytes(&image->peer_labels);
+  SortByKeyBytes(&image->peer_exes);
 }
 
 // The table of rules by number: Program::rule_table is in the order of naming.

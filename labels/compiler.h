@@ -35,6 +35,8 @@ struct CompileOptions {
   State highest_state = State::kEnforce;
   // What no policy can cut at the ends of this host.
   std::vector<FailsafeEntry> failsafe = {};
+  // Peers may prove who they are in the handshake, so that there are classes for them.
+  bool wire = false;
 };
 
 // What a policy names and the host must look up before compiling.

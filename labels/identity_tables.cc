@@ -28,6 +28,7 @@ struct CgroupGroup {
   uint64_t cls = MSEG_CGROUP_PENDING;
   CgroupHits hits;
   std::string example;
+  const LabelSet* labels = nullptr;  // of another host's process: taken at their word
 };
 struct ExeGroup {
   uint64_t cls = MSEG_EXE_OTHER;
@@ -49,9 +50,11 @@ class TablesBuilder {
     AddCgroups(inventory);
     AddExecutables(inventory);
     AddUsers();
+    if (absl::Status status = AddRemote(inventory); !status.ok()) return status;
     for (const auto& [cls, group] : cgroups_) {
-      if (absl::Status status = AddIdentities(group); !status.ok()) return status;
+      if (absl::Status status = AddIdentities(group, users_, exes_); !status.ok()) return status;
     }
+    if (absl::Status status = AddRemoteIdentities(); !status.ok()) return status;
     for (const IdentityFacts& facts : inventory.identities) {
       const Subject subject = matcher_.SubjectOf(facts);
       const uint64_t member = MemberKey(Cat("extra ", tables_.extra.size()));
@@ -74,16 +77,84 @@ class TablesBuilder {
 
   static absl::Status CheckExecutableIds(const Inventory& inventory) {
     std::map<uint64_t, const ExecutableInfo*> by_id;
-    for (const ExecutableInfo& executable : inventory.executables) {
-      if (executable.exe_id == 0) continue;
-      const auto [it, added] = by_id.emplace(executable.exe_id, &executable);
-      if (added || it->second->digest == executable.digest) continue;
-      return absl::InvalidArgumentError(Cat("two executables have one short id: ", it->second->path,
-                                            " (", DigestText(it->second->digest), ") and ",
-                                            executable.path, " (", DigestText(executable.digest),
-                                            "); one of them must be replaced"));
+    for (const auto* executables : {&inventory.executables, &inventory.remote_executables}) {
+      for (const ExecutableInfo& executable : *executables) {
+        if (executable.exe_id == 0) continue;
+        const auto [it, added] = by_id.emplace(executable.exe_id, &executable);
+        if (added || it->second->digest == executable.digest) continue;
+        return absl::InvalidArgumentError(
+            Cat("two executables have one short id: ", it->second->path, " (",
+                DigestText(it->second->digest), ") and ", executable.path, " (",
+                DigestText(executable.digest), "); one of them must be replaced"));
+      }
     }
     return absl::OkStatus();
+  }
+
+  // What processes of other hosts may be. An executable may have several paths there: what any of
+  // them matches counts, since its digest is the same.
+  absl::Status AddRemote(const Inventory& inventory) {
+    for (const RemoteLabels& remote : inventory.remote_labels) {
+      absl::Status status =
+          RegisterLabelSet(remote.label_id, remote.labels, &tables_.label_sets);
+      if (!status.ok()) return status;
+      CgroupGroup group{.cls = DerivedClass("labels", remote.labels.Text()),
+                        .hits = {},
+                        .example = Cat("labels ", remote.labels.Text()),
+                        .labels = &remote.labels};
+      mseg_peer_label_key key{};
+      key.label_id = remote.label_id;
+      key.host_id = remote.host_id;
+      mseg_peer_label value{};
+      value.cls = group.cls;
+      value.permitted = remote.permitted ? 1 : 0;
+      tables_.peer_labels.emplace_back(key, value);
+      remote_labels_.emplace(group.cls, std::move(group));
+    }
+    for (const mseg_grade grade :
+         {MSEG_GRADE_PATH, MSEG_GRADE_HASH, MSEG_GRADE_IMA, MSEG_GRADE_VERITY}) {
+      std::map<uint64_t, ExeGroup> by_id;
+      for (const ExecutableInfo& executable : inventory.remote_executables) {
+        ExeGroup& group = by_id[executable.exe_id];
+        group.example = executable.path;
+        MergeHits(matcher_.ExeVectorOf(executable, grade).hits, &group.exe.hits);
+      }
+      for (auto& [id, group] : by_id) AddRemoteExe(id, grade, std::move(group));
+    }
+    return absl::OkStatus();
+  }
+
+  static void MergeHits(const Hits& from, Hits* into) {
+    std::map<uint32_t, Tri> merged(into->begin(), into->end());
+    for (const auto& [matcher, tri] : from) {
+      Tri& have = merged.emplace(matcher, tri).first->second;
+      have = std::max(have, tri);
+    }
+    into->assign(merged.begin(), merged.end());
+  }
+
+  void AddRemoteExe(uint64_t id, mseg_grade grade, ExeGroup group) {
+    group.cls = ExeClassNumber(matcher_.program(), group.exe);
+    mseg_peer_exe_key key{};
+    key.exe_id = id;
+    key.grade = static_cast<uint8_t>(grade);
+    tables_.peer_exes.emplace_back(key, group.cls);
+    if (group.cls != MSEG_EXE_OTHER) remote_exes_.emplace(group.cls, std::move(group));
+  }
+
+  // Processes elsewhere: their user is never known, their labels perhaps not either.
+  absl::Status AddRemoteIdentities() {
+    if (tables_.peer_labels.empty() && !options_.wire) return absl::OkStatus();
+    std::vector<UserGroup> users;
+    if (!users_.empty()) {
+      users.push_back(UserGroup{.cls = MSEG_USER_UNKNOWN,
+                                .user = {.known = false, .uid = {}, .name = {}}});
+    }
+    remote_ = true;
+    for (const auto& [cls, group] : remote_labels_) {
+      if (absl::Status s = AddIdentities(group, users, remote_exes_); !s.ok()) return s;
+    }
+    return AddIdentities(cgroups_.at(MSEG_CGROUP_PENDING), users, remote_exes_);
   }
 
   void AddCgroups(const Inventory& inventory) {
@@ -156,6 +227,7 @@ class TablesBuilder {
           Cat("more than ", options_.max_identities, " identities are needed"));
     }
     IdentityTables::Entry entry;
+    entry.remote = remote_;
     entry.key.cgroup = cgroup.cls;
     entry.key.exe = exe.cls;
     entry.key.user = user.cls;
@@ -178,11 +250,12 @@ class TablesBuilder {
 
   // All identities of one cgroup class, left out where the rest of the kernel's chain says the
   // same: (exe, user), (exe, other), (other, user), (other, other).
-  absl::Status AddIdentities(const CgroupGroup& cgroup) {
+  absl::Status AddIdentities(const CgroupGroup& cgroup, const std::vector<UserGroup>& users,
+                             const std::map<uint64_t, ExeGroup>& exes) {
     const ExeGroup other_exe;
     const UserGroup other_user;
     auto value_of = [&](const ExeGroup& exe, const UserGroup& user) {
-      return ValueOf(matcher_.ProcessSubject(cgroup.hits, exe.exe, user.user),
+      return ValueOf(SubjectOf(cgroup, exe.exe, user.user),
                      Member(cgroup, exe, user));
     };
     absl::StatusOr<Value> base = value_of(other_exe, other_user);
@@ -190,7 +263,7 @@ class TablesBuilder {
     NoteConflicts(cgroup, other_exe, other_user, *base, {});
     if (absl::Status s = Emit(cgroup, other_exe, other_user, *base); !s.ok()) return s;
     std::vector<Value> by_user;
-    for (const UserGroup& user : users_) {
+    for (const UserGroup& user : users) {
       absl::StatusOr<Value> value = value_of(other_exe, user);
       if (!value.ok()) return value.status();
       NoteConflicts(cgroup, other_exe, user, *value, base->conflicts);
@@ -201,32 +274,38 @@ class TablesBuilder {
     }
     ExeGroup unknown{
         .cls = MSEG_EXE_UNKNOWN, .exe = {.unknown = true, .hits = {}}, .example = "(unknown)"};
-    if (absl::Status s = AddForExe(cgroup, unknown, *base, by_user); !s.ok()) return s;
-    if (!ExeMatters(cgroup, unknown)) return absl::OkStatus();
-    for (const auto& [cls, exe] : exes_) {
-      if (absl::Status s = AddForExe(cgroup, exe, *base, by_user); !s.ok()) return s;
+    if (absl::Status s = AddForExe(cgroup, unknown, users, *base, by_user); !s.ok()) return s;
+    if (!ExeMatters(cgroup, unknown, users)) return absl::OkStatus();
+    for (const auto& [cls, exe] : exes) {
+      if (absl::Status s = AddForExe(cgroup, exe, users, *base, by_user); !s.ok()) return s;
     }
     return absl::OkStatus();
   }
 
+  Subject SubjectOf(const CgroupGroup& cgroup, const ExeVector& exe, const UserFacts& user) const {
+    if (cgroup.labels == nullptr) return matcher_.ProcessSubject(cgroup.hits, exe, user);
+    return matcher_.RemoteSubject(*cgroup.labels, exe, user);
+  }
+
   // Whether any executable could make a difference in this cgroup. If an unknown one, which matches
   // every exe matcher perhaps, changes nothing, none does.
-  bool ExeMatters(const CgroupGroup& cgroup, const ExeGroup& unknown) {
-    std::vector<UserGroup> users = users_;
+  bool ExeMatters(const CgroupGroup& cgroup, const ExeGroup& unknown,
+                  std::vector<UserGroup> users) {
     users.emplace_back();
     return std::any_of(users.begin(), users.end(), [&](const UserGroup& user) {
-      const Subject with = matcher_.ProcessSubject(cgroup.hits, unknown.exe, user.user);
+      const Subject with = SubjectOf(cgroup, unknown.exe, user.user);
       if (with.conditional) return true;
-      const Subject without = matcher_.ProcessSubject(cgroup.hits, {}, user.user);
+      const Subject without = SubjectOf(cgroup, {}, user.user);
       return matcher_.SignatureOf(with) != matcher_.SignatureOf(without);
     });
   }
 
-  absl::Status AddForExe(const CgroupGroup& cgroup, const ExeGroup& exe, const Value& base,
+  absl::Status AddForExe(const CgroupGroup& cgroup, const ExeGroup& exe,
+                         const std::vector<UserGroup>& users, const Value& base,
                          const std::vector<Value>& by_user) {
     const UserGroup other_user;
     absl::StatusOr<Value> any_user =
-        ValueOf(matcher_.ProcessSubject(cgroup.hits, exe.exe, other_user.user),
+        ValueOf(SubjectOf(cgroup, exe.exe, other_user.user),
                 Member(cgroup, exe, other_user));
     if (!any_user.ok()) return any_user.status();
     NoteConflicts(cgroup, exe, other_user, *any_user, base.conflicts);
@@ -234,16 +313,16 @@ class TablesBuilder {
     if (emitted) {
       if (absl::Status s = Emit(cgroup, exe, other_user, *any_user); !s.ok()) return s;
     }
-    for (size_t i = 0; i < users_.size(); ++i) {
+    for (size_t i = 0; i < users.size(); ++i) {
       absl::StatusOr<Value> value =
-          ValueOf(matcher_.ProcessSubject(cgroup.hits, exe.exe, users_[i].user),
-                  Member(cgroup, exe, users_[i]));
+          ValueOf(SubjectOf(cgroup, exe.exe, users[i].user),
+                  Member(cgroup, exe, users[i]));
       if (!value.ok()) return value.status();
       std::vector<std::string> already = any_user->conflicts;
       already.insert(already.end(), by_user[i].conflicts.begin(), by_user[i].conflicts.end());
-      NoteConflicts(cgroup, exe, users_[i], *value, already);
+      NoteConflicts(cgroup, exe, users[i], *value, already);
       if (value->SameEntry(emitted ? *any_user : by_user[i])) continue;
-      if (absl::Status s = Emit(cgroup, exe, users_[i], *value); !s.ok()) return s;
+      if (absl::Status s = Emit(cgroup, exe, users[i], *value); !s.ok()) return s;
     }
     return absl::OkStatus();
   }
@@ -255,6 +334,9 @@ class TablesBuilder {
   std::map<uint64_t, CgroupGroup> cgroups_;
   std::map<uint64_t, ExeGroup> exes_;
   std::vector<UserGroup> users_;
+  std::map<uint64_t, CgroupGroup> remote_labels_;
+  std::map<uint64_t, ExeGroup> remote_exes_;
+  bool remote_ = false;  // what is emitted now is other hosts'
 };
 
 }  // namespace

@@ -33,11 +33,14 @@ struct IdentityTables {
     mseg_identity_key key{};
     uint64_t label_id = 0;
     ClassRegistry::Handle cls = nullptr;
+    bool remote = false;  // no process of this host: a peer only
   };
   GenerationImage::Table<mseg_cgroup_key, mseg_cgroup> cgroups;
   GenerationImage::Table<mseg_exe_class_key, uint64_t> exe_classes;
   GenerationImage::Table<mseg_user_key, uint32_t> users;
   std::vector<Entry> identities;
+  GenerationImage::Table<mseg_peer_label_key, mseg_peer_label> peer_labels;
+  GenerationImage::Table<mseg_peer_exe_key, uint64_t> peer_exes;
   std::vector<ClassRegistry::Handle> extra;  // of Inventory::identities
   std::map<uint64_t, LabelSet> label_sets;
   std::set<std::string> conflicts;

@@ -406,6 +406,18 @@ Subject Matcher::SubjectOf(const IdentityFacts& facts) const {
   return subject;
 }
 
+Subject Matcher::RemoteSubject(const LabelSet& labels, const ExeVector& exe,
+                               const UserFacts& user) const {
+  Subject subject;
+  subject.exe = exe;
+  subject.user = user;
+  subject.certain = labels;
+  for (const auto& [key, value] : labels.values()) {
+    subject.labels.emplace(key, LabelChoice{.values = {value}});
+  }
+  return subject;
+}
+
 Subject Matcher::AddressSubject(const Cidr& region, const LabelSet& labels) const {
   Subject subject;
   subject.is_address = true;

@@ -93,6 +93,8 @@ class Matcher {
                          const UserFacts& user) const;
   // The same for facts from outside; labels that are given are taken at their word.
   Subject SubjectOf(const IdentityFacts& facts) const;
+  // A process of another host: its labels are taken at their word, its addresses do not count.
+  Subject RemoteSubject(const LabelSet& labels, const ExeVector& exe, const UserFacts& user) const;
   Subject AddressSubject(const Cidr& region, const LabelSet& labels) const;
 
   Signature SignatureOf(const Subject& subject) const;

@@ -22,6 +22,7 @@ namespace {
 struct Ledger {
   uint32_t failsafe = kNone;
   uint32_t deny[2] = {kNone, kNone};
+  bool certain_deny = false;  // in force, whoever the peer turns out to be
   uint32_t allow[2] = {kNone, kNone};
   uint32_t possible_allow[2] = {kNone, kNone};
 
@@ -32,6 +33,7 @@ struct Ledger {
     }
     for (int view = effective == State::kEnforce ? 0 : 1; view < 2; ++view) {
       uint32_t* slot = &deny[view];
+      if (rule.verdict == MSEG_DENY && match == Tri::kYes && view == 0) certain_deny = true;
       if (rule.verdict == MSEG_ALLOW) {
         slot = match == Tri::kYes ? &allow[view] : &possible_allow[view];
       }
@@ -40,6 +42,7 @@ struct Ledger {
   }
   void Merge(const Ledger& other) {
     failsafe = std::min(failsafe, other.failsafe);
+    certain_deny = certain_deny || other.certain_deny;
     for (int view = 0; view < 2; ++view) {
       deny[view] = std::min(deny[view], other.deny[view]);
       allow[view] = std::min(allow[view], other.allow[view]);
@@ -75,6 +78,13 @@ Outcome Resolve(const Ledger& ledger, int view, uint32_t selecting) {
   const bool possible = ledger.possible_allow[view] != kNone;
   return {selecting, MSEG_DENY,
           static_cast<uint8_t>(possible ? MSEG_REASON_UNKNOWN_IDENTITY : MSEG_REASON_DEFAULT)};
+}
+
+// Could the verdict be allow once everything about the peer is certain?
+bool MayAllow(const Ledger& ledger, uint32_t selecting) {
+  if (ledger.failsafe != kNone) return true;
+  if (ledger.certain_deny) return false;
+  return selecting == kNone || ledger.allow[0] != kNone || ledger.possible_allow[0] != kNone;
 }
 
 bool SameRow(const mseg_row& a, const mseg_row& b) { return std::memcmp(&a, &b, sizeof(a)) == 0; }
@@ -362,6 +372,7 @@ class RowBuilder {
     row.would_rule = program_.numbers[would_be.rule];
     row.would_be = would_be.verdict;
     row.would_reason = would_be.reason;
+    row.may = MayAllow(ledger, tail.selecting[0]) ? 1 : 0;
     return row;
   }
   mseg_row TailRow(const Tail& tail, uint32_t cell, uint16_t port) const {

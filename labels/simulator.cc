@@ -14,7 +14,8 @@ constexpr uint64_t kMaxExplainRows = 16'000'000;  // about 1 GiB
 
 constexpr std::string_view kReasons[] = {"none",    "rule",  "default",  "unknown_identity",
                                          "no_row",  "reply", "no_state", "no_policy",
-                                         "loopback", "failsafe"};
+                                         "loopback", "failsafe", "no_proof", "bad_proof", "label_not_permitted",
+                                         "no_record"};
 static_assert(std::size(kReasons) == MSEG_REASON_MAX);
 
 template <typename Key, typename Value>
@@ -46,6 +47,21 @@ Value At(const GenerationImage::Table<uint32_t, Value>& table, uint32_t number) 
       table.begin(), table.end(), number,
       [](const std::pair<uint32_t, Value>& entry, uint32_t key) { return entry.first < key; });
   return it != table.end() && it->first == number ? it->second : Value{};
+}
+
+// The fall-back chain of abi.h.
+mseg_identity_value Chain(const GenerationImage& image, uint64_t cgroup, uint64_t exe,
+                          uint32_t user) {
+  mseg_identity_key key{};
+  key.cgroup = cgroup;
+  for (const auto& [e, u] : {std::pair(exe, user), std::pair(exe, MSEG_USER_OTHER),
+                             std::pair(uint64_t{MSEG_EXE_OTHER}, user),
+                             std::pair(uint64_t{MSEG_EXE_OTHER}, MSEG_USER_OTHER)}) {
+    key.exe = e;
+    key.user = u;
+    if (const mseg_identity_value* value = Find(image.identities, key)) return *value;
+  }
+  return mseg_identity_value{};
 }
 
 // The letter of decide.h for what a key asks.
@@ -140,13 +156,22 @@ mseg_identity_value Simulator::Identity(uint64_t cgroup_id, uint32_t exe_ref, ms
   user_key.uid = uid;
   const uint32_t* user = Find(image_->users, user_key);
   const uint32_t user_class = user == nullptr ? MSEG_USER_OTHER : *user;
-  for (const auto& [e, u] : {std::pair(exe_class, user_class), std::pair(exe_class, 0u),
-                             std::pair(uint64_t{0}, user_class), std::pair(uint64_t{0}, 0u)}) {
-    key.exe = e;
-    key.user = u;
-    if (const mseg_identity_value* value = Find(image_->identities, key)) return *value;
-  }
-  return mseg_identity_value{};
+  return Chain(*image_, key.cgroup, exe_class, user_class);
+}
+
+std::optional<uint32_t> Simulator::RemoteClass(const mseg_identity& id) const {
+  mseg_peer_label_key label_key{};
+  label_key.label_id = id.label_id;
+  label_key.host_id = id.tgid;
+  const mseg_peer_label* label = Find(image_->peer_labels, label_key);
+  if (label != nullptr && label->permitted == 0) return std::nullopt;
+  mseg_peer_exe_key exe_key{};
+  exe_key.exe_id = id.exe_id;
+  exe_key.grade = id.grade;
+  const uint64_t* exe = id.exe_id == 0 ? nullptr : Find(image_->peer_exes, exe_key);
+  return Chain(*image_, label == nullptr ? MSEG_CGROUP_PENDING : label->cls,
+               exe == nullptr ? MSEG_EXE_UNKNOWN : *exe, MSEG_USER_UNKNOWN)
+      .cls;
 }
 
 uint32_t Simulator::AddressClass(const IpAddress& address) const {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -42,6 +43,9 @@ class Simulator {
   mseg_decision Trace(uint32_t local, uint32_t peer, mseg_direction direction, uint8_t protocol,
                       uint16_t port, std::vector<Probe>* probes) const;
   // What the identity tables answer for a process, exactly as the kernel asks them.
+  // The class of a process of another host, as the kernel resolves what it proved (wire.bpf.h);
+  // nothing if the host may not carry its labels.
+  std::optional<uint32_t> RemoteClass(const mseg_identity& id) const;
   mseg_identity_value Identity(uint64_t cgroup_id, uint32_t exe_ref, mseg_grade grade,
                                uint32_t uid) const;
   uint32_t AddressClass(const IpAddress& address) const;

@@ -255,6 +255,7 @@ absl::Status Dataplane::Load(const Features& features, bool reuse_maps) {
   if (!loaded.ok()) return loaded.status();
   programs_ = std::move(loaded->programs);
   maps_ = std::move(loaded->maps);
+  MSEG_RETURN_IF_ERROR(AttachQuarantine());
   return WriteManifest(features.mode);
 }
 
@@ -288,6 +289,23 @@ absl::Status Dataplane::MarkComplete() {
 int Dataplane::MapFd(absl::string_view name) const {
   const auto it = maps_.find(name);
   return it == maps_.end() ? -1 : it->second.get();
+}
+
+int Dataplane::ProgramFd(absl::string_view name) const {
+  return programs_[ProgramIndex(name)].get();
+}
+
+// These hang on the map itself, not on a link: kernels before 6.10 have none for it. The map is
+// pinned, and a newer program takes the place of an older one in one step.
+absl::Status Dataplane::AttachQuarantine() const {
+  for (const absl::string_view name : {"mseg_quarantine_send", "mseg_quarantine_receive"}) {
+    const size_t program = ProgramIndex(name);
+    if (bpf_prog_attach(programs_[program].get(), MapFd("mseg_quarantine"), kPrograms[program].type,
+                        0) != 0) {
+      return ErrnoStatus(errno, absl::StrCat("attach ", name, " to map mseg_quarantine"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 bool Dataplane::IsAttached(Stage stage) const {

@@ -89,6 +89,10 @@ class Dataplane {
   MapView<mseg_task_key, mseg_task> tasks() const {
     return View<mseg_task_key, mseg_task>("mseg_tasks");
   }
+  // Who is at the other end of connections that were proven, by cookie.
+  MapView<uint64_t, mseg_identity> peers() const {
+    return View<uint64_t, mseg_identity>("mseg_peers");
+  }
   MapView<mseg_listener_key, mseg_listener> listeners() const {
     return View<mseg_listener_key, mseg_listener>("mseg_listeners");
   }
@@ -98,6 +102,8 @@ class Dataplane {
     return MapView<Key, Value>(MapFd(name), name);
   }
   int MapFd(absl::string_view name) const;
+  int ProgramFd(absl::string_view name) const;
+  const std::string& pin_dir() const { return options_.pin_dir; }
 
  private:
   Dataplane() = default;
@@ -109,6 +115,7 @@ class Dataplane {
   absl::Status Adopt(const mseg_manifest& manifest);
   absl::Status Load(const Features& features, bool reuse_maps);
   absl::Status WriteManifest(mseg_mode mode);
+  absl::Status AttachQuarantine() const;
   absl::Status AttachOne(size_t program);
   absl::Status VerifyCgroupProgram(size_t program) const;
   absl::StatusOr<uint32_t> PinnedLinkProgram(size_t program) const;

@@ -36,6 +36,11 @@ int EventReader::OnEvent(void* context, void* data, size_t size) {
     mseg_exe_event exe;
     mseg_cgroup_event cgroup;
     mseg_flow_event flow;
+    mseg_quarantine_event quarantine;
+    if (type == MSEG_EVENT_QUARANTINE && Read(data, size, &quarantine)) {
+      self->handlers_.quarantine(quarantine);
+      return 0;
+    }
     if (type == MSEG_EVENT_EXE && Read(data, size, &exe)) {
       self->handlers_.exe(exe);
       return 0;

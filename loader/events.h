@@ -17,6 +17,7 @@ struct EventHandlers {
   std::function<void(const mseg_exe_event&)> exe;
   std::function<void(const mseg_cgroup_event&)> cgroup;
   std::function<void(const mseg_flow_event&)> flow;
+  std::function<void(const mseg_quarantine_event&)> quarantine;
 };
 
 // Reads both rings. An event of an unknown type or size is counted, not guessed at.

@@ -20,6 +20,8 @@ void SetSide(mseg_exe_class_key* key, uint32_t side) { key->side = static_cast<u
 void SetSide(mseg_user_key* key, uint32_t side) { key->side = side; }
 void SetSide(mseg_identity_key* key, uint32_t side) { key->side = side; }
 void SetSide(mseg_address_key* key, uint32_t side) { key->side = static_cast<uint8_t>(side); }
+void SetSide(mseg_peer_label_key* key, uint32_t side) { key->side = side; }
+void SetSide(mseg_peer_exe_key* key, uint32_t side) { key->side = static_cast<uint8_t>(side); }
 void SetSide(mseg_row_key* key, uint32_t side) { key->side = static_cast<uint8_t>(side); }
 
 uint32_t SideOf(const mseg_cgroup_key& key) { return key.side; }
@@ -27,6 +29,8 @@ uint32_t SideOf(const mseg_exe_class_key& key) { return key.side; }
 uint32_t SideOf(const mseg_user_key& key) { return key.side; }
 uint32_t SideOf(const mseg_identity_key& key) { return key.side; }
 uint32_t SideOf(const mseg_address_key& key) { return key.side; }
+uint32_t SideOf(const mseg_peer_label_key& key) { return key.side; }
+uint32_t SideOf(const mseg_peer_exe_key& key) { return key.side; }
 uint32_t SideOf(const mseg_row_key& key) { return key.side; }
 
 template <typename T>
@@ -259,6 +263,9 @@ struct Tables {
         users(d.View<mseg_user_key, uint32_t>("mseg_users"), "users", side),
         identities(d.View<mseg_identity_key, mseg_identity_value>("mseg_identities"), "identities",
                    side),
+        peer_labels(d.View<mseg_peer_label_key, mseg_peer_label>("mseg_peer_labels"),
+                    "peer_labels", side),
+        peer_exes(d.View<mseg_peer_exe_key, uint64_t>("mseg_peer_exes"), "peer_exes", side),
         addresses(d.View<mseg_address_key, uint32_t>("mseg_addresses"), "addresses", side),
         ports(d.View<uint32_t, mseg_port_block>("mseg_ports"), "ports", side, MSEG_PORT_BLOCKS / 2),
         classes(d.View<uint32_t, mseg_class>("mseg_classes"), "classes", side, MSEG_CLASSES),
@@ -280,6 +287,10 @@ struct Tables {
     MSEG_RETURN_IF_ERROR(
         step(identities, want.identities, known == nullptr ? nullptr : &known->identities));
     MSEG_RETURN_IF_ERROR(
+        step(peer_labels, want.peer_labels, known == nullptr ? nullptr : &known->peer_labels));
+    MSEG_RETURN_IF_ERROR(
+        step(peer_exes, want.peer_exes, known == nullptr ? nullptr : &known->peer_exes));
+    MSEG_RETURN_IF_ERROR(
         step(addresses, want.addresses, known == nullptr ? nullptr : &known->addresses));
     MSEG_RETURN_IF_ERROR(
         step(ports, absl::MakeConstSpan(ports_wanted), known == nullptr ? nullptr : &known_blocks));
@@ -293,6 +304,8 @@ struct Tables {
   KeyedTable<mseg_exe_class_key, uint64_t> exe_classes;
   KeyedTable<mseg_user_key, uint32_t> users;
   KeyedTable<mseg_identity_key, mseg_identity_value> identities;
+  KeyedTable<mseg_peer_label_key, mseg_peer_label> peer_labels;
+  KeyedTable<mseg_peer_exe_key, uint64_t> peer_exes;
   KeyedTable<mseg_address_key, uint32_t> addresses;
   ArrayTable<mseg_port_block> ports;
   ArrayTable<mseg_class> classes;

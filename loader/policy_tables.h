@@ -24,6 +24,8 @@ struct TableSet {
   Table<mseg_exe_class_key, uint64_t> exe_classes;
   Table<mseg_user_key, uint32_t> users;
   Table<mseg_identity_key, mseg_identity_value> identities;
+  Table<mseg_peer_label_key, mseg_peer_label> peer_labels;
+  Table<mseg_peer_exe_key, uint64_t> peer_exes;
   Table<mseg_address_key, uint32_t> addresses;
   absl::Span<const std::pair<uint32_t, uint16_t>> ports;  // {space << 16 | port} -> class
   // By number, those that are all zero left out.

@@ -83,6 +83,8 @@ struct Side {
   decltype(GenerationImage::exe_classes) exe_classes;
   decltype(GenerationImage::users) users;
   decltype(GenerationImage::identities) identities;
+  decltype(GenerationImage::peer_labels) peer_labels;
+  decltype(GenerationImage::peer_exes) peer_exes;
   decltype(GenerationImage::addresses) addresses;
   decltype(GenerationImage::ports) ports;
   decltype(GenerationImage::classes) classes;
@@ -93,7 +95,8 @@ struct Side {
 
   bool operator==(const Side& o) const {
     return Same(exe_classes, o.exe_classes) && Same(users, o.users) &&
-           Same(identities, o.identities) && Same(addresses, o.addresses) && ports == o.ports &&
+           Same(identities, o.identities) && Same(peer_labels, o.peer_labels) &&
+           Same(peer_exes, o.peer_exes) && Same(addresses, o.addresses) && ports == o.ports &&
            Same(classes, o.classes) && Same(groups, o.groups) && Same(tails, o.tails) &&
            Same(rows, o.rows) && Same(cgroups, o.cgroups);
   }
@@ -105,6 +108,9 @@ Side Read(const Dataplane& plane, uint32_t side) {
       .users = ReadSide<mseg_user_key, uint32_t>(plane, "mseg_users", side),
       .identities =
           ReadSide<mseg_identity_key, mseg_identity_value>(plane, "mseg_identities", side),
+      .peer_labels =
+          ReadSide<mseg_peer_label_key, mseg_peer_label>(plane, "mseg_peer_labels", side),
+      .peer_exes = ReadSide<mseg_peer_exe_key, uint64_t>(plane, "mseg_peer_exes", side),
       .addresses = ReadSide<mseg_address_key, uint32_t>(plane, "mseg_addresses", side),
       .ports = ReadPorts(plane, side),
       .classes = ReadArray<mseg_class>(plane, "mseg_classes", side, MSEG_CLASSES),
@@ -118,6 +124,8 @@ void CheckEquals(const Side& side, const GenerationImage& image) {
   CHECK(Same(side.exe_classes, image.exe_classes));
   CHECK(Same(side.users, image.users));
   CHECK(Same(side.identities, image.identities));
+  CHECK(Same(side.peer_labels, image.peer_labels));
+  CHECK(Same(side.peer_exes, image.peer_exes));
   CHECK(Same(side.addresses, image.addresses));
   CHECK(side.ports == image.ports);
   CHECK(Same(side.classes, image.classes));
@@ -207,6 +215,8 @@ TEST_CASE("a side that is known is brought up by what differs, and what was writ
       Normalize(&next.rows);
       next.ports = image.ports;
       next.groups = image.groups;
+      next.peer_labels = image.peer_labels;
+      next.peer_exes = image.peer_exes;
       next.addresses = image.addresses;
       image = std::move(next);
     }

@@ -16,6 +16,8 @@ inline TableSet TablesOf(const GenerationImage& image) {
                   .exe_classes = image.exe_classes,
                   .users = image.users,
                   .identities = image.identities,
+                  .peer_labels = image.peer_labels,
+                  .peer_exes = image.peer_exes,
                   .addresses = image.addresses,
                   .ports = image.ports,
                   .classes = image.classes,

@@ -62,6 +62,10 @@ enum mseg_reason {
 	MSEG_REASON_NO_POLICY = 7, /* no generation has ever been active on this host */
 	MSEG_REASON_LOOPBACK = 8, /* `loopback: allow` of the workload that both ends belong to */
 	MSEG_REASON_FAILSAFE = 9, /* what the configuration lets no policy cut */
+	MSEG_REASON_NO_PROOF = 10, /* the path demands a proof of identity and there is none */
+	MSEG_REASON_BAD_PROOF = 11, /* forged, replayed, or made with a key that is not valid now */
+	MSEG_REASON_LABEL_NOT_PERMITTED = 12, /* beyond what the host's record lets it claim */
+	MSEG_REASON_NO_RECORD = 13, /* no record of the host, or of what its ids mean */
 	MSEG_REASON_MAX,
 };
 
@@ -119,6 +123,9 @@ enum mseg_identity_flags {
 	MSEG_ID_AMBIGUOUS = 1 << 1, /* several owners share one listening address */
 	MSEG_ID_KERNEL = 1 << 2, /* a kernel thread */
 	MSEG_ID_NO_RECORD = 1 << 3, /* no record of this task: treated as unknown */
+	MSEG_ID_REMOTE = 1 << 4, /* proven in a handshake: a process of the host `tgid` */
+	MSEG_ID_UNRECORDED = 1 << 5, /* remote, and no record says what one of its ids means */
+	MSEG_ID_CLAIMED = 1 << 6, /* remote, said in a SYN and not proven yet */
 };
 
 /*
@@ -180,8 +187,27 @@ MSEG_STATIC_ASSERT(sizeof(struct mseg_listener) == 104, "mseg_listener");
 struct mseg_slot {
 	__u64 cookie;
 	struct mseg_identity owner;
+	__u64 mac; /* of the proof, once `wire` says so */
+	__u32 peer_host; /* that answered */
+	__u8 wire; /* enum mseg_slot_wire */
+	__u8 path; /* enum mseg_path_flags */
+	__u8 epoch; /* of the proof */
+	__u8 pad;
 };
-MSEG_STATIC_ASSERT(sizeof(struct mseg_slot) == 56, "mseg_slot");
+MSEG_STATIC_ASSERT(sizeof(struct mseg_slot) == 72, "mseg_slot");
+
+/* What the handshake of a connecting socket is to carry. */
+enum mseg_slot_wire {
+	MSEG_SLOT_CLAIM = 1 << 0, /* options are written */
+	MSEG_SLOT_BY_ADDRESS = 1 << 1, /* the peer's address alone would do */
+	MSEG_SLOT_PROVE = 1 << 2, /* the answer was good: proofs are written */
+};
+
+/*
+ * Who is at the other end of a connection that was proven in its handshake: {socket cookie} ->
+ * identity, from then until the socket is released. `generation` is the one it was judged in.
+ * `tgid` is the host.
+ */
 
 /* UDP flows that were allowed, from the side of one socket; an entry permits the reverse too. */
 struct mseg_flow_key {
@@ -363,7 +389,8 @@ struct mseg_row {
 	__u8 reason;
 	__u8 would_reason;
 	__u8 more; /* 1: a narrower row may say otherwise (decide.h) */
-	__u8 pad[3];
+	__u8 may; /* 1: allow is possible once everything about the peer is certain */
+	__u8 pad[2];
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_row_key) == 12, "mseg_row_key");
 MSEG_STATIC_ASSERT(sizeof(struct mseg_row) == 16, "mseg_row");
@@ -426,6 +453,17 @@ struct mseg_fingerprint_value {
 MSEG_STATIC_ASSERT(sizeof(struct mseg_fingerprint_key) == 16, "mseg_fingerprint_key");
 MSEG_STATIC_ASSERT(sizeof(struct mseg_fingerprint_value) == 16, "mseg_fingerprint_value");
 
+/* Map `refused`: SYNs that were dropped, so that the next one is answered with a reset. */
+struct mseg_refused_key {
+	__u8 remote[16];
+	__u8 local[16];
+	__u16 remote_port;
+	__u16 local_port;
+	__u32 pad;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_refused_key) == 40, "mseg_refused_key");
+#define MSEG_REFUSED_NS 4000000000ull /* how long a refusal is remembered: two SYN retries */
+
 /* Map `paths`: an LPM trie with mseg_address_key (side 0) -> mseg_path_flags, as __u32. */
 
 /* ---- events --------------------------------------------------------------------------------- */
@@ -434,6 +472,7 @@ enum mseg_event_type {
 	MSEG_EVENT_EXE = 1, /* an executable that is not in the cache */
 	MSEG_EVENT_CGROUP = 2, /* a cgroup that waits for its class, or went away */
 	MSEG_EVENT_FLOW = 3,
+	MSEG_EVENT_QUARANTINE = 4, /* a socket that must be closed */
 };
 
 /* Ring `control`: what the daemon must act on. */
@@ -450,6 +489,14 @@ struct mseg_cgroup_event {
 	__u64 id;
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_cgroup_event) == 16, "mseg_cgroup_event");
+
+struct mseg_quarantine_event {
+	__u32 type; /* MSEG_EVENT_QUARANTINE */
+	__u32 pad;
+	__u64 cookie;
+	__u64 netns_cookie;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_quarantine_event) == 24, "mseg_quarantine_event");
 
 /* Ring `flows`: one judged end of one connection or datagram. */
 struct mseg_flow_event {
@@ -484,6 +531,7 @@ enum mseg_hook {
 	MSEG_HOOK_LSM_SENDMSG = 5,
 	MSEG_HOOK_TEST = 6, /* a test-run */
 	MSEG_HOOK_REVOKE = 7, /* the daemon: an open connection, judged by a newer generation */
+	MSEG_HOOK_ESTABLISHED = 8, /* sockops, when a handshake is complete */
 	MSEG_HOOK_MAX,
 };
 
@@ -504,6 +552,17 @@ enum mseg_counter {
 	MSEG_CNT_CONTROL_EVENTS_LOST, /* ring `control` was full */
 	MSEG_CNT_AMBIGUOUS_LISTENER,
 	MSEG_CNT_UNREADABLE_PACKETS, /* at a listener, transport header not found: dropped */
+	MSEG_CNT_PROVEN, /* connections whose other end proved its identity */
+	MSEG_CNT_UNPROVEN, /* connections that fell back to the peer's address, as the path allows */
+	MSEG_CNT_NO_PROOF, /* refused: the path demands a proof */
+	MSEG_CNT_BAD_PROOF, /* refused: the MAC of a proof or an answer is wrong */
+	MSEG_CNT_STALE_EPOCH, /* refused: the key's time slot is not now's, nor a neighbour */
+	MSEG_CNT_UNKNOWN_HOST, /* refused: no record of the host */
+	MSEG_CNT_LABEL_NOT_PERMITTED, /* refused: labels beyond the host's record */
+	MSEG_CNT_NO_ROOM, /* no room for the option in a header */
+	MSEG_CNT_PEERS_FULL, /* refused: the peer of a connection could not be recorded */
+	MSEG_CNT_QUARANTINED, /* sockets cut off until they are closed */
+	MSEG_CNT_QUARANTINE_FAILED, /* ... that could not be: bound to no device instead */
 	MSEG_CNT_MAX,
 };
 

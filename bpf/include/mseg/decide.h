@@ -66,7 +66,8 @@ struct mseg_decision {
 	__u8 reason;
 	__u8 would_reason;
 	__u8 probe; /* which look-up answered: 'a' to 'f', 0 for none */
-	__u8 pad[3];
+	__u8 may; /* mseg_row.may */
+	__u8 pad[2];
 };
 
 typedef const struct mseg_row *(*mseg_row_lookup)(const void *rows, const struct mseg_row_key *key);
@@ -81,6 +82,7 @@ MSEG_INLINE struct mseg_decision mseg_decision_of(const struct mseg_row *row, __
 	d.would_be = row->would_be;
 	d.reason = row->reason;
 	d.would_reason = row->would_reason;
+	d.may = row->may;
 	d.probe = probe;
 	return d;
 }

@@ -1,0 +1,509 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Who is at the other end of this connection, and can it prove that?
+ *
+ * The client's SYN claims an identity, the server's SYN-ACK answers with its own under a MAC over both
+ * initial sequence numbers, the client's ACK (and first data, until the server has shown that it saw
+ * one) proves the claim under a MAC of its own; tcp_option.h has the bytes. Trust: the MAC's key is
+ * that of the pair of hosts, which only they have, and the sequence numbers are of this handshake.
+ * The owner of a connecting socket is the one that connect() wrote into its slot: later, `current` is
+ * whoever happens to run.
+ *
+ * Here: options are written; the client judges the server; the server records who was proven, in the
+ * strict form after server.bpf.c let the proof pass, in the fast form after verifying it here. A
+ * loser is quarantined (quarantine.bpf.c).
+ *
+ * Hook: sockops. Also who listens: TCP_LISTEN_CB runs in the process that called listen().
+ */
+#include "listener.bpf.h"
+
+/*
+ * What happens at one callback is a function of its own, for the sake of the stack: 512 bytes over
+ * all frames.
+ */
+
+/* Volatile, or clang reads them through a moved context pointer, which is not allowed. */
+#define MSEG_CTX(field) (*(volatile __u32 *)&ctx->field)
+
+static __always_inline struct mseg_addr mseg_local_of(struct bpf_sock_ops *ctx)
+{
+	struct mseg_addr addr = {};
+	__u32 ip4 = MSEG_CTX(local_ip4);
+
+	addr.words[0] = MSEG_CTX(local_ip6[0]);
+	addr.words[1] = MSEG_CTX(local_ip6[1]);
+	addr.words[2] = MSEG_CTX(local_ip6[2]);
+	addr.words[3] = MSEG_CTX(local_ip6[3]);
+	return ctx->family == AF_INET ? mseg_addr4(ip4) : addr;
+}
+
+static __always_inline struct mseg_addr mseg_remote_of(struct bpf_sock_ops *ctx)
+{
+	struct mseg_addr addr = {};
+	__u32 ip4 = MSEG_CTX(remote_ip4);
+
+	addr.words[0] = MSEG_CTX(remote_ip6[0]);
+	addr.words[1] = MSEG_CTX(remote_ip6[1]);
+	addr.words[2] = MSEG_CTX(remote_ip6[2]);
+	addr.words[3] = MSEG_CTX(remote_ip6[3]);
+	return ctx->family == AF_INET ? mseg_addr4(ip4) : addr;
+}
+
+static __always_inline void mseg_write_options(struct bpf_sock_ops *ctx, bool on)
+{
+	__u32 flags = ctx->bpf_sock_ops_cb_flags;
+
+	if (on)
+		flags |= BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
+	else
+		flags &= ~(__u32)BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
+	bpf_sock_ops_cb_flags_set(ctx, flags);
+}
+
+/* Both initial sequence numbers from the header of the packet at hand, whose sender is `from`. */
+struct mseg_isns {
+	__u32 client;
+	__u32 server;
+};
+
+static __always_inline bool mseg_read_isns(struct bpf_sock_ops *ctx, bool from_server, __u8 path,
+					   struct mseg_isns *out)
+{
+	const struct tcphdr *tcp = ctx->skb_data;
+	__u32 seq, ack;
+
+	if ((void *)(tcp + 1) > ctx->skb_data_end)
+		return false;
+	seq = bpf_ntohl(tcp->seq);
+	ack = bpf_ntohl(tcp->ack_seq);
+	/* A SYN-ACK's own number is the initial one; an ACK's is one beyond it. */
+	out->server = from_server ? seq : ack - 1;
+	out->client = from_server ? ack - 1 : seq - 1;
+	if (path & MSEG_PATH_UNBOUND)
+		out->server = out->client = 0;
+	return true;
+}
+
+/* ---- losers ---- */
+
+static __always_inline void mseg_report_quarantine(struct bpf_sock_ops *ctx, __u64 cookie)
+{
+	struct mseg_quarantine_event *event;
+
+	event = bpf_ringbuf_reserve(&mseg_control, sizeof(*event), 0);
+	if (!event) {
+		mseg_count(MSEG_CNT_CONTROL_EVENTS_LOST);
+		return;
+	}
+	event->type = MSEG_EVENT_QUARANTINE;
+	event->pad = 0;
+	event->cookie = cookie;
+	event->netns_cookie = bpf_get_netns_cookie(ctx);
+	bpf_ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
+}
+
+/*
+ * Nothing passes from here on. Where the map takes the socket not (full, or a subflow of MPTCP), it
+ * is bound to a device that does not exist: the kernel answers what still comes with a reset.
+ */
+static __always_inline void mseg_cut_off(struct bpf_sock_ops *ctx, __u64 cookie)
+{
+	int nowhere = 0x7ffffffe;
+
+	mseg_write_options(ctx, false);
+	mseg_count(MSEG_CNT_QUARANTINED);
+	if (bpf_sock_hash_update(ctx, &mseg_quarantine, &cookie, BPF_ANY)) {
+		mseg_count(MSEG_CNT_QUARANTINE_FAILED);
+		bpf_setsockopt(ctx, SOL_SOCKET, SO_BINDTOIFINDEX, &nowhere, sizeof(nowhere));
+	}
+	mseg_report_quarantine(ctx, cookie);
+}
+
+/* ---- what is written ---- */
+
+static __always_inline void mseg_reserve(struct bpf_sock_ops *ctx, __u32 len)
+{
+	if (bpf_reserve_hdr_opt(ctx, len, 0))
+		mseg_count(MSEG_CNT_NO_ROOM);
+}
+
+static __always_inline void mseg_option_length(struct bpf_sock_ops *ctx)
+{
+	struct mseg_slot *slot;
+
+	if (!ctx->is_fullsock) {
+		mseg_reserve(ctx, MSEG_ANSWER_LEN);
+		return;
+	}
+	slot = mseg_wire_slot(bpf_get_socket_cookie(ctx));
+	if (!slot) {
+		mseg_write_options(ctx, false);
+		return;
+	}
+	if (ctx->state == BPF_TCP_SYN_SENT) {
+		mseg_reserve(ctx, MSEG_CLAIM_LEN);
+		return;
+	}
+	/* Until the server has sent or acknowledged data: then it has seen one. */
+	if (!(slot->wire & MSEG_SLOT_PROVE) || ctx->bytes_received || ctx->bytes_acked > 1)
+		mseg_write_options(ctx, false);
+	else
+		mseg_reserve(ctx, MSEG_PROOF_LEN);
+}
+
+static __always_inline void mseg_claim_of_slot(const struct mseg_wire *wire,
+					       const struct mseg_slot *slot, __u8 epoch,
+					       struct mseg_claim *claim)
+{
+	__builtin_memset(claim, 0, sizeof(*claim));
+	claim->label_id = slot->owner.label_id;
+	claim->exe_id = slot->owner.exe_id;
+	claim->grade = slot->owner.grade;
+	claim->host_id = wire->host_id;
+	claim->epoch = epoch;
+}
+
+static __always_inline void mseg_write_claim(struct bpf_sock_ops *ctx,
+					     const struct mseg_wire *wire)
+{
+	struct mseg_slot *slot = mseg_wire_slot(bpf_get_socket_cookie(ctx));
+	__u8 option[MSEG_PROOF_LEN] = {};
+	struct mseg_claim claim;
+
+	if (!slot)
+		return;
+	if (ctx->state == BPF_TCP_SYN_SENT) {
+		mseg_claim_of_slot(wire, slot, mseg_epoch(wire), &claim);
+		mseg_build_claim(option, wire->kind, wire->exid, MSEG_CLAIM_LEN, &claim);
+		bpf_store_hdr_opt(ctx, option, MSEG_CLAIM_LEN, 0);
+		return;
+	}
+	mseg_claim_of_slot(wire, slot, slot->epoch, &claim);
+	mseg_build_claim(option, wire->kind, wire->exid, MSEG_PROOF_LEN, &claim);
+	mseg_build_proof_mac(option, slot->mac);
+	bpf_store_hdr_opt(ctx, option, MSEG_PROOF_LEN, 0);
+}
+
+static __noinline __u64 mseg_print_of(__u64 label_id, __u64 exe_id)
+{
+	struct mseg_fingerprint_value ids = { .label_id = label_id, .exe_id = exe_id };
+	__u64 *known = bpf_map_lookup_elem(&mseg_prints, &ids);
+	__u64 print;
+
+	if (known)
+		return *known;
+	print = mseg_fingerprint(label_id, exe_id);
+	bpf_map_update_elem(&mseg_prints, &ids, &print, BPF_ANY);
+	return print;
+}
+
+/* What the header at hand, or the SYN that it answers, carries. 0, or a negative error. */
+static __always_inline int mseg_load_option(struct bpf_sock_ops *ctx, const struct mseg_wire *wire,
+					    __u8 *option, __u32 len, __u64 flags)
+{
+	int size;
+
+	/* What to look for: the kind, and the ExID as a magic number. */
+	option[0] = wire->kind;
+	option[1] = MSEG_OPTION_HEAD;
+	option[2] = wire->exid >> 8;
+	option[3] = (__u8)wire->exid;
+	size = bpf_load_hdr_opt(ctx, option, len, flags);
+	if (size < 0)
+		return size;
+	return (__u32)size == len && mseg_option_is(option, wire->kind, wire->exid, len) ? 0 : -1;
+}
+
+/*
+ * Who answers: the listener at this address. There is no socket here, and a SYN-ACK that is sent
+ * again no longer sees the SYN, hence not for whom to make a MAC: then it stays zero.
+ */
+static __noinline int mseg_write_answer(struct bpf_sock_ops *ctx, const struct mseg_wire *wire)
+{
+	__u8 claim[MSEG_CLAIM_LEN] = {}, option[MSEG_ANSWER_LEN] = {};
+	__u32 generation = mseg_active_generation();
+	struct mseg_addr local = mseg_local_of(ctx), remote;
+	struct mseg_answer answer = {};
+	struct mseg_identity id = {};
+	struct mseg_listener *listener;
+	struct mseg_wire_key key;
+	struct mseg_isns isns;
+
+	listener = mseg_find_listener(bpf_get_netns_cookie(ctx), &local, IPPROTO_TCP,
+				      ctx->local_port);
+	if (!listener || !generation || !mseg_owner(listener, &id, generation))
+		return 0;
+	answer.fingerprint = mseg_print_of(id.label_id, id.exe_id);
+	answer.host_id = wire->host_id;
+	answer.grade = id.grade;
+	answer.epoch = mseg_epoch(wire);
+	mseg_build_answer(option, wire->kind, wire->exid, &answer);
+	remote = mseg_remote_of(ctx);
+	if (!mseg_load_option(ctx, wire, claim, sizeof(claim), BPF_LOAD_HDR_OPT_TCP_SYN) &&
+	    mseg_read_isns(ctx, true, mseg_path_of(wire, &remote), &isns) &&
+	    !mseg_key_of_host(wire, mseg_parse_claim(claim).host_id, answer.epoch, &key))
+		mseg_put48(option + 14, mseg_answer_mac(&key, isns.client, isns.server, option));
+	bpf_store_hdr_opt(ctx, option, sizeof(option), 0);
+	return 0;
+}
+
+/* ---- the client judges the server ---- */
+
+static __always_inline struct mseg_conn mseg_conn_of(struct bpf_sock_ops *ctx, __u64 cookie)
+{
+	struct mseg_conn conn = {};
+
+	conn.cookie = cookie;
+	conn.peer = mseg_remote_of(ctx);
+	conn.peer_port = bpf_ntohl(MSEG_CTX(remote_port));
+	conn.protocol = IPPROTO_TCP;
+	conn.hook = MSEG_HOOK_ESTABLISHED;
+	return conn;
+}
+
+/*
+ * Who answered? 0: proven, `server` is filled in and the slot holds the proof to send. Else a reason;
+ * MSEG_REASON_NO_PROOF if there is no answer, or one without a MAC.
+ */
+static __noinline int mseg_read_answer(struct bpf_sock_ops *ctx, const struct mseg_wire *wire,
+				       struct mseg_slot *slot, struct mseg_identity *server)
+{
+	__u8 option[MSEG_PROOF_LEN] = {};
+	struct mseg_fingerprint_key print = {};
+	struct mseg_fingerprint_value *ids;
+	struct mseg_answer answer;
+	struct mseg_wire_key key;
+	struct mseg_claim claim;
+	struct mseg_isns isns;
+	int reason;
+
+	if (mseg_load_option(ctx, wire, option, MSEG_ANSWER_LEN, 0) ||
+	    !mseg_read_isns(ctx, true, slot->path, &isns))
+		return MSEG_REASON_NO_PROOF;
+	answer = mseg_parse_answer(option);
+	reason = mseg_key_of_host(wire, answer.host_id, answer.epoch, &key);
+	if (reason)
+		return reason;
+	if (answer.mac && answer.mac != mseg_answer_mac(&key, isns.client, isns.server, option)) {
+		mseg_count(MSEG_CNT_BAD_PROOF);
+		return MSEG_REASON_BAD_PROOF;
+	}
+	print.fingerprint = answer.fingerprint;
+	print.host_id = answer.host_id;
+	mseg_claim_of_slot(wire, slot, answer.epoch, &claim);
+	mseg_build_claim(option, wire->kind, wire->exid, MSEG_PROOF_LEN, &claim);
+	slot->mac = mseg_proof_mac(&key, isns.client, isns.server, option);
+	slot->epoch = answer.epoch;
+	slot->peer_host = answer.host_id;
+	slot->wire |= MSEG_SLOT_PROVE;
+	if (!answer.mac)
+		return MSEG_REASON_NO_PROOF;
+	ids = bpf_map_lookup_elem(&mseg_fingerprints, &print);
+	server->uid = MSEG_USER_UNKNOWN;
+	server->tgid = answer.host_id;
+	server->grade = answer.grade;
+	server->flags = MSEG_ID_REMOTE;
+	if (ids) {
+		server->label_id = ids->label_id;
+		server->exe_id = ids->exe_id;
+	}
+	if (!server->exe_id)
+		server->grade = MSEG_GRADE_UNKNOWN;
+	return 0;
+}
+
+/* What a denial is called where nobody knows what the ids of the other end mean. */
+static __always_inline void mseg_name_unrecorded(struct mseg_decision *d,
+						 const struct mseg_identity *peer)
+{
+	if (d->verdict == MSEG_DENY && d->reason == MSEG_REASON_UNKNOWN_IDENTITY &&
+	    peer->flags & MSEG_ID_UNRECORDED)
+		d->reason = MSEG_REASON_NO_RECORD;
+}
+
+/* A function of its own, for the sake of the stack. Fills in the decision. */
+static __noinline int mseg_judge_server(struct mseg_identity *self, struct mseg_identity *server,
+					__u16 port, struct mseg_decision *d)
+{
+	__u32 generation = mseg_active_generation();
+	__u32 side = MSEG_SIDE(generation);
+	int reason;
+
+	if (!mseg_resolve(self, generation)) {
+		*d = mseg_refusal(MSEG_REASON_NO_ROW);
+		return 0;
+	}
+	reason = mseg_resolve_remote(server, generation);
+	if (reason) {
+		*d = mseg_refusal(reason);
+		return 0;
+	}
+	*d = mseg_judge_end(self->cls, server->cls, MSEG_EGRESS,
+			    mseg_port_class(side, IPPROTO_TCP, port), side);
+	mseg_name_unrecorded(d, server);
+	return 0;
+}
+
+/* The verdict by address, for a server that has proven nothing. */
+static __noinline int mseg_judge_address(struct mseg_identity *self, const struct mseg_addr *addr,
+					 __u16 port, struct mseg_decision *d)
+{
+	__u32 generation = mseg_active_generation();
+	__u32 side = MSEG_SIDE(generation);
+
+	if (!mseg_resolve(self, generation)) {
+		*d = mseg_refusal(MSEG_REASON_NO_ROW);
+		return 0;
+	}
+	*d = mseg_judge_end(self->cls, mseg_address_class(addr, side), MSEG_EGRESS,
+			    mseg_port_class(side, IPPROTO_TCP, port), side);
+	return 0;
+}
+
+/*
+ * Nobody knows who answered. The path may allow to go by the address; only then is there no proof to
+ * send, unless a host has at least said who it is.
+ */
+static __always_inline bool mseg_server_unproven(struct bpf_sock_ops *ctx, struct mseg_slot *slot,
+						 const struct mseg_conn *conn,
+						 struct mseg_identity *self,
+						 struct mseg_decision *d)
+{
+	if ((slot->path & MSEG_PATH_MODE) == MSEG_PATH_REQUIRE) {
+		mseg_count(MSEG_CNT_NO_PROOF);
+		*d = mseg_refusal(MSEG_REASON_NO_PROOF);
+		return false;
+	}
+	mseg_judge_address(self, &conn->peer, conn->peer_port, d);
+	if (d->verdict != MSEG_ALLOW) {
+		mseg_count(MSEG_CNT_NO_PROOF);
+		*d = mseg_refusal(MSEG_REASON_NO_PROOF);
+		return false;
+	}
+	mseg_count(MSEG_CNT_UNPROVEN);
+	if (!(slot->wire & MSEG_SLOT_PROVE))
+		mseg_write_options(ctx, false);
+	return true;
+}
+
+static __noinline int mseg_client_established(struct bpf_sock_ops *ctx, const struct mseg_wire *wire)
+{
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+	struct mseg_slot *slot = mseg_wire_slot(cookie);
+	struct mseg_identity self, server = {};
+	struct mseg_decision d = {};
+	struct mseg_conn conn;
+	bool keep;
+	int reason;
+
+	if (!slot)
+		return 0;
+	conn = mseg_conn_of(ctx, cookie);
+	self = slot->owner;
+	reason = mseg_read_answer(ctx, wire, slot, &server);
+	if (reason == MSEG_REASON_NO_PROOF) {
+		keep = mseg_server_unproven(ctx, slot, &conn, &self, &d);
+	} else if (reason) {
+		d = mseg_refusal(reason);
+		keep = false;
+	} else {
+		mseg_count(MSEG_CNT_PROVEN);
+		mseg_judge_server(&self, &server, conn.peer_port, &d);
+		keep = d.verdict == MSEG_ALLOW;
+		/* Where the address would not do, later generations must know who it was. */
+		if (keep && !(slot->wire & MSEG_SLOT_BY_ADDRESS) &&
+		    bpf_map_update_elem(&mseg_peers, &cookie, &server, BPF_ANY)) {
+			mseg_count(MSEG_CNT_PEERS_FULL);
+			d = mseg_refusal(MSEG_REASON_NO_STATE);
+			keep = false;
+		}
+	}
+	mseg_report(&conn, &self, server.flags ? &server : NULL, &d, MSEG_EGRESS, conn.peer_port,
+		    self.generation);
+	if (!keep) {
+		slot->wire = 0;
+		mseg_cut_off(ctx, cookie);
+	}
+	return 0;
+}
+
+/* ---- the server's side of it ---- */
+
+/*
+ * The segment that completed the handshake has passed server.bpf.c, so a proof on it is good; what
+ * Fast Open completes with a SYN has not, and has no proof. Records who was proven for as long as
+ * the connection lives.
+ */
+static __noinline int mseg_server_established(struct bpf_sock_ops *ctx, const struct mseg_wire *wire)
+{
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+	__u8 option[MSEG_PROOF_LEN] = {};
+	struct mseg_identity peer;
+	struct mseg_claim claim;
+
+	if (ctx->bpf_sock_ops_cb_flags & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG)
+		mseg_write_options(ctx, false);
+	if (ctx->skb_tcp_flags & 0x02) {
+		/* Judged by its claim only, if it had one: not enough. */
+		if (!mseg_load_option(ctx, wire, option, MSEG_CLAIM_LEN, 0))
+			mseg_cut_off(ctx, cookie);
+		return 0;
+	}
+	if (mseg_load_option(ctx, wire, option, MSEG_PROOF_LEN, 0))
+		return 0;
+	claim = mseg_parse_claim(option);
+	peer = mseg_identity_of_claim(&claim);
+	mseg_resolve_remote(&peer, mseg_active_generation());
+	if (!bpf_map_update_elem(&mseg_peers, &cookie, &peer, BPF_ANY))
+		return 0;
+	mseg_count(MSEG_CNT_PEERS_FULL);
+	mseg_cut_off(ctx, cookie);
+	return 0;
+}
+
+static __noinline int mseg_listening_starts(struct bpf_sock_ops *ctx)
+{
+	mseg_listen(bpf_get_netns_cookie(ctx), bpf_get_socket_cookie(ctx), mseg_local_of(ctx),
+		    ctx->local_port, IPPROTO_TCP);
+	if (mseg_wire_config())
+		mseg_write_options(ctx, true);
+	return 0;
+}
+
+SEC("sockops")
+int mseg_sockops(struct bpf_sock_ops *ctx)
+{
+	const struct mseg_wire *wire;
+
+	if (ctx->op == BPF_SOCK_OPS_TCP_LISTEN_CB) {
+		mseg_listening_starts(ctx);
+		return 1;
+	}
+	wire = mseg_wire_config();
+	if (!wire)
+		return 1;
+	switch (ctx->op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		if (mseg_wire_slot(bpf_get_socket_cookie(ctx)))
+			mseg_write_options(ctx, true);
+		break;
+	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
+		mseg_option_length(ctx);
+		break;
+	case BPF_SOCK_OPS_WRITE_HDR_OPT_CB:
+		if (ctx->is_fullsock)
+			mseg_write_claim(ctx, wire);
+		else
+			mseg_write_answer(ctx, wire);
+		break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		mseg_client_established(ctx, wire);
+		break;
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		mseg_server_established(ctx, wire);
+		break;
+	}
+	return 1;
+}
+
+char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";

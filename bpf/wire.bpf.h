@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSEG_WIRE_BPF_H_
+#define MSEG_WIRE_BPF_H_
+
+/*
+ * Identities between hosts: keys, paths, and what a claim of another host means here.
+ */
+
+#include "address.bpf.h"
+#include "identity.bpf.h"
+#include "mseg/tcp_option.h"
+
+/* NULL: stand-alone, nothing is carried. */
+static __always_inline const struct mseg_wire *mseg_wire_config(void)
+{
+	__u32 zero = 0;
+	const struct mseg_wire *wire = bpf_map_lookup_elem(&mseg_wire, &zero);
+
+	return wire && wire->host_id ? wire : NULL;
+}
+
+/* The epoch of now: a coarse clock will do, slots are a second at least. */
+static __always_inline __u8 mseg_epoch(const struct mseg_wire *wire)
+{
+	__u64 now = bpf_ktime_get_coarse_ns() + (__u64)wire->wall_offset_ns;
+
+	return now / wire->slot_ns & (MSEG_EPOCHS - 1);
+}
+
+static __always_inline __u8 mseg_path_of(const struct mseg_wire *wire,
+					 const struct mseg_addr *addr)
+{
+	struct mseg_address_key key = {};
+	const __u32 *path;
+
+	if (!wire->has_paths)
+		return wire->default_path;
+	key.prefixlen = MSEG_ADDRESS_MAX_PREFIX;
+	__builtin_memcpy(key.addr, addr->bytes, sizeof(key.addr));
+	path = bpf_map_lookup_elem(&mseg_paths, &key);
+	return path ? *path : wire->default_path;
+}
+
+/*
+ * The key that a host's MAC of this epoch is made with. 0, or a reason: an unknown host, or an epoch
+ * that is neither now's nor a neighbour's.
+ */
+static __always_inline int mseg_key_of_host(const struct mseg_wire *wire, __u32 host_id,
+					    __u8 epoch, struct mseg_wire_key *key)
+{
+	const struct mseg_host_keys *keys;
+	__u8 ahead = (epoch - mseg_epoch(wire) + 1) & (MSEG_EPOCHS - 1);
+
+	if (ahead > 2) {
+		mseg_count(MSEG_CNT_STALE_EPOCH);
+		return MSEG_REASON_BAD_PROOF;
+	}
+	keys = bpf_map_lookup_elem(&mseg_hosts, &host_id);
+	if (!keys) {
+		mseg_count(MSEG_CNT_UNKNOWN_HOST);
+		return MSEG_REASON_NO_RECORD;
+	}
+	epoch &= MSEG_EPOCHS - 1;
+	key->k[0] = keys->key[epoch][0];
+	key->k[1] = keys->key[epoch][1];
+	return 0;
+}
+
+static __always_inline __u64 mseg_peer_exe_class(const struct mseg_identity *id, __u32 side)
+{
+	struct mseg_peer_exe_key key = { .exe_id = id->exe_id, .grade = id->grade, .side = side };
+	const __u64 *cls;
+
+	if (!id->exe_id)
+		return MSEG_EXE_UNKNOWN;
+	cls = bpf_map_lookup_elem(&mseg_peer_exes, &key);
+	return cls ? *cls : MSEG_EXE_UNKNOWN;
+}
+
+/*
+ * Label id, executable id, grade and host (`tgid`) -> class. What no record explains is unknown, which
+ * only rules allow that do not ask for it. 0, or a reason to refuse.
+ */
+__weak __noinline int mseg_resolve_remote(struct mseg_identity *id, __u32 generation)
+{
+	__u32 side = MSEG_SIDE(generation);
+	struct mseg_peer_label_key key = {};
+	const struct mseg_identity_value *value;
+	const struct mseg_peer_label *label;
+	__u64 cls = MSEG_CGROUP_PENDING, exe;
+
+	if (!id)
+		return MSEG_REASON_NO_ROW;
+	key.label_id = id->label_id;
+	key.host_id = id->tgid;
+	key.side = side;
+	label = bpf_map_lookup_elem(&mseg_peer_labels, &key);
+	if (label && !label->permitted) {
+		mseg_count(MSEG_CNT_LABEL_NOT_PERMITTED);
+		return MSEG_REASON_LABEL_NOT_PERMITTED;
+	}
+	if (label)
+		cls = label->cls;
+	exe = mseg_peer_exe_class(id, side);
+	if (!label || (exe == MSEG_EXE_UNKNOWN && id->exe_id))
+		id->flags |= MSEG_ID_UNRECORDED;
+	value = mseg_identity_chain(cls, exe, MSEG_USER_UNKNOWN, side);
+	if (!value)
+		return MSEG_REASON_NO_ROW;
+	id->cls = value->cls;
+	id->generation = generation;
+	return 0;
+}
+
+static __always_inline struct mseg_identity mseg_identity_of_claim(const struct mseg_claim *claim)
+{
+	struct mseg_identity id = {};
+
+	id.label_id = claim->label_id;
+	id.exe_id = claim->exe_id;
+	id.grade = claim->grade;
+	id.uid = MSEG_USER_UNKNOWN;
+	id.tgid = claim->host_id;
+	id.flags = MSEG_ID_REMOTE;
+	return id;
+}
+
+/* Somebody who may be anyone: for the verdict before the other end has answered. */
+static __always_inline bool mseg_anyone_class(__u32 side, __u32 *cls)
+{
+	const struct mseg_identity_value *value = mseg_identity_chain(
+		MSEG_CGROUP_PENDING, MSEG_EXE_UNKNOWN, MSEG_USER_UNKNOWN, side);
+
+	if (!value)
+		return false;
+	*cls = value->cls;
+	return true;
+}
+
+#endif /* MSEG_WIRE_BPF_H_ */
