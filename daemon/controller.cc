@@ -62,7 +62,9 @@ Controller::Controller(Dataplane& dataplane, Store& store, const Features& featu
       log_(std::move(log)),
       tables_(dataplane),
       exes_(dataplane, store),
-      flows_(kFlowCapacity) {}
+      flows_(kFlowCapacity),
+      directory_(store, options_.host_key),
+      wire_(dataplane, directory_, options_.wire) {}
 
 Controller::~Controller() = default;
 
@@ -89,6 +91,7 @@ absl::Status Controller::Start() {
   if (!events.ok()) return events.status();
   events_ = *std::move(events);
   MSEG_RETURN_IF_ERROR(exes_.Load());
+  MSEG_RETURN_IF_ERROR(StartHosts());
   if (store_.panic().has_value()) {
     highest_state_ = State::kTest;
     log_(absl::StrCat("PANIC: nothing is blocked on this host: ", store_.panic()->reason));
@@ -141,6 +144,7 @@ absl::StatusOr<Inventory> Controller::TakeInventory(const PolicySet& policy) {
   auto uids = ResolveUsers(CollectMentions(policy).users);
   if (!uids.ok()) return uids.status();
   inventory.uids = *std::move(uids);
+  directory_.FillInventory(own_, &inventory);
   return inventory;
 }
 
@@ -150,6 +154,9 @@ absl::StatusOr<GenerationImage> Controller::CompileNow(const PolicySet& policy,
   if (!inventory.ok()) return inventory.status();
   CompileOptions options = compile_options();
   options.previous = image_.get();
+  auto image = Compile(policy, *inventory, options, diagnostics);
+  // Label sets that this very policy gives to local processes may come back from outside, too.
+  if (!image.ok() || !AddOwnLabels(*image, &*inventory)) return image;
   return Compile(policy, *inventory, options, diagnostics);
 }
 
@@ -189,6 +196,7 @@ absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings
   }
   // The per-packet program costs something; it goes when nothing needs it.
   if (!Restricts(*image_)) MSEG_RETURN_IF_ERROR(dataplane_.Detach(Stage::kIngress));
+  MSEG_RETURN_IF_ERROR(RefreshOwn(*image_).status());
   return store_.SetActive({.revision = store_.head().revision, .generation = generation_});
 }
 
@@ -328,10 +336,11 @@ void Controller::Tick() {
   }
   if (recompile_wanted_) {
     recompile_wanted_ = false;
-    if (const absl::Status status = Recompile("new cgroups"); !status.ok()) {
+    if (const absl::Status status = Recompile("new cgroups or executables"); !status.ok()) {
       log_(absl::StrCat("policy: ", std::string(status.message())));
     }
   }
+  TickHosts();
   CloseDeniedIfDue();
   CheckDeadlines();
   if (compared_generation_ != generation_ || ticks_ % kTicksBetweenTrustChecks == 0) CheckDrift();
