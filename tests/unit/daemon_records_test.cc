@@ -4,7 +4,7 @@
 #include <sodium.h>
 #include <sys/stat.h>
 
-#include <chrono>
+#include <ctime>
 
 #include "daemon/own_identities.h"
 #include "daemon/pairwise_keys.h"
@@ -214,7 +214,7 @@ TEST_CASE("host records that are refused say where and why") {
     const auto read = ReadHostRecord(changed, "h.json");
     return read.ok() ? Text(VerifyHostRecord(*read)) : Text(read.status());
   };
-  CHECK(with("{", "{ x").find("h.json:1:4: error: not JSON") != std::string::npos);
+  CHECK(with("{", "{ x").find("h.json:1:3: error: not JSON") != std::string::npos);
   CHECK(with("\"id\": 7", "\"id\": 0").find("from 1 to 16777215") != std::string::npos);
   CHECK(with("\"id\": 7", "\"id\": 16777216").find("h.json: error: id must be") !=
         std::string::npos);
@@ -269,7 +269,7 @@ TEST_CASE("identity records that lie under a good signature are refused with the
     return Text(VerifyBundle(bundle, identity.signing_key(), FleetSalt()));
   };
   CHECK(refusal([](IdentityBundle&) {}) == "OK");
-  CHECK(refusal([](IdentityBundle& b) { b.labels[1].labels = LabelSet(); }).find("label id") !=
+  CHECK(refusal([](IdentityBundle& b) { b.labels[1].labels = Labels("x=y"); }).find("label id") !=
         std::string::npos);
   CHECK(refusal([](IdentityBundle& b) { b.executables[0].digest[0] ^= 1; }).find("executable id") !=
         std::string::npos);
@@ -547,16 +547,17 @@ TEST_CASE("keys of 20,000 hosts") {
     randombytes_buf(secret.data(), secret.size());
     REQUIRE(crypto_scalarmult_base(key.data(), secret.data()) == 0);
   }
-  const auto seconds = [](auto since) {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - since).count();
+  // Time of this process alone, whatever else the machine does.
+  const auto seconds = [](clock_t since) {
+    return static_cast<double>(clock() - since) / CLOCKS_PER_SEC;
   };
   PairwiseKeys keys(identity, 1);
-  auto start = std::chrono::steady_clock::now();
+  clock_t start = clock();
   for (size_t i = 0; i < publics.size(); ++i) {
     REQUIRE(keys.Add(static_cast<uint32_t>(i + 2), publics[i]).ok());
   }
   const double agree = seconds(start);
-  start = std::chrono::steady_clock::now();
+  start = clock();
   uint64_t sum = 0;
   keys.ForEach(490923, [&](uint32_t, const mseg_host_keys& of) { sum ^= of.key[3][1]; });
   CHECK(sum != 0);
