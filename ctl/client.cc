@@ -159,6 +159,56 @@ class Client final : public api::Service {
                                [](auto& results) { return wire::Read(results.getPage()); });
   }
 
+  absl::StatusOr<std::vector<api::Host>> ListHosts() override {
+    return Call<std::vector<api::Host>>(daemon_.listHostsRequest(), nullptr, [](auto& results) {
+      return wire::ReadList<api::Host>(results.getHosts());
+    });
+  }
+
+  absl::StatusOr<api::Host> InitHost(const api::HostInit& request) override {
+    auto message = daemon_.initHostRequest();
+    wire::Write(request, message.initRequest());
+    return Call<api::Host>(kj::mv(message), nullptr,
+                           [](auto& results) { return wire::Read(results.getHost()); });
+  }
+
+  absl::StatusOr<api::Host> TrustHost(const api::HostTrust& request) override {
+    auto message = daemon_.trustHostRequest();
+    wire::Write(request, message.initRequest());
+    return Call<api::Host>(kj::mv(message), nullptr,
+                           [](auto& results) { return wire::Read(results.getHost()); });
+  }
+
+  absl::StatusOr<api::Host> DistrustHost(const api::HostDistrust& request) override {
+    auto message = daemon_.distrustHostRequest();
+    wire::Write(request, message.initRequest());
+    return Call<api::Host>(kj::mv(message), nullptr,
+                           [](auto& results) { return wire::Read(results.getHost()); });
+  }
+
+  absl::StatusOr<std::string> ExportRecords() override {
+    return Call<std::string>(daemon_.exportRecordsRequest(), nullptr, [](auto& results) {
+      return std::string(results.getText().begin(), results.getText().size());
+    });
+  }
+
+  absl::StatusOr<std::vector<api::RecordImported>> ImportRecords(
+      const api::RecordImport& request) override {
+    auto message = daemon_.importRecordsRequest();
+    wire::Write(request, message.initRequest());
+    return Call<std::vector<api::RecordImported>>(kj::mv(message), nullptr, [](auto& results) {
+      return wire::ReadList<api::RecordImported>(results.getImported());
+    });
+  }
+
+  absl::StatusOr<std::vector<api::IdentityRecord>> ListRecords(const std::string& host) override {
+    auto message = daemon_.listRecordsRequest();
+    message.setHost(host.c_str());
+    return Call<std::vector<api::IdentityRecord>>(kj::mv(message), nullptr, [](auto& results) {
+      return wire::ReadList<api::IdentityRecord>(results.getRecords());
+    });
+  }
+
  private:
   wire::Daemon::Client Bootstrap() {
     capnp::MallocMessageBuilder message(4);

@@ -105,7 +105,11 @@ Json ToJson(const api::Status& status) {
       {"gaps", status.gaps},
       {"generation", status.generation},
       {"revision", status.revision},
-      {"host", {{"id", status.host_id}, {"name", status.host_name}}},
+      {"host",
+       {{"id", status.host_id},
+        {"name", status.host_name},
+        {"trusted", status.trusted_hosts},
+        {"records", status.host_records}}},
       {"programs", Array(status.programs,
                          [](const api::Program& p) -> Json {
                            return {{"name", p.name},
@@ -239,6 +243,54 @@ Json ToJson(const api::FlowRecord& flow) {
       {"generation", flow.generation},
       {"count", flow.count},
   };
+}
+
+Json ToJson(const api::Host& host) {
+  Json trusted = nullptr, records = nullptr;
+  if (host.trusted_at_us != 0) {
+    trusted = {{"time", Time(host.trusted_at_us)},
+               {"author",
+                {{"uid", host.uid.has_value() ? Json(*host.uid) : Json(nullptr)},
+                 {"user", Text(host.user)},
+                 {"says", Text(host.author)}}},
+               {"limits", host.limits}};
+  }
+  if (host.own || host.sequence != 0) {
+    records = {{"sequence", Number(host.sequence)},
+               {"issued", Time(host.records_issued_us)},
+               {"labels", host.labels},
+               {"executables", host.executables},
+               {"pairs", host.pairs}};
+  }
+  return {{"id", host.id},
+          {"name", host.name},
+          {"own", host.own},
+          {"addresses", host.addresses},
+          {"claims", host.claims},
+          {"signing_key", host.signing_key},
+          {"exchange_key", host.exchange_key},
+          {"issued", Time(host.issued_us)},
+          {"trusted", std::move(trusted)},
+          {"records", std::move(records)}};
+}
+
+Json ToJson(const api::RecordImported& imported) {
+  return {{"file", imported.file}, {"action", imported.action}, {"host", ToJson(imported.host)}};
+}
+
+Json ToJson(const api::IdentityRecord& record) {
+  const bool label = record.kind == "label";
+  return {{"host", {{"id", record.host_id}, {"name", record.host_name}}},
+          {"kind", record.kind},
+          {"id", ShortId(record.id)},
+          {"labels", label ? LabelsJson(record.labels) : Json(nullptr)},
+          {"permitted", label ? Json(record.permitted) : Json(nullptr)},
+          {"digest", Text(record.digest)},
+          {"script", Text(record.script)},
+          {"path", Text(record.path)},
+          {"package", Text(record.package)},
+          {"trusted_path", label ? Json(nullptr) : Json(record.trusted_path)},
+          {"aliases", label ? Json(nullptr) : Json(record.aliases)}};
 }
 
 std::string JsonLine(const Json& tree) {

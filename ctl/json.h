@@ -24,6 +24,9 @@ Json ToJson(const api::RevisionInfo& revision);
 Json ToJson(const api::WhyAnswer& answer);
 Json ToJson(const api::Process& process);
 Json ToJson(const api::FlowRecord& flow);
+Json ToJson(const api::Host& host);
+Json ToJson(const api::RecordImported& imported);
+Json ToJson(const api::IdentityRecord& record);
 
 // One line, without the line break. Bytes that are not UTF-8 become U+FFFD.
 std::string JsonLine(const Json& tree);

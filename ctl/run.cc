@@ -35,6 +35,8 @@ void AddCommands(CLI::App& app, Session& session) {
   AddExplain(app, session);
   AddWhy(app, session);
   AddIdentity(app, session);
+  AddHost(app, session);
+  AddRecord(app, session);
   AddFlows(app, session);
   AddImport(app, session);
   AddCompletion(app, session);

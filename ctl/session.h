@@ -75,6 +75,8 @@ void AddExplain(CLI::App& parent, Session& session);
 void AddWhy(CLI::App& parent, Session& session);
 void AddPanic(CLI::App& parent, Session& session);
 void AddIdentity(CLI::App& parent, Session& session);
+void AddHost(CLI::App& parent, Session& session);
+void AddRecord(CLI::App& parent, Session& session);
 void AddImport(CLI::App& parent, Session& session);
 void AddFlows(CLI::App& parent, Session& session);
 void AddCompletion(CLI::App& parent, Session& session);

@@ -89,10 +89,17 @@ void PrintAlarms(const api::Status& status, bool color, std::ostream& out) {
   }
 }
 
+std::string Trusted(const api::Status& status) {
+  if (status.host_id == 0) return "";
+  return absl::StrCat(", trusts ", Count(status.trusted_hosts, "host"), ", has records of ",
+                      status.host_records);
+}
+
 void PrintStatus(const api::Status& status, bool wide, std::ostream& out) {
   out << "mode         " << Printable(status.mode) << '\n'
       << "kernel       " << Printable(status.kernel) << '\n'
-      << "host         " << Printable(status.host_name) << " (" << status.host_id << ")\n"
+      << "host         " << Printable(status.host_name) << " (" << status.host_id << ")"
+      << Trusted(status) << '\n'
       << "generation   "
       << (status.generation == 0 ? "none: no policy was ever applied"
                                  : absl::StrCat(status.generation))

@@ -66,7 +66,9 @@ Controller::Controller(Dataplane& dataplane, Store& store, const Features& featu
       tables_(dataplane),
       refusals_(dataplane),
       exes_(dataplane, store),
-      flows_(kFlowCapacity) {}
+      flows_(kFlowCapacity),
+      directory_(store, options_.host_key),
+      wire_(dataplane, directory_, options_.wire) {}
 
 Controller::~Controller() = default;
 
@@ -77,6 +79,7 @@ CompileOptions Controller::compile_options() const {
   options.max_identities = options_.max_identities;
   options.highest_state = highest_state_;
   options.failsafe = options_.failsafe;
+  options.wire = directory_.identity() != nullptr;
   return options;
 }
 
@@ -94,6 +97,7 @@ absl::Status Controller::Start() {
   if (!events.ok()) return events.status();
   events_ = *std::move(events);
   MSEG_RETURN_IF_ERROR(exes_.Load());
+  MSEG_RETURN_IF_ERROR(StartHosts());
   if (store_.panic().has_value()) {
     highest_state_ = State::kTest;
     log_(absl::StrCat("PANIC: nothing is blocked on this host: ", store_.panic()->reason));
@@ -146,6 +150,7 @@ absl::StatusOr<Inventory> Controller::TakeInventory(const PolicySet& policy) {
   auto uids = ResolveUsers(CollectMentions(policy).users);
   if (!uids.ok()) return uids.status();
   inventory.uids = *std::move(uids);
+  directory_.FillInventory(own_, &inventory);
   return inventory;
 }
 
@@ -155,7 +160,16 @@ absl::StatusOr<GenerationImage> Controller::CompileNow(const PolicySet& policy,
   if (!inventory.ok()) return inventory.status();
   CompileOptions options = compile_options();
   options.previous = image_.get();
+  auto image = Compile(policy, *inventory, options, diagnostics);
+  // Label sets that this very policy gives to local processes may come back from outside, too.
+  if (!image.ok() || !AddOwnLabels(*image, &*inventory)) return image;
   return Compile(policy, *inventory, options, diagnostics);
+}
+
+// What comes in is judged there, and proofs are verified: who is on record as proven must be, also
+// while nothing is denied.
+bool Controller::NeedsIngress(const GenerationImage& image) const {
+  return Restricts(image) || directory_.identity() != nullptr;
 }
 
 // Stage beside, read back, flip. Only after that may an executable of the image enter the cache:
@@ -180,7 +194,7 @@ absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings
   MSEG_RETURN_IF_ERROR(CheckStandby(image));
   timings->stage = watch.Lap();
   // What judges what comes in must be there before the generation that needs it.
-  if (Restricts(image)) MSEG_RETURN_IF_ERROR(dataplane_.Attach(Stage::kIngress));
+  if (NeedsIngress(image)) MSEG_RETURN_IF_ERROR(dataplane_.Attach(Stage::kIngress));
   auto generation = tables_.Flip();
   if (!generation.ok()) return generation.status();
   generation_ = *generation;
@@ -193,7 +207,8 @@ absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings
     if (published.ok() && !*published) MSEG_RETURN_IF_ERROR(exes_.Publish(known));
   }
   // The per-packet program costs something; it goes when nothing needs it.
-  if (!Restricts(*image_)) MSEG_RETURN_IF_ERROR(dataplane_.Detach(Stage::kIngress));
+  if (!NeedsIngress(*image_)) MSEG_RETURN_IF_ERROR(dataplane_.Detach(Stage::kIngress));
+  MSEG_RETURN_IF_ERROR(RefreshOwn(*image_).status());
   return store_.SetActive({.revision = store_.head().revision, .generation = generation_});
 }
 
@@ -333,10 +348,11 @@ void Controller::Tick() {
   }
   if (recompile_wanted_) {
     recompile_wanted_ = false;
-    if (const absl::Status status = Recompile("new cgroups"); !status.ok()) {
+    if (const absl::Status status = Recompile("new cgroups or executables"); !status.ok()) {
       log_(absl::StrCat("policy: ", std::string(status.message())));
     }
   }
+  TickHosts();
   CloseDeniedIfDue();
   if (ticks_ % kTicksBetweenListenerLooks == 0) AttachRefusals();
   CheckDeadlines();

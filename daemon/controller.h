@@ -19,7 +19,10 @@
 #include "daemon/exe_registry.h"
 #include "daemon/flow_log.h"
 #include "daemon/open_connections.h"
+#include "daemon/own_identities.h"
+#include "daemon/remote_directory.h"
 #include "daemon/store.h"
+#include "daemon/wire_publisher.h"
 #include "labels/compiler.h"
 #include "labels/failsafe.h"
 #include "labels/image.h"
@@ -39,6 +42,8 @@ struct ControllerOptions {
   uint64_t udp_flow_ns = 30'000'000'000;
   bool report_allowed = true;
   std::vector<FailsafeEntry> failsafe = DefaultFailsafe();
+  std::string host_key;  // the file of this host's private keys
+  WireConfig wire;
 };
 
 // Joins store, compiler and kernel: policy text in, a generation in force, events out. The one
@@ -84,6 +89,14 @@ class Controller : public api::Service {
   absl::StatusOr<std::vector<api::Process>> ListIdentities() override;
   absl::StatusOr<api::Process> ShowIdentity(const std::string& target) override;
   absl::StatusOr<api::FlowPage> Flows(const api::FlowsRequest& request) override;
+  absl::StatusOr<std::vector<api::Host>> ListHosts() override;
+  absl::StatusOr<api::Host> InitHost(const api::HostInit& request) override;
+  absl::StatusOr<api::Host> TrustHost(const api::HostTrust& request) override;
+  absl::StatusOr<api::Host> DistrustHost(const api::HostDistrust& request) override;
+  absl::StatusOr<std::string> ExportRecords() override;
+  absl::StatusOr<std::vector<api::RecordImported>> ImportRecords(
+      const api::RecordImport& request) override;
+  absl::StatusOr<std::vector<api::IdentityRecord>> ListRecords(const std::string& host) override;
 
  private:
   // A change of the documents, from request to revision.
@@ -116,6 +129,7 @@ class Controller : public api::Service {
   absl::Status StartTables();
   absl::StatusOr<Inventory> TakeInventory(const PolicySet& policy);
   absl::StatusOr<GenerationImage> CompileNow(const PolicySet& policy, Diagnostics* diagnostics);
+  bool NeedsIngress(const GenerationImage& image) const;
   absl::Status PutInForce(GenerationImage image, api::Timings* timings);
   absl::Status Recompile(const char* why);
   absl::Status ClassifyNewCgroups();
@@ -172,6 +186,19 @@ class Controller : public api::Service {
   void CheckDrift();
   void NoteDrift(const std::string& example);
 
+  // controller_hosts.cc
+  absl::Status StartHosts();
+  // What local processes may show, by this image; what changed is published. True: anything did.
+  absl::StatusOr<bool> RefreshOwn(const GenerationImage& image);
+  // Adds label sets of this image that the inventory lacks as ones of this host. True: any.
+  bool AddOwnLabels(const GenerationImage& image, Inventory* inventory) const;
+  absl::Status HostsChanged(const char* why);
+  void TickHosts();
+  std::set<IdentityPair> SeenPairs() const;
+  api::Host DescribeHost(uint32_t id) const;
+  void DescribeRecords(const IdentityBundle& bundle, const std::string& name,
+                       std::vector<api::IdentityRecord>* out) const;
+
   // controller_why.cc
   absl::StatusOr<api::WhyAnswer> WhyNow(const api::WhyRequest& request);
   absl::StatusOr<api::WhyAnswer> WhyRefused(uint32_t pid);
@@ -201,6 +228,9 @@ class Controller : public api::Service {
   std::set<uint64_t> refusing_in_;  // network namespaces, by cookie
   ExeRegistry exes_;
   FlowLog flows_;
+  RemoteDirectory directory_;
+  WirePublisher wire_;
+  OwnIdentities own_;
   std::unique_ptr<EventReader> events_;
   PolicySet policy_;
   std::shared_ptr<const GenerationImage> image_;

@@ -31,6 +31,8 @@ const char* EventName(RevisionEvent event) {
       return "panic";
     case RevisionEvent::kPanicEnd:
       return "panic_end";
+    case RevisionEvent::kHosts:
+      return "hosts";
     case RevisionEvent::kChange:
       break;
   }

@@ -87,7 +87,11 @@ absl::StatusOr<api::Status> Controller::GetStatus() {
   status.generation = generation_;
   status.revision = store_.head().revision;
   status.host_id = store_.host().id;
-  status.host_name = store_.host().name;
+  const std::optional<HostRecord>& own = directory_.own();
+  status.host_name = own.has_value() ? own->name : store_.host().name;
+  status.trusted_hosts = directory_.hosts().size();
+  status.host_records = directory_.bundles().size();
+  if (!directory_.problem().empty()) status.gaps.push_back(directory_.problem());
   auto programs = dataplane_.Attached();
   if (!programs.ok()) return programs.status();
   for (const AttachedProgram& program : *programs) {

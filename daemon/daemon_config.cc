@@ -35,6 +35,8 @@ class ConfigReader {
     ReadPath(fields, "cgroup_root", &config_.cgroup_root);
     ReadPath(fields, "bpffs", &config_.bpffs);
     if (const YamlNode* host = fields.Take("host")) ReadHost(*host);
+    if (const YamlNode* fleet = fields.Take("fleet")) ReadFleet(*fleet);
+    if (const YamlNode* wire = fields.Take("wire")) ReadWireConfig(source_, *wire, &config_.wire);
     if (const YamlNode* timeout = fields.Take("udp_flow_timeout")) ReadUdpTimeout(*timeout);
     ReadFlag(fields, "report_allowed", &config_.report_allowed);
     if (const YamlNode* limits = fields.Take("limits")) ReadLimits(*limits);
@@ -52,6 +54,12 @@ class ConfigReader {
   void ReadHost(const YamlNode& node) {
     FieldReader fields(source_, node, "host");
     if (const YamlNode* name = fields.Take("name")) ReadText(*name, "name", &config_.host_name);
+    fields.Finish();
+  }
+
+  void ReadFleet(const YamlNode& node) {
+    FieldReader fields(source_, node, "fleet");
+    ReadPath(fields, "salt_file", &config_.salt_file);
     fields.Finish();
   }
 

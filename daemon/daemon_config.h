@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "daemon/wire_config.h"
 #include "labels/failsafe.h"
 
 namespace mseg {
@@ -32,6 +33,8 @@ struct DaemonConfig {
   std::string cgroup_root;  // empty: the host's cgroup v2 root
   std::string bpffs = "/sys/fs/bpf/mseg";
   std::string host_name;  // empty: the kernel's host name
+  std::string salt_file;  // of the fleet; empty: this host draws its own salt
+  WireConfig wire;
   absl::Duration udp_flow_timeout = absl::Seconds(30);
   bool report_allowed = true;
   DaemonLimits limits;

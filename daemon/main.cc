@@ -17,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "daemon/controller.h"
 #include "daemon/daemon_config.h"
+#include "daemon/host_identity.h"
 #include "daemon/host_inventory.h"
 #include "daemon/rpc_server.h"
 #include "daemon/store.h"
@@ -84,7 +85,13 @@ int RunDetachAll(const DaemonFlags& flags) {
 absl::StatusOr<std::unique_ptr<Store>> OpenStore(const DaemonConfig& config) {
   auto boot_id = ReadBootId();
   if (!boot_id.ok()) return boot_id.status();
-  auto store = Store::Open(config.state_dir, {.boot_id = *boot_id});
+  StoreOptions options{.boot_id = *boot_id};
+  if (!config.salt_file.empty()) {
+    auto salt = ReadFleetSalt(config.salt_file);
+    if (!salt.ok()) return salt.status();
+    options.salt = *salt;
+  }
+  auto store = Store::Open(config.state_dir, options);
   if (!store.ok()) return store.status();
   std::string name = config.host_name;
   if (name.empty()) {
@@ -100,8 +107,7 @@ absl::StatusOr<std::unique_ptr<Store>> OpenStore(const DaemonConfig& config) {
 
 DataplaneOptions PlaneOptions(const DaemonConfig& config, const Store& store) {
   DataplaneOptions options;
-  // Each store draws its own salt, so what is derived from it names the store.
-  options.store_id = LabelId(store.salt(), LabelSet());
+  options.store_id = store.host().store_id;
   options.cgroup_root = config.cgroup_root;
   options.pin_dir = config.bpffs;
   options.max_rows = config.limits.rows;
@@ -119,6 +125,8 @@ ControllerOptions MakeControllerOptions(const DaemonConfig& config) {
   options.udp_flow_ns = static_cast<uint64_t>(absl::ToInt64Nanoseconds(config.udp_flow_timeout));
   options.report_allowed = config.report_allowed;
   options.failsafe = config.failsafe;
+  options.host_key = config.state_dir + "/host.key";
+  options.wire = config.wire;
   return options;
 }
 

@@ -45,11 +45,11 @@ void Answer(wire::Error::Builder error, Call call) {
   wire::WriteError(status, diagnostics, error);
 }
 
-absl::Status CheckSize(const api::ApplyRequest& request) {
+absl::Status CheckSize(const std::vector<api::PolicyFile>& files) {
   uint64_t bytes = 0;
-  for (const api::PolicyFile& file : request.files) bytes += file.text.size();
+  for (const api::PolicyFile& file : files) bytes += file.text.size();
   if (bytes <= api::kMaxPolicyBytes) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("the policy text has ", bytes, " bytes, at most ",
+  return absl::InvalidArgumentError(absl::StrCat("the files have ", bytes, " bytes, at most ",
                                                  api::kMaxPolicyBytes, " are accepted at once"));
 }
 
@@ -73,7 +73,7 @@ class DaemonImpl final : public wire::Daemon::Server {
     Answer(results.initError(), [&](Diagnostics* diagnostics) {
       api::ApplyRequest request = wire::Read(context.getParams().getRequest());
       context.releaseParams();  // tens of megabytes that are copied already
-      absl::Status size = CheckSize(request);
+      absl::Status size = CheckSize(request.files);
       if (!size.ok()) return size;
       request.caller = caller_;
       auto report = service_.ApplyPolicy(request, diagnostics);
@@ -223,6 +223,91 @@ class DaemonImpl final : public wire::Daemon::Server {
       auto answer = service_.Why(wire::Read(context.getParams().getRequest()));
       if (answer.ok()) wire::Write(*answer, results.initAnswer());
       return answer.status();
+    });
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> listHosts(ListHostsContext context) override {
+    auto results = context.getResults();
+    Answer(results.initError(), [&](Diagnostics*) {
+      auto hosts = service_.ListHosts();
+      if (hosts.ok()) wire::WriteList(*hosts, [&](unsigned n) { return results.initHosts(n); });
+      return hosts.status();
+    });
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> initHost(InitHostContext context) override {
+    auto results = context.getResults();
+    Answer(results.initError(), [&](Diagnostics*) {
+      api::HostInit request = wire::Read(context.getParams().getRequest());
+      request.caller = caller_;
+      auto host = service_.InitHost(request);
+      if (host.ok()) wire::Write(*host, results.initHost());
+      return host.status();
+    });
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> trustHost(TrustHostContext context) override {
+    auto results = context.getResults();
+    Answer(results.initError(), [&](Diagnostics*) {
+      api::HostTrust request = wire::Read(context.getParams().getRequest());
+      request.caller = caller_;
+      auto host = service_.TrustHost(request);
+      if (host.ok()) wire::Write(*host, results.initHost());
+      return host.status();
+    });
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> distrustHost(DistrustHostContext context) override {
+    auto results = context.getResults();
+    Answer(results.initError(), [&](Diagnostics*) {
+      api::HostDistrust request = wire::Read(context.getParams().getRequest());
+      request.caller = caller_;
+      auto host = service_.DistrustHost(request);
+      if (host.ok()) wire::Write(*host, results.initHost());
+      return host.status();
+    });
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> exportRecords(ExportRecordsContext context) override {
+    auto results = context.getResults();
+    Answer(results.initError(), [&](Diagnostics*) {
+      auto text = service_.ExportRecords();
+      if (text.ok()) results.setText(*text);
+      return text.status();
+    });
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> importRecords(ImportRecordsContext context) override {
+    auto results = context.getResults();
+    Answer(results.initError(), [&](Diagnostics*) {
+      api::RecordImport request = wire::Read(context.getParams().getRequest());
+      context.releaseParams();
+      absl::Status size = CheckSize(request.files);
+      if (!size.ok()) return size;
+      request.caller = caller_;
+      auto imported = service_.ImportRecords(request);
+      if (imported.ok()) {
+        wire::WriteList(*imported, [&](unsigned n) { return results.initImported(n); });
+      }
+      return imported.status();
+    });
+    return kj::READY_NOW;
+  }
+
+  kj::Promise<void> listRecords(ListRecordsContext context) override {
+    auto results = context.getResults();
+    Answer(results.initError(), [&](Diagnostics*) {
+      auto records = service_.ListRecords(context.getParams().getHost().cStr());
+      if (records.ok()) {
+        wire::WriteList(*records, [&](unsigned n) { return results.initRecords(n); });
+      }
+      return records.status();
     });
     return kj::READY_NOW;
   }

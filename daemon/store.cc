@@ -30,7 +30,15 @@ absl::Status CheckInput(const RevisionInput& input) {
     return absl::InvalidArgumentError(
         "store: a panic is recorded by its own event, and only by it");
   }
+  if ((!input.host_rows.empty() || input.host_id.has_value()) &&
+      input.event != RevisionEvent::kHosts) {
+    return absl::InvalidArgumentError(
+        "store: hosts are recorded by their own event, and only by it");
+  }
   size_t bytes = input.author.size() + input.message.size();
+  for (const HostRow& row : input.host_rows) {
+    bytes += row.key.size() + row.value.value_or("").size();
+  }
   if (input.peer.has_value()) bytes += input.peer->user.size();
   std::set<std::pair<std::string_view, std::string_view>> seen;
   for (const DocumentChange& change : input.changes) {
@@ -50,6 +58,16 @@ absl::Status CheckInput(const RevisionInput& input) {
   return absl::ResourceExhaustedError(
       Cat("store: a revision of ", bytes, " bytes is larger than the ", Store::kMaxRevisionBytes,
           " bytes that one may have. Apply the documents in several steps."));
+}
+
+void AddHostWrites(const RevisionInput& input, StoredHost* host,
+                   std::vector<StoreDb::Write>* writes) {
+  for (const HostRow& row : input.host_rows) {
+    writes->push_back({Cat(kHostRowPrefix, row.key), row.value});
+  }
+  if (!input.host_id.has_value()) return;
+  host->id = *input.host_id;
+  writes->push_back({std::string(kHostKey), EncodeHost(*host)});
 }
 
 StoredDocument DocumentOf(const DocumentChange& change, uint64_t revision) {
@@ -79,7 +97,7 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const std::string& dir,
 }
 
 absl::Status Store::Load(const StoreOptions& options) {
-  if (absl::Status status = LoadOrInitialise(); !status.ok()) return status;
+  if (absl::Status status = LoadOrInitialise(options); !status.ok()) return status;
   if (absl::Status status = Verify(VerifyExtent::kSinceCheckpoint); !status.ok()) return status;
   if (head_.revision > 0) {
     absl::StatusOr<Revision> last = GetRevision(head_.revision);
@@ -89,7 +107,7 @@ absl::Status Store::Load(const StoreOptions& options) {
   return LoadBoot(options.boot_id);
 }
 
-absl::Status Store::LoadOrInitialise() {
+absl::Status Store::LoadOrInitialise(const StoreOptions& options) {
   absl::StatusOr<std::optional<std::string>> schema = db_->Get(kSchemaKey);
   if (!schema.ok()) return schema.status();
   if (!schema->has_value()) {
@@ -103,12 +121,7 @@ absl::Status Store::LoadOrInitialise() {
       return absl::FailedPreconditionError(Cat(
           "store: ", db_->data_dir(), " is a database, but not mseg's. Use another --state-dir."));
     }
-    randombytes_buf(host_.salt.data(), host_.salt.size());
-    return db_->Apply({{std::string(kSchemaKey), std::string(kStoreSchema)},
-                       {std::string(kHostKey), EncodeHost(host_)},
-                       {std::string(kHeadKey), EncodeHead(head_)},
-                       {std::string(kActiveKey), EncodeActive(active_)}},
-                      /*sync=*/true);
+    return Initialise(options);
   }
   if (**schema != kStoreSchema) {
     return absl::FailedPreconditionError(
@@ -129,7 +142,35 @@ absl::Status Store::LoadOrInitialise() {
   if (absl::Status status = load(kHostKey, DecodeHost, &host_); !status.ok()) return status;
   if (absl::Status status = load(kHeadKey, DecodeHead, &head_); !status.ok()) return status;
   if (absl::Status status = load(kActiveKey, DecodeActive, &active_); !status.ok()) return status;
+  if (absl::Status status = CheckSalt(options); !status.ok()) return status;
   return LoadTemporary();
+}
+
+absl::Status Store::Initialise(const StoreOptions& options) {
+  if (options.salt.has_value()) {
+    host_.salt = *options.salt;
+  } else {
+    randombytes_buf(host_.salt.data(), host_.salt.size());
+  }
+  while (host_.store_id == 0) randombytes_buf(&host_.store_id, sizeof(host_.store_id));
+  return db_->Apply({{std::string(kSchemaKey), std::string(kStoreSchema)},
+                     {std::string(kHostKey), EncodeHost(host_)},
+                     {std::string(kHeadKey), EncodeHead(head_)},
+                     {std::string(kActiveKey), EncodeActive(active_)}},
+                    /*sync=*/true);
+}
+
+// Short ids are keyed with the salt: under another one nothing on record would mean what it says.
+absl::Status Store::CheckSalt(const StoreOptions& options) {
+  // A store of an older msegd was named by its salt, and what is pinned in the kernel still is.
+  if (host_.store_id == 0) host_.store_id = LabelId(host_.salt, LabelSet());
+  if (!options.salt.has_value() || *options.salt == host_.salt) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      Cat("store: ", db_->data_dir(),
+          " was made with another salt than fleet.salt_file holds, so "
+          "its short ids are not the fleet's. Put the salt back that it was made with, or stop "
+          "msegd, run msegd --detach-all, move that directory away, start, and apply the policy "
+          "again."));
 }
 
 // What waits for its deadline. A store of an older msegd has neither record.
@@ -259,7 +300,8 @@ absl::StatusOr<Revision> Store::Append(const RevisionInput& input) {
   const Head head{.revision = revision.number, .hash = revision.hash};
   writes.push_back({RevisionKey(revision.number), std::move(encoded)});
   writes.push_back({std::string(kHeadKey), EncodeHead(head)});
-  std::optional<Confirmation> confirmation = input.confirmation;
+  std::optional<Confirmation> confirmation =
+      input.event == RevisionEvent::kHosts ? confirmation_ : input.confirmation;
   if (confirmation.has_value()) {
     confirmation->revision = revision.number;
     writes.push_back({std::string(kConfirmationKey), EncodeConfirmation(*confirmation)});
@@ -274,6 +316,8 @@ absl::StatusOr<Revision> Store::Append(const RevisionInput& input) {
     panic.reset();
     writes.push_back({std::string(kPanicKey), std::nullopt});
   }
+  StoredHost host = host_;
+  AddHostWrites(input, &host, &writes);
   if (revision.number % kCheckpointEvery == 0) {
     writes.push_back({std::string(kCheckpointKey), EncodeHead(head)});
   }
@@ -282,6 +326,7 @@ absl::StatusOr<Revision> Store::Append(const RevisionInput& input) {
   state_hash_ = revision.state_hash;
   confirmation_ = confirmation;
   panic_ = std::move(panic);
+  host_ = std::move(host);
   return revision;
 }
 
@@ -340,10 +385,26 @@ absl::Status Store::SetHost(uint32_t id, const std::string& name) {
   if (id >= (1u << 24)) {
     return absl::InvalidArgumentError(Cat("store: host id ", id, " has over 24 bits"));
   }
-  const HostRecord host{.id = id, .name = name, .salt = host_.salt};
+  const StoredHost host{.id = id, .name = name, .salt = host_.salt, .store_id = host_.store_id};
   absl::Status status = db_->Apply({{std::string(kHostKey), EncodeHost(host)}}, /*sync=*/true);
   if (status.ok()) host_ = host;
   return status;
+}
+
+absl::StatusOr<std::vector<HostRow>> Store::HostRows() const {
+  std::vector<HostRow> rows;
+  absl::Status status = db_->Scan(
+      kHostRowPrefix, "",
+      [&](std::string_view key, std::string_view bytes) -> absl::StatusOr<bool> {
+        rows.push_back({std::string(key.substr(kHostRowPrefix.size())), std::string(bytes)});
+        return true;
+      });
+  if (!status.ok()) return status;
+  return rows;
+}
+
+absl::Status Store::PutHostRow(const HostRow& row) {
+  return db_->Apply({{Cat(kHostRowPrefix, row.key), row.value}}, /*sync=*/true);
 }
 
 absl::StatusOr<StoredExecutable> Store::PutExecutable(const StoredExecutable& executable) {

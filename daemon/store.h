@@ -49,8 +49,9 @@ struct Peer {
   bool operator==(const Peer&) const = default;
 };
 
-// What an entry of the log is about. `panic` and its end change no document.
-enum class RevisionEvent { kChange = 0, kPanic = 1, kPanicEnd = 2 };
+// What an entry of the log is about. Only `change` changes documents; `hosts` is about who this
+// host is, and which others it trusts.
+enum class RevisionEvent { kChange = 0, kPanic = 1, kPanicEnd = 2, kHosts = 3 };
 
 // A change that is taken back at the deadline unless somebody confirms it. At most one waits, and
 // it is about the head of the log: whatever is appended either replaces or settles it.
@@ -70,6 +71,13 @@ struct Panic {
   bool operator==(const Panic&) const = default;
 };
 
+// A row of what is known of hosts (store_hosts.h); no value: it goes.
+struct HostRow {
+  std::string key{};
+  std::optional<std::string> value{};
+  bool operator==(const HostRow&) const = default;
+};
+
 // What a caller wants to append. Names each (kind, name) at most once.
 struct RevisionInput {
   int64_t time_us = 0;   // microseconds since 1970, from the caller's clock
@@ -81,6 +89,9 @@ struct RevisionInput {
   // What waits for confirmation from then on, its `revision` filled in; nothing: nothing waits.
   std::optional<Confirmation> confirmation{};
   std::optional<Panic> panic{};  // with kPanic, and only then
+  // With kHosts, and only then; what waits for confirmation goes on waiting.
+  std::vector<HostRow> host_rows{};
+  std::optional<uint32_t> host_id{};  // who this host is from then on
 };
 
 // One entry of the log. Immutable.
@@ -129,15 +140,19 @@ struct StoredExecutable {
   mseg_exe_key key{};
 };
 
-struct HostRecord {
+struct StoredHost {
   uint32_t id = 0;  // 24 bits, 0: stand-alone
   std::string name{};
   Salt salt{};
+  uint64_t store_id = 0;  // names this store, whoever shares its salt
 };
 
 struct StoreOptions {
   // Executables recorded under another boot id are dropped at open.
   std::string boot_id{};
+  // Of the fleet: a new store takes it, a store with another one is refused. Without it a new store
+  // draws its own.
+  std::optional<Salt> salt{};
   // Where RocksDB does its I/O; null: the operating system. Not owned.
   rocksdb::Env* env = nullptr;
 };
@@ -207,9 +222,13 @@ class Store {
   // Forgets keys; their refs are not given to anything else.
   absl::Status ForgetExecutables(const std::vector<mseg_exe_key>& keys);
 
-  const HostRecord& host() const { return host_; }
+  const StoredHost& host() const { return host_; }
   const Salt& salt() const { return host_.salt; }
   absl::Status SetHost(uint32_t id, const std::string& name);  // synced; the salt stays
+
+  absl::StatusOr<std::vector<HostRow>> HostRows() const;  // sorted by key; each has a value
+  // Without an entry in the log. Synced.
+  absl::Status PutHostRow(const HostRow& row);
 
   // DataLoss with what is wrong and what to do.
   absl::Status VerifyChain(VerifyExtent extent) const;
@@ -219,7 +238,9 @@ class Store {
  private:
   explicit Store(std::unique_ptr<StoreDb> db);
   absl::Status Load(const StoreOptions& options);
-  absl::Status LoadOrInitialise();
+  absl::Status LoadOrInitialise(const StoreOptions& options);
+  absl::Status Initialise(const StoreOptions& options);
+  absl::Status CheckSalt(const StoreOptions& options);
   absl::Status LoadTemporary();
   absl::Status LoadBoot(const std::string& boot_id);
   absl::Status Verify(VerifyExtent extent) const;
@@ -232,7 +253,7 @@ class Store {
   ActiveMark active_;
   std::optional<Confirmation> confirmation_;
   std::optional<Panic> panic_;
-  HostRecord host_;
+  StoredHost host_;
   std::string boot_id_;
   uint32_t next_ref_ = 1;
 };

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/store_codec.h"
 
-#include <capnp/message.h>
-#include <capnp/serialize.h>
-#include <kj/exception.h>
 #include <sodium.h>
 #include <string.h>
 
@@ -11,6 +8,7 @@
 #include <utility>
 
 #include "daemon/api/store.capnp.h"
+#include "daemon/store_message.h"
 #include "labels/text.h"
 
 namespace mseg {
@@ -47,49 +45,6 @@ std::string_view BytesOf(const std::array<uint8_t, N>& bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), N};
 }
 
-capnp::Text::Reader ToText(const std::string& text) { return {text.c_str(), text.size()}; }
-std::string FromText(capnp::Text::Reader text) { return {text.begin(), text.size()}; }
-
-template <size_t N>
-capnp::Data::Reader ToData(const std::array<uint8_t, N>& bytes) {
-  return {bytes.data(), N};
-}
-
-// Called only inside Decode, which turns the exception into a Status.
-template <size_t N>
-std::array<uint8_t, N> FromData(capnp::Data::Reader data) {
-  KJ_REQUIRE(data.size() == N, "wrong length of a hash, digest or salt");
-  std::array<uint8_t, N> bytes;
-  std::copy(data.begin(), data.end(), bytes.begin());
-  return bytes;
-}
-
-std::string Flatten(capnp::MessageBuilder& message) {
-  const kj::Array<capnp::word> words = capnp::messageToFlatArray(message);
-  const auto bytes = words.asBytes();
-  return {reinterpret_cast<const char*>(bytes.begin()), bytes.size()};
-}
-
-// Runs `read` on the message's root. The bytes are copied because a message must be word-aligned.
-template <typename Root, typename Read>
-auto Decode(std::string_view bytes, std::string_view what, Read read)
-    -> absl::StatusOr<decltype(read(std::declval<typename Root::Reader>()))> {
-  if (bytes.empty() || bytes.size() % sizeof(capnp::word) != 0) {
-    return absl::DataLossError(Cat("store: ", what, " has an impossible length"));
-  }
-  try {
-    auto words = kj::heapArray<capnp::word>(bytes.size() / sizeof(capnp::word));
-    memcpy(words.begin(), bytes.data(), bytes.size());
-    capnp::ReaderOptions options;
-    options.traversalLimitInWords = 4 * words.size() + 1024;  // each field is read once
-    capnp::FlatArrayMessageReader reader(words, options);
-    return read(reader.getRoot<Root>());
-  } catch (const kj::Exception& e) {
-    return absl::DataLossError(
-        Cat("store: ", what, " cannot be decoded: ", e.getDescription().cStr()));
-  }
-}
-
 DocumentChange ReadChange(stored::Change::Reader change) {
   KJ_REQUIRE(change.getOp() == stored::Op::UPSERT || change.getOp() == stored::Op::DELETE,
              "unknown operation");
@@ -102,7 +57,7 @@ DocumentChange ReadChange(stored::Change::Reader change) {
 }
 
 RevisionEvent ReadEvent(stored::Event event) {
-  KJ_REQUIRE(event <= stored::Event::PANIC_END, "unknown event");
+  KJ_REQUIRE(event <= stored::Event::HOSTS, "unknown event");
   return static_cast<RevisionEvent>(event);
 }
 
@@ -316,19 +271,22 @@ absl::StatusOr<BootRecord> DecodeBoot(std::string_view bytes) {
   });
 }
 
-std::string EncodeHost(const HostRecord& host) {
+std::string EncodeHost(const StoredHost& host) {
   capnp::MallocMessageBuilder message;
   auto root = message.initRoot<stored::Host>();
   root.setId(host.id);
   root.setName(ToText(host.name));
   root.setSalt(ToData(host.salt));
+  root.setStoreId(host.store_id);
   return Flatten(message);
 }
 
-absl::StatusOr<HostRecord> DecodeHost(std::string_view bytes) {
+absl::StatusOr<StoredHost> DecodeHost(std::string_view bytes) {
   return Decode<stored::Host>(bytes, "the host record", [](stored::Host::Reader root) {
-    return HostRecord{
-        .id = root.getId(), .name = FromText(root.getName()), .salt = FromData<32>(root.getSalt())};
+    return StoredHost{.id = root.getId(),
+                      .name = FromText(root.getName()),
+                      .salt = FromData<32>(root.getSalt()),
+                      .store_id = root.getStoreId()};
   });
 }
 

@@ -24,6 +24,7 @@ inline constexpr std::string_view kActiveKey = "m/active";
 inline constexpr std::string_view kConfirmationKey = "m/confirmation";
 inline constexpr std::string_view kPanicKey = "m/panic";
 inline constexpr std::string_view kBootKey = "m/boot";
+inline constexpr std::string_view kHostRowPrefix = "h/";     // + what store_hosts.h says
 inline constexpr std::string_view kRevisionPrefix = "l/";    // + number, 8 bytes big endian
 inline constexpr std::string_view kDocumentPrefix = "d/";    // + kind, NUL, name
 inline constexpr std::string_view kExecutablePrefix = "x/";  // + mseg_exe_key, 48 bytes
@@ -56,8 +57,8 @@ std::string EncodeExecutable(const ExecutableInfo& info);
 absl::StatusOr<StoredExecutable> DecodeExecutable(std::string_view key, std::string_view bytes);
 std::string EncodeBoot(const BootRecord& boot);
 absl::StatusOr<BootRecord> DecodeBoot(std::string_view bytes);
-std::string EncodeHost(const HostRecord& host);
-absl::StatusOr<HostRecord> DecodeHost(std::string_view bytes);
+std::string EncodeHost(const StoredHost& host);
+absl::StatusOr<StoredHost> DecodeHost(std::string_view bytes);
 
 // BLAKE2b-256 over (previous hash, encoded revision).
 ChainHash HashRevision(const ChainHash& previous, std::string_view encoded);

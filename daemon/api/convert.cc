@@ -126,6 +126,8 @@ void Write(const api::Status& from, Status::Builder to) {
   to.setRevision(from.revision);
   to.setHostId(from.host_id);
   to.setHostName(ToText(from.host_name));
+  to.setTrustedHosts(from.trusted_hosts);
+  to.setHostRecords(from.host_records);
   WriteList(from.programs, [&](unsigned n) { return to.initPrograms(n); });
   WriteCounters(from.counters, to.initCounters(static_cast<unsigned>(from.counters.size())));
   WriteTexts(from.conflicts, to.initConflicts(static_cast<unsigned>(from.conflicts.size())));
@@ -147,6 +149,8 @@ api::Status Read(Status::Reader from) {
   to.revision = from.getRevision();
   to.host_id = from.getHostId();
   to.host_name = FromText(from.getHostName());
+  to.trusted_hosts = from.getTrustedHosts();
+  to.host_records = from.getHostRecords();
   to.programs = ReadList<api::Program>(from.getPrograms());
   to.counters = ReadCounters(from.getCounters());
   to.conflicts = ReadTexts(from.getConflicts());

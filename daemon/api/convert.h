@@ -44,6 +44,13 @@ void Write(const api::WhyAnswer& from, WhyAnswer::Builder to);
 void Write(const api::FlowRecord& from, FlowRecord::Builder to);
 void Write(const api::FlowsRequest& from, FlowsRequest::Builder to);
 void Write(const api::FlowPage& from, FlowPage::Builder to);
+void Write(const api::Host& from, Host::Builder to);
+void Write(const api::HostInit& from, HostInit::Builder to);
+void Write(const api::HostTrust& from, HostTrust::Builder to);
+void Write(const api::HostDistrust& from, HostDistrust::Builder to);
+void Write(const api::RecordImport& from, RecordImport::Builder to);
+void Write(const api::RecordImported& from, RecordImported::Builder to);
+void Write(const api::IdentityRecord& from, IdentityRecord::Builder to);
 
 mseg::Diagnostic Read(Diagnostic::Reader from);
 mseg::Budget Read(Budget::Reader from);
@@ -75,6 +82,13 @@ api::WhyAnswer Read(WhyAnswer::Reader from);
 api::FlowRecord Read(FlowRecord::Reader from);
 api::FlowsRequest Read(FlowsRequest::Reader from);
 api::FlowPage Read(FlowPage::Reader from);
+api::Host Read(Host::Reader from);
+api::HostInit Read(HostInit::Reader from);
+api::HostTrust Read(HostTrust::Reader from);
+api::HostDistrust Read(HostDistrust::Reader from);
+api::RecordImport Read(RecordImport::Reader from);
+api::RecordImported Read(RecordImported::Reader from);
+api::IdentityRecord Read(IdentityRecord::Reader from);
 
 // Lists. `init` makes the list in its parent: [&](auto n) { return to.initFoo(n); }
 template <typename T, typename Init>

@@ -98,6 +98,8 @@ struct Status {
   panic @14 :PanicState;             # null: no panic
   failsafe @15 :List(Failsafe);
   lastDrift @16 :Text;
+  trustedHosts @17 :UInt64;
+  hostRecords @18 :UInt64;
 }
 
 struct PolicyFile {
@@ -319,6 +321,76 @@ struct FlowPage {
   lost @2 :UInt64;
 }
 
+struct Host {
+  own @0 :Bool;
+  id @1 :UInt32;
+  name @2 :Text;
+  addresses @3 :List(Text);
+  claims @4 :List(Text);
+  limits @5 :List(Text);
+  signingKey @6 :Text;
+  exchangeKey @7 :Text;
+  issuedUs @8 :Int64;
+  trustedAtUs @9 :Int64;
+  author @10 :Text;
+  hasUid @11 :Bool;
+  uid @12 :UInt32;
+  user @13 :Text;
+  sequence @14 :UInt64;
+  recordsIssuedUs @15 :Int64;
+  labels @16 :UInt64;
+  executables @17 :UInt64;
+  pairs @18 :UInt64;
+  record @19 :Text;
+}
+
+struct HostInit {
+  id @0 :UInt32;
+  name @1 :Text;
+  addresses @2 :List(Text);
+  claims @3 :List(Text);
+  replace @4 :Bool;
+  author @5 :Text;
+}
+
+struct HostTrust {
+  file @0 :PolicyFile;
+  limits @1 :List(Text);
+  replace @2 :Bool;
+  author @3 :Text;
+}
+
+struct HostDistrust {
+  target @0 :Text;
+  author @1 :Text;
+}
+
+struct RecordImport {
+  files @0 :List(PolicyFile);
+  author @1 :Text;
+}
+
+struct RecordImported {
+  file @0 :Text;
+  action @1 :Text;
+  host @2 :Host;
+}
+
+struct IdentityRecord {
+  hostId @0 :UInt32;
+  hostName @1 :Text;
+  kind @2 :Text;
+  id @3 :UInt64;
+  labels @4 :List(Label);
+  permitted @5 :Bool;
+  digest @6 :Text;
+  script @7 :Text;
+  path @8 :Data;
+  package @9 :Text;
+  trustedPath @10 :Bool;
+  aliases @11 :List(Text);
+}
+
 interface Daemon {
   getStatus @0 () -> (error :Error, status :Status);
   applyPolicy @1 (request :ApplyRequest) -> (error :Error, report :ApplyReport);
@@ -336,4 +408,11 @@ interface Daemon {
   confirm @10 () -> (error :Error, confirmed :PendingConfirmation);
   setPanic @11 (request :PanicRequest) -> (error :Error, report :ApplyReport);
   why @12 (request :WhyRequest) -> (error :Error, answer :WhyAnswer);
+  listHosts @13 () -> (error :Error, hosts :List(Host));
+  initHost @14 (request :HostInit) -> (error :Error, host :Host);
+  trustHost @15 (request :HostTrust) -> (error :Error, host :Host);
+  distrustHost @16 (request :HostDistrust) -> (error :Error, host :Host);
+  exportRecords @17 () -> (error :Error, text :Text);
+  importRecords @18 (request :RecordImport) -> (error :Error, imported :List(RecordImported));
+  listRecords @19 (host :Text) -> (error :Error, records :List(IdentityRecord));
 }

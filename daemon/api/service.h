@@ -94,6 +94,8 @@ struct Status {
   uint64_t revision = 0;
   uint32_t host_id = 0;
   std::string host_name;
+  uint64_t trusted_hosts = 0;
+  uint64_t host_records = 0;  // trusted hosts whose identity records are here
   std::vector<Program> programs;
   std::vector<std::pair<std::string, uint64_t>> counters;  // in the order to be shown
   std::vector<std::string> conflicts;                      // sentences
@@ -284,6 +286,84 @@ struct Process {
   std::string unknown_reason;  // why the identity is unknown; empty if it is known
 };
 
+// ---- hosts --------------------------------------------------------------------------------------
+
+// This host, or one that is trusted here.
+struct Host {
+  bool own = false;
+  uint32_t id = 0;
+  std::string name;
+  std::vector<std::string> addresses;
+  std::vector<std::string> claims;  // k=v,k=v: what its record lets it claim; none: anything
+  std::vector<std::string> limits;  // what the operator does, beside it
+  std::string signing_key;          // hexadecimal
+  std::string exchange_key;
+  int64_t issued_us = 0;
+  int64_t trusted_at_us = 0;  // of others, with the three below
+  std::string author;
+  std::optional<uint32_t> uid;
+  std::string user;
+  uint64_t sequence = 0;  // of its identity records; 0: there are none, and neither the next four
+  int64_t records_issued_us = 0;
+  uint64_t labels = 0;
+  uint64_t executables = 0;
+  uint64_t pairs = 0;
+  std::string record;  // the file that others trust
+};
+
+struct HostInit {
+  uint32_t id = 0;
+  std::string name;  // empty: the daemon's
+  std::vector<std::string> addresses;
+  std::vector<std::string> claims;
+  bool replace = false;
+  std::string author;
+  Caller caller;
+};
+
+struct HostTrust {
+  PolicyFile file;
+  std::vector<std::string> limits;
+  bool replace = false;
+  std::string author;
+  Caller caller;
+};
+
+struct HostDistrust {
+  std::string target;  // id or name
+  std::string author;
+  Caller caller;
+};
+
+struct RecordImport {
+  std::vector<PolicyFile> files;
+  std::string author;
+  Caller caller;
+};
+
+// What an import did for one file.
+struct RecordImported {
+  std::string file;
+  std::string action;  // imported, unchanged
+  Host host;
+};
+
+// What one short id means.
+struct IdentityRecord {
+  uint32_t host_id = 0;
+  std::string host_name;
+  std::string kind;  // label, executable
+  uint64_t id = 0;
+  Labels labels;  // of a label id, with `permitted`
+  bool permitted = false;
+  std::string digest;  // of an executable id, and all below
+  std::string script;
+  std::string path;
+  std::string package;
+  bool trusted_path = false;
+  std::vector<std::string> aliases;
+};
+
 // ---- flows --------------------------------------------------------------------------------------
 
 struct FlowLocal {
@@ -391,6 +471,20 @@ class Service {
   virtual absl::StatusOr<Process> ShowIdentity(const std::string& target) = 0;
 
   virtual absl::StatusOr<FlowPage> Flows(const FlowsRequest& request) = 0;
+
+  // This host first, if it has an identity; then those that are trusted, by id.
+  virtual absl::StatusOr<std::vector<Host>> ListHosts() = 0;
+  // Each answers with the host as it is then; FailedPrecondition for what would take a key back.
+  virtual absl::StatusOr<Host> InitHost(const HostInit& request) = 0;
+  virtual absl::StatusOr<Host> TrustHost(const HostTrust& request) = 0;
+  virtual absl::StatusOr<Host> DistrustHost(const HostDistrust& request) = 0;  // as it was
+  // This host's identity records, as a file for others.
+  virtual absl::StatusOr<std::string> ExportRecords() = 0;
+  // All files or none, in their order.
+  virtual absl::StatusOr<std::vector<RecordImported>> ImportRecords(
+      const RecordImport& request) = 0;
+  // `host`: an id or a name; empty: of all, this one included.
+  virtual absl::StatusOr<std::vector<IdentityRecord>> ListRecords(const std::string& host) = 0;
 };
 
 }  // namespace api

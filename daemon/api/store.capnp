@@ -39,6 +39,7 @@ enum Event {
   change @0;
   panic @1;
   panicEnd @2;
+  hosts @3;
 }
 
 # Who asked, as the kernel says it; Revision.author is what they say of themselves.
@@ -100,4 +101,22 @@ struct Host {
   id @0 :UInt32;
   name @1 :Text;
   salt @2 :Data;
+  storeId @3 :UInt64;  # 0: written before there was this field
+}
+
+# Another host whose keys an operator trusts.
+struct TrustedHost {
+  record @0 :Data;  # daemon/host_record.h, signed
+  limits @1 :List(Text);
+  trustedAtUs @2 :Int64;
+  author @3 :Text;
+  peer @4 :Peer;
+}
+
+# The identity records of one host.
+struct Bundle {
+  records @0 :Data;  # daemon/identity_bundle.h, signed
+  importedAtUs @1 :Int64;
+  author @2 :Text;
+  peer @3 :Peer;
 }

@@ -7,11 +7,13 @@ endif()
 mseg_test(ctl_test
   SOURCES
     ${CMAKE_CURRENT_LIST_DIR}/ctl_commands_test.cc
+    ${CMAKE_CURRENT_LIST_DIR}/ctl_fake_hosts.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_fake_service.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_fixture.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_flows_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_fmt_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_hostile_test.cc
+    ${CMAKE_CURRENT_LIST_DIR}/ctl_hosts_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_offline_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_output_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_revisions_test.cc

@@ -79,6 +79,8 @@ absl::StatusOr<api::Status> FakeService::GetStatus() {
   status.generation = 37;
   status.revision = revision_;
   status.host_id = 0;
+  status.trusted_hosts = 2;
+  status.host_records = 1;
   status.host_name = "db-1";
   status.programs = {{.name = "mseg_connect4",
                       .attach = "cgroup_inet4_connect",

@@ -39,6 +39,14 @@ class FakeService final : public api::Service {
   absl::StatusOr<std::vector<api::Process>> ListIdentities() override;
   absl::StatusOr<api::Process> ShowIdentity(const std::string& target) override;
   absl::StatusOr<api::FlowPage> Flows(const api::FlowsRequest& request) override;
+  absl::StatusOr<std::vector<api::Host>> ListHosts() override;
+  absl::StatusOr<api::Host> InitHost(const api::HostInit& request) override;
+  absl::StatusOr<api::Host> TrustHost(const api::HostTrust& request) override;
+  absl::StatusOr<api::Host> DistrustHost(const api::HostDistrust& request) override;
+  absl::StatusOr<std::string> ExportRecords() override;
+  absl::StatusOr<std::vector<api::RecordImported>> ImportRecords(
+      const api::RecordImport& request) override;
+  absl::StatusOr<std::vector<api::IdentityRecord>> ListRecords(const std::string& host) override;
 
   std::optional<absl::Status> fail;  // every call gives this
   bool throws = false;               // every call throws
@@ -52,6 +60,10 @@ class FakeService final : public api::Service {
   api::RollbackRequest last_rollback;
   api::PanicRequest last_panic;
   api::WhyRequest last_why;
+  api::HostInit last_init;
+  api::HostTrust last_trust;
+  api::RecordImport last_import;
+  bool has_identity = true;
   std::optional<api::PendingConfirmation> pending;
   std::optional<api::PanicState> panic;
   std::string last_drift;

@@ -20,3 +20,6 @@ mseg_test(daemon_config_test
 mseg_test(daemon_open_connections_test
   SOURCES ${CMAKE_CURRENT_LIST_DIR}/daemon_open_connections_test.cc
   LIBS mseg_host mseg_policy_testing)
+mseg_test(daemon_records_test
+  SOURCES ${CMAKE_CURRENT_LIST_DIR}/daemon_records_test.cc
+  LIBS mseg_host PkgConfig::mseg_host_deps)

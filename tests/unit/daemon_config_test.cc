@@ -30,6 +30,9 @@ TEST_CASE("an empty config file is the defaults") {
 TEST_CASE("every key is read") {
   const auto config = ParseDaemonConfig(
       "state_dir: /a\nsocket: /b\ncgroup_root: /c\nbpffs: /d\nhost: {name: 订单-1}\n"
+      "fleet: {salt_file: /e}\n"
+      "wire: {kind: 254, exid: 0xabcd, epoch: 1s, path: legacy, bind: none, proof: fast,\n"
+      "  paths: [{cidr: 10.0.0.0/8, mode: require}, {cidr: 2001:db8::/32, bind: none}]}\n"
       "udp_flow_timeout: 1m30s\nreport_allowed: false\n"
       "limits: {rows: 1, identities: 2, tasks: 3, listeners: 4}\nexec_watch: true\n"
       "failsafe:\n- {direction: egress, services: [tcp/22, udp/5000-5001, icmp], exe: "
@@ -40,6 +43,14 @@ TEST_CASE("every key is read") {
   REQUIRE(config.ok());
   DaemonConfig expected;
   expected.state_dir = "/a";
+  expected.salt_file = "/e";
+  expected.wire.kind = 254;
+  expected.wire.exid = 0xabcd;
+  expected.wire.epoch = absl::Seconds(1);
+  expected.wire.default_path = MSEG_PATH_LEGACY | MSEG_PATH_UNBOUND;
+  expected.wire.paths = {{*ParseCidr("10.0.0.0/8"), MSEG_PATH_REQUIRE},
+                         {*ParseCidr("2001:db8::/32"), MSEG_PATH_PREFER | MSEG_PATH_UNBOUND}};
+  expected.wire.proof = MSEG_PROOF_FAST;
   expected.socket = "/b";
   expected.cgroup_root = "/c";
   expected.bpffs = "/d";

@@ -84,10 +84,17 @@ struct StoreModel {
   std::map<std::pair<std::string, std::string>, StoredDocument> documents;
   std::optional<Confirmation> confirmation;
   std::optional<Panic> panic;
+  std::map<std::string, std::string> host_rows;
+  uint32_t host_id = 0;
 
   void Apply(const RevisionInput& input) {
     log.push_back(input);
-    confirmation = input.confirmation;
+    if (input.event != RevisionEvent::kHosts) confirmation = input.confirmation;
+    for (const HostRow& row : input.host_rows) {
+      host_rows.erase(row.key);
+      if (row.value.has_value()) host_rows[row.key] = *row.value;
+    }
+    host_id = input.host_id.value_or(host_id);
     if (confirmation.has_value()) confirmation->revision = log.size();
     if (input.event == RevisionEvent::kPanic) panic = input.panic;
     if (input.event == RevisionEvent::kPanicEnd) panic.reset();
@@ -109,6 +116,12 @@ struct StoreModel {
     REQUIRE(store.head().revision == log.size());
     REQUIRE(store.confirmation() == confirmation);
     REQUIRE(store.panic() == panic);
+    const auto rows = store.HostRows();
+    REQUIRE(rows.ok());
+    std::map<std::string, std::string> found;
+    for (const HostRow& row : *rows) found[row.key] = *row.value;
+    REQUIRE(found == host_rows);
+    REQUIRE(store.host().id == host_id);
     const absl::Status chain = store.VerifyChain(VerifyExtent::kFull);
     INFO(chain.ToString());
     REQUIRE(chain.ok());
@@ -146,6 +159,13 @@ inline void AddTemporary(const StoreModel& model, uint64_t choice, RevisionInput
                          .reason = "reason " + std::to_string(choice)};
   } else if (choice % 5 == 3) {
     input->event = RevisionEvent::kPanicEnd;
+  } else if (choice % 5 == 4) {
+    input->event = RevisionEvent::kHosts;
+    input->confirmation.reset();
+    input->host_id = static_cast<uint32_t>(choice);
+    input->host_rows = {{"own", std::to_string(choice)},
+                        {"trust/" + std::to_string(choice % 7), std::string(choice % 300, 'x')},
+                        {"trust/" + std::to_string(choice % 3), std::nullopt}};
   }
   if (choice % 2 == 0) {
     input->peer = Peer{.uid = static_cast<uint32_t>(choice % 1000), .user = "root"};
