@@ -46,7 +46,7 @@ class WireReader {
     ReadFlags(fields, "path", &config_.default_path);
     if (const YamlNode* paths = fields.Take("paths")) ReadPaths(*paths);
     if (const YamlNode* proof = fields.Take("proof")) {
-      const int index = OneOf(source_, *proof, "proof", {"strict", "fast"});
+      const int index = OneOf(source_, *proof, "proof", {"strict"});
       if (index >= 0) config_.proof = static_cast<mseg_proof_form>(index);
     }
     fields.Finish();

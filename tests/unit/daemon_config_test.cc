@@ -31,7 +31,7 @@ TEST_CASE("every key is read") {
   const auto config = ParseDaemonConfig(
       "state_dir: /a\nsocket: /b\ncgroup_root: /c\nbpffs: /d\nhost: {name: 订单-1}\n"
       "fleet: {salt_file: /e}\n"
-      "wire: {kind: 254, exid: 0xabcd, epoch: 1s, path: legacy, bind: none, proof: fast,\n"
+      "wire: {kind: 254, exid: 0xabcd, epoch: 1s, path: legacy, bind: none, proof: strict,\n"
       "  paths: [{cidr: 10.0.0.0/8, mode: require}, {cidr: 2001:db8::/32, bind: none}]}\n"
       "udp_flow_timeout: 1m30s\nreport_allowed: false\n"
       "limits: {rows: 1, identities: 2, tasks: 3, listeners: 4}\nexec_watch: true\n"
