@@ -3,6 +3,7 @@
 // ends.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
@@ -221,4 +222,9 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace mseg
 
-int main(int argc, char** argv) { return mseg::Main(argc, argv); }
+int main(int argc, char** argv) {
+  // A few threads that allocate little: one arena serves them, and what is free in it can be given
+  // back. malloc_trim() leaves the top of every other arena as it is.
+  mallopt(M_ARENA_MAX, 1);
+  return mseg::Main(argc, argv);
+}

@@ -133,7 +133,8 @@ absl::Status FillRows(const Program& program, const PortClasses& ports,
   constexpr uint32_t kAttempts = 8;
   absl::Status status;
   for (uint32_t attempt = 0; attempt < kAttempts; ++attempt) {
-    const GroupOptions group_options{.few_classes = options.few_classes, .rotation = 31 * attempt};
+    const GroupOptions group_options{
+        .few_classes = options.few_classes, .wide = options.wide, .rotation = 31 * attempt};
     absl::StatusOr<PeerGroups> groups =
         BuildPeerGroups(program, signatures, group_options, options.previous, &image->bit_book);
     if (!groups.ok()) return groups.status();

@@ -27,6 +27,9 @@ struct CompileOptions {
   // A selector that matches no more classes than this is spelled out class by class, others by
   // groups. Low, so that local classes times peers stays small; not lower, so that groups stay few.
   size_t few_classes = 16;
+  // A class that more selectors match is wide: what they say of it is looked at by groups of them.
+  // Only the time to compile depends on it.
+  size_t wide = 256;
   // The generation before, or null: what is in both keeps its number, so that the tables differ
   // only by what changed.
   const GenerationImage* previous = nullptr;

@@ -6,6 +6,7 @@
 #include <set>
 #include <tuple>
 
+#include "absl/hash/hash.h"
 #include "labels/text.h"
 
 namespace mseg {
@@ -26,8 +27,8 @@ constexpr std::string_view kConflictKey = "mseg/conflict";
 Tri And(Tri a, Tri b) { return std::min(a, b); }
 Tri YesIf(bool condition) { return condition ? Tri::kYes : Tri::kNo; }
 
-std::string LabelIndexKey(std::string_view key, std::string_view value) {
-  return Cat(key, "\x1f", value);
+uint64_t LabelHash(std::string_view key, std::string_view value) {
+  return absl::HashOf(key, value);
 }
 
 // One path must satisfy both `name` and `exe` where a selector has both.
@@ -163,17 +164,31 @@ void Matcher::IndexWorkloads() {
 void Matcher::IndexSelectors() {
   for (uint32_t i = 0; i < program_.selectors.size(); ++i) {
     const CompiledSelector& selector = program_.selectors[i];
-    const auto demanded = std::find_if(
-        selector.labels.begin(), selector.labels.end(),
-        [](const LabelRequirement& r) { return r.op == LabelRequirement::Operator::kIn; });
-    if (demanded == selector.labels.end()) {
+    unlabelled_.push_back({.exe_matcher = selector.exe_matcher,
+                           .labels = !selector.labels.empty(),
+                           .more = !selector.users.empty() || !selector.cidrs.empty()});
+    auto demands = [](const LabelRequirement& r) {
+      return r.op == LabelRequirement::Operator::kIn;
+    };
+    const auto first = std::find_if(selector.labels.begin(), selector.labels.end(), demands);
+    if (first == selector.labels.end()) {
       const bool addresses_only = !selector.cidrs.empty() && !selector.all_peers;
       (addresses_only ? address_selectors_ : other_selectors_).push_back(i);
       continue;
     }
-    selectors_by_key_[demanded->key].push_back(i);
-    for (const std::string& value : demanded->values) {
-      selectors_by_label_[LabelIndexKey(demanded->key, value)].push_back(i);
+    selectors_by_key_[first->key].push_back(i);
+    const auto second = std::find_if(first + 1, selector.labels.end(), [&](const auto& r) {
+      return demands(r) && r.key != first->key;
+    });
+    for (const std::string& value : first->values) {
+      Demanded& demanded = selectors_by_label_[LabelHash(first->key, value)];
+      if (second == selector.labels.end()) {
+        demanded.alone.push_back(i);
+        continue;
+      }
+      for (const std::string& other : second->values) {
+        demanded.with[LabelHash(second->key, other)].push_back(i);
+      }
     }
   }
 }
@@ -443,35 +458,75 @@ Tri Matcher::Matches(uint32_t number, const Subject& subject) const {
   return And(tri, MatchUsers(selector.users, subject.user));
 }
 
+// `own`: hashes of the labels that a subject has or may have. `open`: it may have others.
+void Matcher::AddDemanded(const Demanded& demanded, const std::vector<uint64_t>& own, bool open,
+                          std::vector<uint32_t>* out) {
+  out->insert(out->end(), demanded.alone.begin(), demanded.alone.end());
+  if (open || demanded.with.size() <= own.size()) {
+    for (const auto& [label, selectors] : demanded.with) {
+      out->insert(out->end(), selectors.begin(), selectors.end());
+    }
+    return;
+  }
+  for (const uint64_t label : own) {
+    const auto it = demanded.with.find(label);
+    if (it != demanded.with.end()) {
+      out->insert(out->end(), it->second.begin(), it->second.end());
+    }
+  }
+}
+
+// Whom a selector demands labels of that the subject cannot have is no candidate.
 std::vector<uint32_t> Matcher::Candidates(const Subject& subject) const {
   std::vector<uint32_t> out = other_selectors_;
-  auto add = [&out](const auto& index, std::string_view key) {
-    const auto it = index.find(ToAbsl(key));
-    if (it != index.end()) out.insert(out.end(), it->second.begin(), it->second.end());
-  };
   if (subject.is_address) {
     out.insert(out.end(), address_selectors_.begin(), address_selectors_.end());
   }
-  if (subject.labels_unknown) {
-    for (const auto& [key, selectors] : selectors_by_key_) {
-      out.insert(out.end(), selectors.begin(), selectors.end());
-    }
-  }
+  std::vector<uint64_t> own;
+  bool open = false;
   for (const auto& [key, choice] : subject.labels) {
     if (choice.unknown) {
-      add(selectors_by_key_, key);
+      open = true;
+      const auto it = selectors_by_key_.find(key);
+      if (it != selectors_by_key_.end()) {
+        out.insert(out.end(), it->second.begin(), it->second.end());
+      }
       continue;
     }
-    for (const std::string& value : choice.values) {
-      add(selectors_by_label_, LabelIndexKey(key, value));
-    }
+    for (const std::string& value : choice.values) own.push_back(LabelHash(key, value));
+  }
+  for (const uint64_t label : own) {
+    const auto it = selectors_by_label_.find(label);
+    if (it != selectors_by_label_.end()) AddDemanded(it->second, own, open, &out);
   }
   std::sort(out.begin(), out.end());
   out.erase(std::unique(out.begin(), out.end()), out.end());
   return out;
 }
 
+// Every selector of labels matches perhaps, so that all of them are asked for the rest.
+Signature Matcher::SignatureOfUnlabelled(const Subject& subject) const {
+  Signature signature;
+  signature.state = subject.state;
+  std::vector<Tri> exes(program_.exe_matchers.size(), subject.exe.unknown ? Tri::kMaybe : Tri::kNo);
+  if (!subject.exe.unknown) {
+    for (const auto& [matcher, tri] : subject.exe.hits) exes[matcher] = tri;
+  }
+  for (uint32_t i = 0; i < unlabelled_.size(); ++i) {
+    const Unlabelled& selector = unlabelled_[i];
+    Tri tri = selector.labels ? Tri::kMaybe : Tri::kYes;
+    if (selector.more) {
+      tri = Matches(i, subject);
+    } else if (selector.exe_matcher != kNone) {
+      tri = And(tri, exes[selector.exe_matcher]);
+    }
+    if (tri != Tri::kNo) signature.selectors.emplace_back(i, tri);
+  }
+  return signature;
+}
+
 Signature Matcher::SignatureOf(const Subject& subject) const {
+  if (subject.labels_unknown) return SignatureOfUnlabelled(subject);
   Signature signature;
   signature.state = subject.state;
   for (uint32_t selector : Candidates(subject)) {

@@ -109,6 +109,7 @@ class Matcher {
                                           const UserFacts& user) const;
   void MergeLabels(const std::vector<Contribution>& contributions, Subject* subject) const;
   std::vector<uint32_t> Candidates(const Subject& subject) const;
+  Signature SignatureOfUnlabelled(const Subject& subject) const;
   void IndexSelectors();
   void IndexWorkloads();
 
@@ -120,11 +121,25 @@ class Matcher {
   std::vector<std::vector<uint32_t>> workloads_by_exe_;      // without cgroups
   std::vector<uint32_t> other_workloads_;                    // neither cgroup nor executable
   absl::flat_hash_map<std::string, bool> literal_parents_;   // paths above a literal pattern
-  // Selectors by a label that they demand.
-  absl::flat_hash_map<std::string, std::vector<uint32_t>> selectors_by_label_;  // key \x1f value
+  // Selectors by a label that they demand, and by a second one if they do. By hash: a selector too
+  // many is found not to match.
+  struct Demanded {
+    std::vector<uint32_t> alone;
+    absl::flat_hash_map<uint64_t, std::vector<uint32_t>> with;
+  };
+  static void AddDemanded(const Demanded& demanded, const std::vector<uint64_t>& own, bool open,
+                          std::vector<uint32_t>* out);
+  absl::flat_hash_map<uint64_t, Demanded> selectors_by_label_;
   absl::flat_hash_map<std::string, std::vector<uint32_t>> selectors_by_key_;
   std::vector<uint32_t> other_selectors_;
   std::vector<uint32_t> address_selectors_;  // with cidrs and no label
+  // What is left of a selector where nothing is known of the labels.
+  struct Unlabelled {
+    uint32_t exe_matcher = kNone;
+    bool labels = false;  // some are asked for
+    bool more = false;    // users or addresses too
+  };
+  std::vector<Unlabelled> unlabelled_;  // by selector
 };
 
 }  // namespace mseg

@@ -2,8 +2,10 @@
 #include "labels/peer_groups.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 
+#include "absl/container/flat_hash_set.h"
 #include "labels/stable_numbers.h"
 #include "labels/text.h"
 
@@ -17,6 +19,80 @@ constexpr size_t kPortFactor = 8;
 constexpr size_t kBitsOfSelector = 2;  // one for maybe, one for yes
 
 void SetBit(size_t bit, mseg_coarse* coarse) { coarse->bits[bit / 64] |= uint64_t{1} << bit % 64; }
+
+size_t CountClasses(const PeerGroups& groups, uint32_t selector) {
+  return groups.classes_of[selector].size() +
+         groups.wide_classes_of[groups.wide_group_of[selector]].size();
+}
+
+// The classes that most selectors match. Not all that are wide: each costs a place in every list.
+std::vector<uint32_t> WideClasses(const Signatures& signatures, size_t limit) {
+  constexpr size_t kMost = 64;
+  std::vector<uint32_t> wide;
+  for (uint32_t cls = 0; cls < signatures.size(); ++cls) {
+    if (signatures[cls] != nullptr && signatures[cls]->selectors.size() > limit)
+      wide.push_back(cls);
+  }
+  std::stable_sort(wide.begin(), wide.end(), [&signatures](uint32_t a, uint32_t b) {
+    return signatures[a]->selectors.size() > signatures[b]->selectors.size();
+  });
+  if (wide.size() > kMost) wide.resize(kMost);
+  return wide;
+}
+
+// A tree of groups of selectors: each wide class splits every leaf by what they say of it.
+struct WideSplit {
+  uint32_t parent = 0;
+  std::pair<uint32_t, Tri> answer;
+};
+
+void FillWideGroups(const Signatures& signatures, const std::vector<uint32_t>& wide,
+                    PeerGroups* groups) {
+  std::vector<WideSplit> splits(1);  // [0] is those that no wide class matched yet
+  std::vector<uint32_t> leaf_of(groups->wide_group_of.size());
+  for (const uint32_t cls : wide) {
+    std::vector<std::array<uint32_t, 3>> into(splits.size());  // by leaf, then by answer
+    for (const auto& [selector, tri] : signatures[cls]->selectors) {
+      uint32_t& leaf = into[leaf_of[selector]][static_cast<size_t>(tri)];
+      if (leaf == 0) {
+        leaf = static_cast<uint32_t>(splits.size());
+        splits.push_back({.parent = leaf_of[selector], .answer = {cls, tri}});
+      }
+      leaf_of[selector] = leaf;
+    }
+  }
+  groups->wide_classes_of.resize(1);
+  std::vector<uint32_t> number_of(splits.size());
+  for (size_t selector = 0; selector < leaf_of.size(); ++selector) {
+    const uint32_t leaf = leaf_of[selector];
+    if (leaf != 0 && number_of[leaf] == 0) {
+      number_of[leaf] = static_cast<uint32_t>(groups->wide_classes_of.size());
+      auto& classes = groups->wide_classes_of.emplace_back();
+      for (uint32_t at = leaf; at != 0; at = splits[at].parent) {
+        const auto& [cls, tri] = splits[at].answer;
+        classes.emplace_back(cls, tri);
+        groups->groups_of_wide[cls].emplace_back(number_of[leaf], tri);
+      }
+    }
+    groups->wide_group_of[selector] = number_of[leaf];
+  }
+  groups->selectors_of_wide_group.resize(groups->wide_classes_of.size());
+  for (uint32_t selector = 0; selector < leaf_of.size(); ++selector) {
+    groups->selectors_of_wide_group[groups->wide_group_of[selector]].push_back(selector);
+  }
+}
+
+void FillClasses(const Signatures& signatures, size_t limit, PeerGroups* groups) {
+  const std::vector<uint32_t> wide = WideClasses(signatures, limit);
+  const absl::flat_hash_set<uint32_t> is_wide(wide.begin(), wide.end());
+  for (uint32_t cls = 0; cls < signatures.size(); ++cls) {
+    if (signatures[cls] == nullptr || is_wide.contains(cls)) continue;
+    for (const auto& [selector, tri] : signatures[cls]->selectors) {
+      groups->classes_of[selector].emplace_back(cls, tri);
+    }
+  }
+  FillWideGroups(signatures, wide, groups);
+}
 
 // The heaviest selectors, as many as there are bits for; the others are spelled out.
 std::vector<uint32_t> CoarseSelectors(const Program& program, size_t few,
@@ -33,10 +109,10 @@ std::vector<uint32_t> CoarseSelectors(const Program& program, size_t few,
   }
   std::vector<uint32_t> out;
   for (uint32_t i = 0; i < program.selectors.size(); ++i) {
-    if (groups.classes_of[i].size() > limit[i]) out.push_back(i);
+    if (CountClasses(groups, i) > limit[i]) out.push_back(i);
   }
   std::stable_sort(out.begin(), out.end(), [&groups](uint32_t a, uint32_t b) {
-    return groups.classes_of[a].size() > groups.classes_of[b].size();
+    return CountClasses(groups, a) > CountClasses(groups, b);
   });
   if (out.size() > kBits / kBitsOfSelector) out.resize(kBits / kBitsOfSelector);
   std::sort(out.begin(), out.end());
@@ -51,12 +127,8 @@ absl::StatusOr<PeerGroups> BuildPeerGroups(const Program& program, const Signatu
   PeerGroups out;
   const size_t selectors = program.selectors.size();
   out.classes_of.resize(selectors);
-  for (uint32_t cls = 0; cls < signatures.size(); ++cls) {
-    if (signatures[cls] == nullptr) continue;
-    for (const auto& [selector, tri] : signatures[cls]->selectors) {
-      out.classes_of[selector].emplace_back(cls, tri);
-    }
-  }
+  out.wide_group_of.resize(selectors);
+  FillClasses(signatures, options.wide, &out);
 
   out.coarse.resize(selectors);
   out.mask_of.resize(selectors);

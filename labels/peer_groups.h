@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "labels/image.h"
 #include "labels/matcher.h"
@@ -22,16 +23,23 @@ using Signatures = std::vector<const Signature*>;
 struct PeerGroups {
   using Members = std::vector<std::pair<uint32_t, Tri>>;
 
-  std::vector<Members> classes_of;   // by selector
-  std::vector<Members> groups_of;    // by selector, coarse ones only
-  std::vector<bool> coarse;          // by selector
-  std::vector<uint32_t> group_of;    // by class
-  std::vector<mseg_coarse> bits;     // by group; [0] has none
-  std::vector<mseg_coarse> mask_of;  // by selector: both its bits
+  std::vector<Members> classes_of;  // by selector, without the wide ones
+  // Wide classes are matched by very many selectors, which differ little in what they say of them:
+  // those that say the same of all wide classes are a group. 0 is those that match none.
+  std::vector<uint32_t> wide_group_of;   // by selector
+  std::vector<Members> wide_classes_of;  // by wide group
+  std::vector<std::vector<uint32_t>> selectors_of_wide_group;
+  absl::flat_hash_map<uint32_t, Hits> groups_of_wide;  // by wide class: sorted by group
+  std::vector<Members> groups_of;                      // by selector, coarse ones only
+  std::vector<bool> coarse;                            // by selector
+  std::vector<uint32_t> group_of;                      // by class
+  std::vector<mseg_coarse> bits;                       // by group; [0] has none
+  std::vector<mseg_coarse> mask_of;                    // by selector: both its bits
 };
 
 struct GroupOptions {
   size_t few_classes = 16;  // a selector that matches more is coarse (peer_groups.cc)
+  size_t wide = 256;        // a class that more selectors match is wide
   uint32_t rotation = 0;    // another choice of bits
 };
 

@@ -33,12 +33,24 @@ std::vector<T> SortedValues(const std::vector<Spotted<T>>& spotted) {
   return out;
 }
 
+void AppendItem(std::string* out, char tag, std::string_view item) {
+  *out += tag;
+  *out += item;
+  *out += kEnd;
+}
 void AppendList(std::string* out, char tag, const std::vector<std::string>& items) {
-  for (const std::string& item : items) {
-    *out += tag;
-    *out += item;
-    *out += kEnd;
-  }
+  for (const std::string& item : items) AppendItem(out, tag, item);
+}
+
+// In the order that makes equal selectors equal texts.
+std::vector<const LabelRequirement*> SortedRequirements(
+    const std::vector<LabelRequirement>& labels) {
+  std::vector<const LabelRequirement*> out;
+  for (const LabelRequirement& requirement : labels) out.push_back(&requirement);
+  std::sort(out.begin(), out.end(), [](const LabelRequirement* a, const LabelRequirement* b) {
+    return std::tie(a->key, a->op, a->values) < std::tie(b->key, b->op, b->values);
+  });
+  return out;
 }
 
 class ProgramBuilder {
@@ -69,25 +81,28 @@ class ProgramBuilder {
                          const std::vector<Spotted<Digest>>& digests,
                          std::optional<mseg_grade> grade) {
     if (names.empty() && exes.empty() && digests.empty() && !grade) return kNone;
+    // Nearly every one is there already, so its text is made before anything else.
     ExeMatcher matcher;
     matcher.names = SortedTexts(names);
     matcher.digests = SortedValues(digests);
     matcher.grade = grade.value_or(MSEG_GRADE_UNKNOWN);
+    const std::vector<std::string> patterns = SortedTexts(exes);
     AppendList(&matcher.text, 'n', matcher.names);
-    for (const std::string& exe : SortedTexts(exes)) {
+    AppendList(&matcher.text, 'e', patterns);
+    for (const Digest& digest : matcher.digests) {
+      AppendItem(&matcher.text, 'd', DigestText(digest));
+    }
+    if (grade) AppendItem(&matcher.text, 'g', GradeName(*grade));
+    const auto [it, added] =
+        exe_matcher_ids_.emplace(matcher.text, static_cast<uint32_t>(program_.exe_matchers.size()));
+    if (!added) return it->second;
+    for (const std::string& exe : patterns) {
       // The parser accepted it; parsing again cannot fail.
       if (absl::StatusOr<PathPattern> pattern = PathPattern::Parse(exe); pattern.ok()) {
         matcher.exes.push_back(*std::move(pattern));
       }
-      AppendList(&matcher.text, 'e', {exe});
     }
-    for (const Digest& digest : matcher.digests) {
-      AppendList(&matcher.text, 'd', {DigestText(digest)});
-    }
-    if (grade) AppendList(&matcher.text, 'g', {std::string(GradeName(*grade))});
-    const auto [it, added] =
-        exe_matcher_ids_.emplace(matcher.text, static_cast<uint32_t>(program_.exe_matchers.size()));
-    if (added) program_.exe_matchers.push_back(std::move(matcher));
+    program_.exe_matchers.push_back(std::move(matcher));
     return it->second;
   }
 
@@ -99,12 +114,8 @@ class ProgramBuilder {
 
   uint32_t AddSelector(const std::optional<Selector>& selector) {
     if (!selector || selector->MatchesAnyone()) return kNone;
+    const std::vector<const LabelRequirement*> labels = SortedRequirements(selector->labels);
     CompiledSelector compiled;
-    compiled.labels = selector->labels;
-    auto order = [](const LabelRequirement& a, const LabelRequirement& b) {
-      return std::tie(a.key, a.op, a.values) < std::tie(b.key, b.op, b.values);
-    };
-    std::sort(compiled.labels.begin(), compiled.labels.end(), order);
     if (const auto& process = selector->process) {
       compiled.exe_matcher =
           AddExeMatcher(process->names, process->exes, process->digests, process->grade);
@@ -112,22 +123,24 @@ class ProgramBuilder {
     }
     compiled.cidrs = SortedValues(selector->cidrs);
     compiled.except = SortedValues(selector->except);
-    std::string text;
-    for (const LabelRequirement& requirement : compiled.labels) {
-      AppendList(&text, static_cast<char>('0' + static_cast<int>(requirement.op)),
-                 {requirement.key});
-      AppendList(&text, 'v', requirement.values);
-    }
-    AppendList(&text, 'x', {Cat(compiled.exe_matcher)});
-    AppendList(&text, 'u', compiled.users);
-    for (const Cidr& cidr : compiled.cidrs) AppendList(&text, 'c', {CidrText(cidr)});
-    for (const Cidr& cidr : compiled.except) AppendList(&text, 'z', {CidrText(cidr)});
     compiled.all_peers = selector->all_peers;
-    if (compiled.all_peers) AppendList(&text, 'a', {""});
-    compiled.key = MemberKey(text);
-    const auto [it, added] =
-        selector_ids_.emplace(std::move(text), static_cast<uint32_t>(program_.selectors.size()));
-    if (added) program_.selectors.push_back(std::move(compiled));
+    std::string text;
+    for (const LabelRequirement* requirement : labels) {
+      AppendItem(&text, static_cast<char>('0' + static_cast<int>(requirement->op)),
+                 requirement->key);
+      AppendList(&text, 'v', requirement->values);
+    }
+    AppendItem(&text, 'x', Cat(compiled.exe_matcher));
+    AppendList(&text, 'u', compiled.users);
+    for (const Cidr& cidr : compiled.cidrs) AppendItem(&text, 'c', CidrText(cidr));
+    for (const Cidr& cidr : compiled.except) AppendItem(&text, 'z', CidrText(cidr));
+    if (compiled.all_peers) AppendItem(&text, 'a', "");
+    const auto [it, added] = selector_ids_.try_emplace(
+        std::move(text), static_cast<uint32_t>(program_.selectors.size()));
+    if (!added) return it->second;
+    for (const LabelRequirement* requirement : labels) compiled.labels.push_back(*requirement);
+    compiled.key = MemberKey(it->first);
+    program_.selectors.push_back(std::move(compiled));
     return it->second;
   }
 

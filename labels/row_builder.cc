@@ -3,8 +3,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <map>
+#include <utility>
 
+#include "absl/container/flat_hash_map.h"
+#include "labels/direction_rules.h"
+#include "labels/ledger.h"
 #include "labels/stable_numbers.h"
 #include "labels/text.h"
 #include "mseg/decide.h"
@@ -13,48 +18,12 @@
 // end; ends that its coarse rules and defaults do not tell apart share a tail. Rules are sorted by
 // the peers and port sets that they name, and never by the product of all classes. What a set of
 // rules decides is a Ledger; the ledger of a union is the minimum of the ledgers, so the rules for
-// any peer and any port are read once and not again for every class.
+// any peer and any port are read once and not again for every class. Peers that most selectors
+// match perhaps, such as processes of a cgroup that is not known yet, are served by the wide groups
+// of selectors instead of one selector after the other.
 
 namespace mseg {
 namespace {
-
-// The first rule of each sort, over policies in enforce [0] and in enforce or test [1].
-struct Ledger {
-  uint32_t failsafe = kNone;
-  uint32_t deny[2] = {kNone, kNone};
-  bool certain_deny = false;  // in force, whoever the peer turns out to be
-  uint32_t allow[2] = {kNone, kNone};
-  uint32_t possible_allow[2] = {kNone, kNone};
-
-  void Add(const CompiledRule& rule, State effective, Tri match) {
-    if (rule.failsafe) {
-      if (match == Tri::kYes) failsafe = std::min(failsafe, rule.number);
-      return;
-    }
-    for (int view = effective == State::kEnforce ? 0 : 1; view < 2; ++view) {
-      uint32_t* slot = &deny[view];
-      if (rule.verdict == MSEG_DENY && match == Tri::kYes && view == 0) certain_deny = true;
-      if (rule.verdict == MSEG_ALLOW) {
-        slot = match == Tri::kYes ? &allow[view] : &possible_allow[view];
-      }
-      *slot = std::min(*slot, rule.number);
-    }
-  }
-  void Merge(const Ledger& other) {
-    failsafe = std::min(failsafe, other.failsafe);
-    certain_deny = certain_deny || other.certain_deny;
-    for (int view = 0; view < 2; ++view) {
-      deny[view] = std::min(deny[view], other.deny[view]);
-      allow[view] = std::min(allow[view], other.allow[view]);
-      possible_allow[view] = std::min(possible_allow[view], other.possible_allow[view]);
-    }
-  }
-};
-
-// By port class; 0 is what counts on every port.
-using PortLedgers = std::map<uint16_t, Ledger>;
-// By port set of the program.
-using SetLedgers = std::map<uint32_t, Ledger>;
 
 struct Outcome {
   uint32_t rule = 0;
@@ -101,32 +70,7 @@ class RowBuilder {
         direction_(direction),
         options_(options),
         image_(image),
-        rules_of_(program.selectors.size()),
-        selects_of_(program.selectors.size()),
-        for_end_(program.selectors.size()),
-        for_tail_(program.selectors.size()) {
-    for (const CompiledRule& rule : program.rules) {
-      if (!(direction == MSEG_EGRESS ? rule.at_from : rule.at_to)) continue;
-      const uint32_t local = direction == MSEG_EGRESS ? rule.from : rule.to;
-      if (local == kNone) {
-        rules_of_any_.push_back(&rule);
-        continue;
-      }
-      rules_of_[local].push_back(&rule);
-      for_end_[local] = true;
-      if (IsCoarse(Peer(rule))) for_tail_[local] = true;
-    }
-    for (const CompiledSelects& item : program.selects) {
-      if (!(direction == MSEG_EGRESS ? item.egress : item.ingress)) continue;
-      if (item.selector == kNone) {
-        selects_any_.push_back(&item);
-        continue;
-      }
-      selects_of_[item.selector].push_back(&item);
-      for_end_[item.selector] = true;
-      for_tail_[item.selector] = true;
-    }
-  }
+        rules_(program, groups, direction) {}
 
   // Fills in what the direction has to say of each class; `classes` is by number.
   absl::Status Build(const std::set<uint32_t>& locals, std::vector<mseg_class>* classes) {
@@ -134,8 +78,8 @@ class RowBuilder {
     Partition tails;
     std::map<uint32_t, size_t> tail_of;  // class -> part
     for (const uint32_t cls : locals) {
-      ends.Add(Restricted(*signatures_[cls], for_end_), cls);
-      tail_of[cls] = tails.Add(Restricted(*signatures_[cls], for_tail_), cls);
+      ends.Add(Restricted(*signatures_[cls], rules_.for_end()), cls);
+      tail_of[cls] = tails.Add(Restricted(*signatures_[cls], rules_.for_tail()), cls);
     }
     NumberBook end_book;
     NumberBook tail_book;
@@ -164,15 +108,17 @@ class RowBuilder {
       if (absl::Status status = EmitTail(*tail); !status.ok()) return status;
       built.push_back(*std::move(tail));
     }
+    std::vector<End> list;
     for (size_t i = 0; i < ends.members.size(); ++i) {
-      const Tail& tail = built[tail_of[static_cast<uint32_t>(ends.members[i][0])]];
-      absl::StatusOr<bool> by_peer =
-          AddEnd(end_numbers[i], static_cast<uint32_t>(ends.members[i][0]), tail);
-      if (!by_peer.ok()) return by_peer.status();
+      const uint32_t local = static_cast<uint32_t>(ends.members[i][0]);
+      list.push_back(End{.number = end_numbers[i], .local = local, .tail = &built[tail_of[local]]});
+    }
+    if (absl::Status status = AddEnds(&list); !status.ok()) return status;
+    for (size_t i = 0; i < list.size(); ++i) {
       for (const uint64_t cls : ends.members[i]) {
-        (*classes)[cls].end[direction_] = end_numbers[i];
-        (*classes)[cls].tail[direction_] = tail.number;
-        (*classes)[cls].by_peer[direction_] = *by_peer ? 1 : 0;
+        (*classes)[cls].end[direction_] = list[i].number;
+        (*classes)[cls].tail[direction_] = list[i].tail->number;
+        (*classes)[cls].by_peer[direction_] = list[i].by_peer ? 1 : 0;
       }
     }
     for (const Tail& tail : built) {
@@ -203,97 +149,46 @@ class RowBuilder {
     return out;
   }
 
-  uint32_t Peer(const CompiledRule& rule) const {
-    return direction_ == MSEG_EGRESS ? rule.to : rule.from;
-  }
-  bool IsCoarse(uint32_t peer) const { return peer == kNone || groups_.coarse[peer]; }
-
-  // What counts for the peers that a selector matches certainly, and for those it matches perhaps.
-  // Read once per selector, however many classes match it.
-  struct SelectorLedgers {
-    SetLedgers certain;
-    SetLedgers possible;
-    const SetLedgers& For(Tri tri) const { return tri == Tri::kYes ? certain : possible; }
-  };
-  using PeerLedgers = std::map<uint32_t, SelectorLedgers>;
-
   // What is decided for peers of which nothing narrower is said: rows c to f.
   struct Tail {
     uint32_t number = 0;
     uint32_t selecting[2] = {kNone, kNone};
     mseg_coarse mask{};
-    PortLedgers base;                       // every peer
-    std::map<uint32_t, PortLedgers> cells;  // beside that, the peers of a cell
-    std::set<uint16_t> ports;               // that base or a cell names
+    LedgerMap base;                       // every peer, by port class
+    std::map<uint32_t, LedgerMap> cells;  // beside that, the peers of a cell
+    std::set<uint16_t> ports;             // that base or a cell names
 
     Ledger At(uint32_t cell, uint16_t port) const {
       Ledger ledger;
-      MergePort(base, port, &ledger);
+      base.MergePort(port, &ledger);
       if (const auto it = cells.find(cell); it != cells.end()) {
-        MergePort(it->second, port, &ledger);
+        it->second.MergePort(port, &ledger);
       }
       return ledger;
     }
   };
 
-  // What counts on one port: what counts on every port, and what counts there.
-  static void MergePort(const PortLedgers& from, uint16_t port, Ledger* into) {
-    if (const auto it = from.find(0); it != from.end()) into->Merge(it->second);
-    if (port == 0) return;
-    if (const auto it = from.find(port); it != from.end()) into->Merge(it->second);
-  }
-  static void MergeSets(const SetLedgers& from, SetLedgers* into) {
-    for (const auto& [set, ledger] : from) (*into)[set].Merge(ledger);
-  }
+  struct End {
+    uint32_t number = 0;
+    uint32_t local = 0;  // one of its classes
+    const Tail* tail = nullptr;
+    bool by_peer = false;  // rows b are to be asked for first
+  };
+  using RowList = std::vector<std::pair<mseg_row_key, mseg_row>>;
 
-  void AddRule(const CompiledRule& rule, State local_state, Tri local_match, SetLedgers* base,
-               PeerLedgers* peers) const {
-    const State effective = rule.failsafe ? State::kEnforce : std::min(rule.state, local_state);
-    if (effective == State::kBuild) return;
-    if (Peer(rule) == kNone) {
-      (*base)[rule.ports].Add(rule, effective, local_match);
-      return;
-    }
-    SelectorLedgers& ledgers = (*peers)[Peer(rule)];
-    ledgers.certain[rule.ports].Add(rule, effective, local_match);
-    ledgers.possible[rule.ports].Add(rule, effective, Tri::kMaybe);
-  }
-
-  // The rules that count at a local class: those for any or coarse peers, or the others.
-  PeerLedgers Collect(uint32_t local, bool coarse, SetLedgers* base) const {
-    PeerLedgers peers;
-    auto add = [&](const CompiledRule* rule, Tri match) {
-      if (IsCoarse(Peer(*rule)) == coarse) {
-        AddRule(*rule, signatures_[local]->state, match, base, &peers);
-      }
-    };
-    for (const CompiledRule* rule : rules_of_any_) add(rule, Tri::kYes);
-    for (const auto& [selector, tri] : signatures_[local]->selectors) {
-      for (const CompiledRule* rule : rules_of_[selector]) add(rule, tri);
-    }
-    return peers;
-  }
-
-  void AddDefault(const CompiledSelects& selects, State local_state, Tail* tail) const {
-    const State effective = std::min(selects.state, local_state);
-    if (effective == State::kBuild) return;
-    for (int view = effective == State::kEnforce ? 0 : 1; view < 2; ++view) {
-      tail->selecting[view] = std::min(tail->selecting[view], selects.number);
-    }
+  static DirectionRules::Judge JudgeOf(State state, const Tail& tail) {
+    return {.state = state, .selected = {tail.selecting[0] != kNone, tail.selecting[1] != kNone}};
   }
 
   absl::StatusOr<Tail> TailOf(uint32_t local) const {
     Tail tail;
     const Signature& signature = *signatures_[local];
-    for (const CompiledSelects* item : selects_any_) AddDefault(*item, signature.state, &tail);
-    for (const auto& [selector, tri] : signature.selectors) {
-      // A possible match selects too: who may be meant must not be left open.
-      for (const CompiledSelects* item : selects_of_[selector]) {
-        AddDefault(*item, signature.state, &tail);
-      }
-    }
-    SetLedgers base;
-    const PeerLedgers peers = Collect(local, true, &base);
+    rules_.FindDefaults(signature, tail.selecting);
+    LedgerMap base;
+    PeerLedgers peers;
+    const DirectionRules::Judge judge = JudgeOf(signature.state, tail);
+    rules_.AddRulesOfAny(judge, true, &peers, &base);
+    rules_.AddRules(signature.selectors, judge, true, &peers, &base);
     tail.base = ByPort(base);
 
     // What the selectors that matter here say of each group.
@@ -309,18 +204,18 @@ class RowBuilder {
     std::map<uint32_t, Hits> meanings;
     for (auto& [group, hits] : groups) {
       const uint32_t cell = mseg_cell(&groups_.bits[group], &tail.mask);
-      const auto [it, added] = meanings.emplace(cell, std::move(hits));
+      const auto [it, added] = meanings.try_emplace(cell, std::move(hits));
       if (!added && it->second != hits) return absl::AbortedError("two cells with one number");
       if (!added) continue;
-      SetLedgers sets;
+      LedgerMap sets;
       for (const auto& [selector, tri] : it->second) {
-        MergeSets(peers.at(selector).For(tri), &sets);
+        sets.Merge(peers.at(selector).For(tri));
       }
       tail.cells.emplace(cell, ByPort(sets));
     }
-    auto add_ports = [&tail](const PortLedgers& ledgers) {
+    auto add_ports = [&tail](const LedgerMap& ledgers) {
       for (const auto& [port, ledger] : ledgers) {
-        if (port != 0) tail.ports.insert(port);
+        if (port != 0) tail.ports.insert(static_cast<uint16_t>(port));
       }
     };
     add_ports(tail.base);
@@ -328,30 +223,116 @@ class RowBuilder {
     return tail;
   }
 
-  // Rows a and b. Whether rows b are to be asked for first.
-  absl::StatusOr<bool> AddEnd(uint32_t end, uint32_t local, const Tail& tail) {
-    SetLedgers base;  // stays empty: rules for any peer are the tail's
-    const PeerLedgers peers = Collect(local, false, &base);
-    std::map<uint32_t, SetLedgers> classes;
-    for (const auto& [selector, ledgers] : peers) {
-      for (const auto& [cls, tri] : groups_.classes_of[selector]) {
-        MergeSets(ledgers.For(tri), &classes[cls]);
+  absl::Status AddEnds(std::vector<End>* ends) {
+    std::map<std::pair<uint32_t, State>, std::vector<End*>> wide;
+    for (End& end : *ends) {
+      const State state = signatures_[end.local]->state;
+      if (groups_.groups_of_wide.contains(end.local)) {
+        wide[{end.tail->number, state}].push_back(&end);
+        continue;
       }
+      if (absl::Status status = AddEnd(&end); !status.ok()) return status;
     }
-    const bool by_peer = std::any_of(classes.begin(), classes.end(),
-                                     [](const auto& peer) { return peer.second.contains(0); });
-    for (const auto& [peer, sets] : classes) {
-      const PortLedgers own = ByPort(sets);
-      const uint32_t cell = mseg_cell(&groups_.bits[groups_.group_of[peer]], &tail.mask);
-      absl::Status status =
-          by_peer ? EmitPeer(end, tail, peer, cell, own) : EmitPorts(end, tail, peer, cell, own);
-      if (!status.ok()) return status;
+    for (const auto& [key, alike] : wide) {
+      if (absl::Status status = AddWideEnds(alike, key.second); !status.ok()) return status;
     }
-    return by_peer;
+    return absl::OkStatus();
   }
 
-  PortLedgers ByPort(const SetLedgers& sets) const {
-    PortLedgers out;
+  absl::Status AddEnd(End* end) {
+    const Signature& signature = *signatures_[end->local];
+    PeerLedgers peers;
+    LedgerMap base;  // stays empty: rules for any peer are the tail's
+    const DirectionRules::Judge judge = JudgeOf(signature.state, *end->tail);
+    rules_.AddRulesOfAny(judge, false, &peers, &base);
+    rules_.AddRules(signature.selectors, judge, false, &peers, &base);
+    const ClassLedgers classes = rules_.ByClass(peers);
+    end->by_peer = NamesEveryService(classes);
+    RowList rows;
+    for (const auto& [peer, sets] : classes) AddPeer(*end, peer, sets, &rows);
+    return Append(rows);
+  }
+
+  // Ends of wide classes read nearly all rules, and mostly the same ones: these are read once. An
+  // end differs from that in the peers of which its other rules speak.
+  absl::Status AddWideEnds(const std::vector<End*>& ends, State state) {
+    Hits common = groups_.groups_of_wide.at(ends[0]->local);
+    for (const End* end : ends) {
+      common = Common(common, groups_.groups_of_wide.at(end->local));
+    }
+    PeerLedgers peers;
+    LedgerMap base;  // stays empty
+    const DirectionRules::Judge judge = JudgeOf(state, *ends[0]->tail);
+    rules_.AddRulesOfAny(judge, false, &peers, &base);
+    rules_.AddRules(SelectorsOf(common), judge, false, &peers, &base);
+    const ClassLedgers shared = rules_.ByClass(peers);
+    End pattern = *ends[0];
+    pattern.by_peer = NamesEveryService(shared);
+    absl::flat_hash_map<uint32_t, RowList> shared_rows;  // by peer
+    for (const auto& [peer, sets] : shared) AddPeer(pattern, peer, sets, &shared_rows[peer]);
+    for (End* end : ends) {
+      PeerLedgers own_peers;
+      const Hits own = Without(groups_.groups_of_wide.at(end->local), common);
+      rules_.AddRules(SelectorsOf(own), judge, false, &own_peers, &base);
+      ClassLedgers classes = rules_.ByClass(own_peers);
+      end->by_peer = pattern.by_peer || NamesEveryService(classes);
+      RowList rows;
+      for (const auto& [peer, sets] : shared) {
+        if (const auto it = classes.find(peer); it != classes.end()) {
+          it->second.Merge(sets);
+        } else if (end->by_peer != pattern.by_peer) {
+          AddPeer(*end, peer, sets, &rows);
+        } else {
+          for (auto row : shared_rows[peer]) {
+            row.first.local = end->number;
+            rows.push_back(row);
+          }
+        }
+      }
+      for (const auto& [peer, sets] : classes) AddPeer(*end, peer, sets, &rows);
+      if (absl::Status status = Append(rows); !status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
+  static Hits Common(const Hits& a, const Hits& b) {
+    Hits out;
+    std::set_intersection(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(out));
+    return out;
+  }
+  static Hits Without(const Hits& a, const Hits& b) {
+    Hits out;
+    std::set_difference(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(out));
+    return out;
+  }
+  // Of wide groups, with what the groups say.
+  Hits SelectorsOf(const Hits& groups) const {
+    Hits out;
+    for (const auto& [group, tri] : groups) {
+      for (const uint32_t selector : groups_.selectors_of_wide_group[group]) {
+        out.emplace_back(selector, tri);
+      }
+    }
+    return out;
+  }
+  static bool NamesEveryService(const ClassLedgers& classes) {
+    return std::any_of(classes.begin(), classes.end(),
+                       [](const auto& peer) { return peer.second.Find(0) != nullptr; });
+  }
+
+  // Rows a and b of one peer.
+  void AddPeer(const End& end, uint32_t peer, const LedgerMap& sets, RowList* rows) const {
+    const LedgerMap own = ByPort(sets);
+    const uint32_t cell = mseg_cell(&groups_.bits[groups_.group_of[peer]], &end.tail->mask);
+    if (end.by_peer) {
+      EmitPeer(end, peer, cell, own, rows);
+    } else {
+      EmitPorts(end, peer, cell, own, rows);
+    }
+  }
+
+  LedgerMap ByPort(const LedgerMap& sets) const {
+    LedgerMap out;
     for (const auto& [set, ledger] : sets) {
       if (set == 0) {
         out[0].Merge(ledger);
@@ -379,38 +360,38 @@ class RowBuilder {
     return RowOf(tail, tail.At(cell, port));
   }
 
-  absl::Status Emit(uint32_t local, uint32_t peer, uint16_t port, const mseg_row& row) {
-    if (image_->rows.size() >= options_.max_rows) {
-      return absl::ResourceExhaustedError(Cat("more than ", options_.max_rows, " rows are needed"));
-    }
+  void Emit(uint32_t local, uint32_t peer, uint16_t port, const mseg_row& row,
+            RowList* rows) const {
     mseg_row_key key{};
     key.local = local;
     key.peer = peer;
     key.port = port;
     key.direction = static_cast<uint8_t>(direction_);
-    image_->rows.emplace_back(key, row);
+    rows->emplace_back(key, row);
+  }
+
+  absl::Status Append(const RowList& rows) {
+    if (image_->rows.size() + rows.size() > options_.max_rows) {
+      return absl::ResourceExhaustedError(Cat("more than ", options_.max_rows, " rows are needed"));
+    }
+    image_->rows.insert(image_->rows.end(), rows.begin(), rows.end());
     return absl::OkStatus();
   }
 
   absl::Status EmitTail(const Tail& tail) {
+    RowList rows;
     const mseg_row rest = TailRow(tail, 0, 0);
-    if (absl::Status status = Emit(tail.number, MSEG_PEER_ALL, 0, rest); !status.ok()) {
-      return status;
-    }
+    Emit(tail.number, MSEG_PEER_ALL, 0, rest, &rows);
     for (const auto& [cell, ledgers] : tail.cells) {
       const mseg_row row = TailRow(tail, cell, 0);
-      if (SameRow(row, rest)) continue;
-      absl::Status status = Emit(tail.number, MSEG_PEER_CELL | cell, 0, row);
-      if (!status.ok()) return status;
+      if (!SameRow(row, rest)) Emit(tail.number, MSEG_PEER_CELL | cell, 0, row, &rows);
     }
-    for (const uint16_t port : tail.ports) {
-      if (absl::Status status = EmitTailPort(tail, port); !status.ok()) return status;
-    }
-    return absl::OkStatus();
+    for (const uint16_t port : tail.ports) EmitTailPort(tail, port, &rows);
+    return Append(rows);
   }
 
   // A row c hides e and f, so with it goes a row d for each cell that it does not speak for.
-  absl::Status EmitTailPort(const Tail& tail, uint16_t port) {
+  void EmitTailPort(const Tail& tail, uint16_t port, RowList* rows) const {
     mseg_row all = TailRow(tail, 0, port);
     bool needed = !SameRow(all, TailRow(tail, 0, 0));
     std::vector<std::pair<uint32_t, mseg_row>> narrower;
@@ -419,42 +400,38 @@ class RowBuilder {
       needed = needed || !SameRow(row, TailRow(tail, cell, 0));
       if (!SameRow(row, all)) narrower.emplace_back(cell, row);
     }
-    if (!needed) return absl::OkStatus();
+    if (!needed) return;
     all.more = narrower.empty() ? 0 : 1;
-    if (absl::Status status = Emit(tail.number, MSEG_PEER_ALL, port, all); !status.ok()) {
-      return status;
-    }
+    Emit(tail.number, MSEG_PEER_ALL, port, all, rows);
     for (const auto& [cell, row] : narrower) {
-      absl::Status status = Emit(tail.number, MSEG_PEER_CELL | cell, port, row);
-      if (!status.ok()) return status;
+      Emit(tail.number, MSEG_PEER_CELL | cell, port, row, rows);
     }
-    return absl::OkStatus();
   }
 
   // Rows a of a peer of which rules name single services only, as far as the tail says otherwise.
-  absl::Status EmitPorts(uint32_t end, const Tail& tail, uint32_t peer, uint32_t cell,
-                         const PortLedgers& own) {
-    for (const auto& [port, unused] : own) {
-      Ledger ledger = tail.At(cell, port);
-      const mseg_row behind = RowOf(tail, ledger);
-      MergePort(own, port, &ledger);
-      const mseg_row row = RowOf(tail, ledger);
-      if (SameRow(row, behind)) continue;
-      if (absl::Status status = Emit(end, peer, port, row); !status.ok()) return status;
+  void EmitPorts(const End& end, uint32_t peer, uint32_t cell, const LedgerMap& own,
+                 RowList* rows) const {
+    for (const auto& [key, unused] : own) {
+      const uint16_t port = static_cast<uint16_t>(key);
+      Ledger ledger = end.tail->At(cell, port);
+      const mseg_row behind = RowOf(*end.tail, ledger);
+      own.MergePort(port, &ledger);
+      const mseg_row row = RowOf(*end.tail, ledger);
+      if (!SameRow(row, behind)) Emit(end.number, peer, port, row, rows);
     }
-    return absl::OkStatus();
   }
 
   // Row b of a peer, which hides the tail, and rows a for each port that it does not speak for.
-  absl::Status EmitPeer(uint32_t end, const Tail& tail, uint32_t peer, uint32_t cell,
-                        const PortLedgers& own) {
+  void EmitPeer(const End& end, uint32_t peer, uint32_t cell, const LedgerMap& own,
+                RowList* rows) const {
+    const Tail& tail = *end.tail;
     std::set<uint16_t> ports = tail.ports;
     for (const auto& [port, ledger] : own) {
-      if (port != 0) ports.insert(port);
+      if (port != 0) ports.insert(static_cast<uint16_t>(port));
     }
     auto row_at = [&](uint16_t port) {
       Ledger ledger = tail.At(cell, port);
-      MergePort(own, port, &ledger);
+      own.MergePort(port, &ledger);
       return RowOf(tail, ledger);
     };
     mseg_row every = row_at(0);
@@ -465,13 +442,10 @@ class RowBuilder {
       needed = needed || !SameRow(row, TailRow(tail, cell, port));
       if (!SameRow(row, every)) narrower.emplace_back(port, row);
     }
-    if (!needed) return absl::OkStatus();
+    if (!needed) return;
     every.more = narrower.empty() ? 0 : 1;
-    if (absl::Status status = Emit(end, peer, 0, every); !status.ok()) return status;
-    for (const auto& [port, row] : narrower) {
-      if (absl::Status status = Emit(end, peer, port, row); !status.ok()) return status;
-    }
-    return absl::OkStatus();
+    Emit(end.number, peer, 0, every, rows);
+    for (const auto& [port, row] : narrower) Emit(end.number, peer, port, row, rows);
   }
 
   const Program& program_;
@@ -481,13 +455,7 @@ class RowBuilder {
   const mseg_direction direction_;
   const CompileOptions& options_;
   GenerationImage* image_;
-  // By the selector of the local end.
-  std::vector<const CompiledRule*> rules_of_any_;
-  std::vector<std::vector<const CompiledRule*>> rules_of_;
-  std::vector<const CompiledSelects*> selects_any_;
-  std::vector<std::vector<const CompiledSelects*>> selects_of_;
-  std::vector<bool> for_end_;  // selectors that tell local classes apart here
-  std::vector<bool> for_tail_;
+  const DirectionRules rules_;
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <sodium/crypto_hash_sha256.h>
 #include <unistd.h>
 
@@ -124,9 +125,7 @@ absl::Status TakePrograms(const ObjectOptions& options, mseg_bpf* skeleton, Load
   return absl::OkStatus();
 }
 
-}  // namespace
-
-absl::StatusOr<LoadedObject> LoadObject(const ObjectOptions& options) {
+absl::StatusOr<LoadedObject> Load(const ObjectOptions& options) {
   libbpf_words.clear();
   libbpf_set_print(KeepLibbpfWords);
   Skeleton skeleton(mseg_bpf__open());
@@ -140,6 +139,15 @@ absl::StatusOr<LoadedObject> LoadObject(const ObjectOptions& options) {
   MSEG_RETURN_IF_ERROR(TakePrograms(options, skeleton.get(), &out));
   MSEG_RETURN_IF_ERROR(TakeMaps(options, skeleton.get(), &out));
   return out;
+}
+
+}  // namespace
+
+absl::StatusOr<LoadedObject> LoadObject(const ObjectOptions& options) {
+  absl::StatusOr<LoadedObject> loaded = Load(options);
+  // libbpf reads the types of the whole kernel for it, in pieces that malloc would keep.
+  malloc_trim(0);
+  return loaded;
 }
 
 std::vector<std::string> MapNames() {

@@ -56,28 +56,41 @@ class Round {
 
   // Whether every decision was the same; the first difference is reported.
   bool Run() {
-    policy_ = random_.Policy(&text_);
     inventory_ = random_.Host(4);
+    // The second generation keeps the numbers of the first, whatever they mean there.
+    absl::StatusOr<GenerationImage> first = Generation(nullptr);
+    return first.ok() && Generation(&*first).ok();
+  }
+
+ private:
+  absl::StatusOr<GenerationImage> Generation(const GenerationImage* previous) {
+    text_.clear();
+    policy_ = random_.Policy(&text_);
     Diagnostics diagnostics;
     CompileOptions options;
+    options.previous = previous;
     options.few_classes = random_.Below(8);
+    options.wide = random_.Below(2) == 0 ? 256 : random_.Below(6);
     absl::StatusOr<GenerationImage> image = Compile(policy_, inventory_, options, &diagnostics);
-    if (!image.ok()) return Fail(std::string(image.status().message()));
+    if (!image.ok()) {
+      Fail(std::string(image.status().message()));
+      return image;
+    }
     coverage_->conflicts += image->conflicts.size();
     const Simulator simulator(*image);
     const PolicyReference reference(policy_, inventory_.uids);
     std::vector<End> processes;
     std::vector<End> peers;
-    if (!AddEnds(simulator, reference, &processes, &peers)) return false;
+    const absl::Status differs = absl::InternalError("a decision differs");
+    if (!AddEnds(simulator, reference, &processes, &peers)) return differs;
     for (const End& local : processes) {
       for (const End& peer : peers) {
-        if (!Compare(simulator, reference, local, peer)) return false;
+        if (!Compare(simulator, reference, local, peer)) return differs;
       }
     }
-    return true;
+    return image;
   }
 
- private:
   bool Fail(const std::string& what) {
     FAIL_CHECK("MSEG_PROPERTY_SEED=" << seed_ << "\n" << what << "\n" << text_);
     return false;

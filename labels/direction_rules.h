@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MSEG_LABELS_DIRECTION_RULES_H_
+#define MSEG_LABELS_DIRECTION_RULES_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "labels/ledger.h"
+#include "labels/peer_groups.h"
+#include "labels/program.h"
+
+namespace mseg {
+
+// What counts for the peers that a selector matches certainly, and for those it matches perhaps.
+// Read once per selector, however many classes match it.
+struct SelectorLedgers {
+  LedgerMap certain;  // by port set
+  LedgerMap possible;
+
+  const LedgerMap& For(Tri tri) const { return tri == Tri::kYes ? certain : possible; }
+  void Merge(const SelectorLedgers& other) {
+    certain.Merge(other.certain);
+    possible.Merge(other.possible);
+  }
+};
+using PeerLedgers = absl::flat_hash_map<uint32_t, SelectorLedgers>;  // by selector of the peer
+using ClassLedgers = absl::flat_hash_map<uint32_t, LedgerMap>;       // by class of the peer
+
+// The rules and defaults of one direction, by the selector of the end that judges; private to
+// labels/.
+class DirectionRules {
+ public:
+  DirectionRules(const Program& program, const PeerGroups& groups, mseg_direction direction);
+
+  // Selectors that tell local classes apart here: at all, and by coarse rules or defaults.
+  const std::vector<bool>& for_end() const { return for_end_; }
+  const std::vector<bool>& for_tail() const { return for_tail_; }
+
+  // What the judging end is, as far as its rules are read.
+  struct Judge {
+    State state = State::kEnforce;
+    bool selected[2] = {false, false};  // by a default, by view
+  };
+
+  // Adds to `peers` and `base` (every peer) what the rules of these selectors say for coarse peers,
+  // or for the others.
+  void AddRules(const Hits& locals, const Judge& judge, bool coarse, PeerLedgers* peers,
+                LedgerMap* base) const;
+  // The same for the rules that count at every class.
+  void AddRulesOfAny(const Judge& judge, bool coarse, PeerLedgers* peers, LedgerMap* base) const;
+  // What selectors say, by the classes that they match.
+  ClassLedgers ByClass(const PeerLedgers& peers) const;
+  // The first default that selects a class, by view; kNone if none does.
+  void FindDefaults(const Signature& signature, uint32_t selecting[2]) const;
+
+ private:
+  uint32_t PeerOf(const CompiledRule& rule) const {
+    return direction_ == MSEG_EGRESS ? rule.to : rule.from;
+  }
+  bool IsCoarse(uint32_t peer) const { return peer == kNone || groups_.coarse[peer]; }
+  void AddRule(const CompiledRule& rule, const Judge& judge, Tri match, PeerLedgers* peers,
+               LedgerMap* base) const;
+
+  const PeerGroups& groups_;
+  const mseg_direction direction_;
+  std::vector<const CompiledRule*> rules_of_any_;
+  std::vector<std::vector<const CompiledRule*>> rules_of_;
+  std::vector<const CompiledSelects*> selects_any_;
+  std::vector<std::vector<const CompiledSelects*>> selects_of_;
+  std::vector<bool> for_end_;
+  std::vector<bool> for_tail_;
+};
+
+}  // namespace mseg
+
+#endif  // MSEG_LABELS_DIRECTION_RULES_H_
