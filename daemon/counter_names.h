@@ -26,6 +26,10 @@ inline constexpr std::array<std::string_view, MSEG_CNT_MAX> kCounterNames = {
     "control_events_lost",
     "ambiguous_listener",
     "unreadable_packets",
+    "exec_hashed",
+    "exec_hash_failed",
+    "executables_written",
+    "doors_refused",
 };
 
 }  // namespace mseg

@@ -37,7 +37,7 @@
 #endif
 
 /* Raised by every change of a struct, a map or a meaning in this file. */
-#define MSEG_ABI_VERSION 2
+#define MSEG_ABI_VERSION 3
 
 enum mseg_direction {
 	MSEG_EGRESS = 0,
@@ -103,7 +103,10 @@ enum mseg_file_flags {
 /* A file with one of these is never hashed: its identity stays unknown. */
 #define MSEG_FILE_UNHASHABLE (MSEG_FILE_UNLINKED | MSEG_FILE_REMOTE)
 
-/* Exe cache: mseg_exe_key -> this. Inserted by the daemon after it hashed the content. */
+/*
+ * Exe cache: mseg_exe_key -> this. Inserted by the daemon after it hashed the content. In full mode
+ * also mseg_digest -> this, for digests that a policy names (grade IMA, path not known).
+ */
 struct mseg_exe {
 	__u64 exe_id; /* executable id, 48 bits */
 	__u32 ref; /* the daemon's number of this (digest, path); never 0, never reused in a boot */
@@ -112,6 +115,22 @@ struct mseg_exe {
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_exe) == 16, "mseg_exe");
 
+struct mseg_digest {
+	__u8 sha256[32];
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_digest) == 32, "mseg_digest");
+
+/*
+ * Files that were opened for writing or truncated since they were last hashed (full mode); by inode,
+ * because the same file has many paths. The daemon removes a mark before it hashes.
+ */
+struct mseg_inode_key {
+	__u64 ino;
+	__u32 dev; /* as in mseg_exe_key */
+	__u32 generation;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_inode_key) == 16, "mseg_inode_key");
+
 /* ---- identity of a process or socket -------------------------------------------------------- */
 
 enum mseg_identity_flags {
@@ -119,6 +138,8 @@ enum mseg_identity_flags {
 	MSEG_ID_AMBIGUOUS = 1 << 1, /* several owners share one listening address */
 	MSEG_ID_KERNEL = 1 << 2, /* a kernel thread */
 	MSEG_ID_NO_RECORD = 1 << 3, /* no record of this task: treated as unknown */
+	/* The kernel hashed the file at exec; exe_ref is its digest's, until the daemon knows it. */
+	MSEG_ID_DIGEST_ONLY = 1 << 4,
 };
 
 /*
@@ -358,8 +379,9 @@ struct mseg_exe_event {
 	__u32 type; /* MSEG_EVENT_EXE */
 	__u32 tgid;
 	struct mseg_exe_key exe;
+	struct mseg_digest ima; /* what the kernel read at exec; all zero if it did not */
 };
-MSEG_STATIC_ASSERT(sizeof(struct mseg_exe_event) == 56, "mseg_exe_event");
+MSEG_STATIC_ASSERT(sizeof(struct mseg_exe_event) == 88, "mseg_exe_event");
 
 struct mseg_cgroup_event {
 	__u32 type; /* MSEG_EVENT_CGROUP */
@@ -388,7 +410,8 @@ struct mseg_flow_event {
 	__u8 would_reason;
 	__u8 peer_known; /* 1: the peer is a process of this host */
 	__u8 hook; /* enum mseg_hook: who decided */
-	__u8 pad[4];
+	__u8 family; /* of a socket that was refused for its kind, else 0 */
+	__u8 pad[3];
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_flow_event) == 152, "mseg_flow_event");
 
@@ -401,6 +424,12 @@ enum mseg_hook {
 	MSEG_HOOK_LSM_SENDMSG = 5,
 	MSEG_HOOK_TEST = 6, /* a test-run */
 	MSEG_HOOK_REVOKE = 7, /* the daemon: an open connection, judged by a newer generation */
+	MSEG_HOOK_SOCK_CREATE = 8, /* cgroup/sock_create */
+	MSEG_HOOK_LSM_SOCKET_CREATE = 9,
+	MSEG_HOOK_LSM_TUN = 10,
+	MSEG_HOOK_LSM_SQPOLL = 11,
+	MSEG_HOOK_LSM_FILE_RECEIVE = 12,
+	MSEG_HOOK_LSM_PTRACE = 13,
 	MSEG_HOOK_MAX,
 };
 
@@ -421,6 +450,10 @@ enum mseg_counter {
 	MSEG_CNT_CONTROL_EVENTS_LOST, /* ring `control` was full */
 	MSEG_CNT_AMBIGUOUS_LISTENER,
 	MSEG_CNT_UNREADABLE_PACKETS, /* at a listener, transport header not found: dropped */
+	MSEG_CNT_EXEC_HASHED, /* executables that the kernel hashed while they were executed */
+	MSEG_CNT_EXEC_HASH_FAILED, /* those it could not: unknown until the daemon has read them */
+	MSEG_CNT_EXE_WRITTEN, /* executable files opened for writing or truncated */
+	MSEG_CNT_DOOR_REFUSED, /* sockets by kind, TUN, SQPOLL, passed sockets, ptrace */
 	MSEG_CNT_MAX,
 };
 
@@ -429,9 +462,10 @@ struct mseg_config {
 	__u64 udp_flow_ns; /* how long a datagram permits its reverse */
 	__u32 report_allowed; /* 1: allowed connections are reported too */
 	__u32 pad;
+	struct mseg_task_key daemon; /* who may take descriptors of confined processes */
 };
 
-#define MSEG_MAX_PROGRAMS 32
+#define MSEG_MAX_PROGRAMS 64
 
 /* Map `manifest`, one element: what is loaded, compared before anything is adopted. */
 struct mseg_manifest {
