@@ -37,6 +37,7 @@ void AddCommands(CLI::App& app, Session& session) {
   AddIdentity(app, session);
   AddFlows(app, session);
   AddImport(app, session);
+  AddSelftest(app, session);
   AddCompletion(app, session);
   AddVersion(app, session);
 }

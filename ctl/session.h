@@ -77,6 +77,7 @@ void AddPanic(CLI::App& parent, Session& session);
 void AddIdentity(CLI::App& parent, Session& session);
 void AddImport(CLI::App& parent, Session& session);
 void AddFlows(CLI::App& parent, Session& session);
+void AddSelftest(CLI::App& parent, Session& session);
 void AddCompletion(CLI::App& parent, Session& session);
 void AddVersion(CLI::App& parent, Session& session);
 
