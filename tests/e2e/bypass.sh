@@ -45,7 +45,7 @@ done
 same "nothing of it is left" "$before" "$(left)"
 
 # killed in the middle, it goes all the same
-msegctl selftest --bypass >/dev/null 2>&1 &
+"$MSEG_BIN/msegctl" selftest --bypass >/dev/null 2>&1 &
 track $!
 self=$!
 sleep $((1 * SLOW))
