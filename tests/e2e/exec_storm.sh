@@ -82,6 +82,6 @@ same "a changed content never has the old digest" 0 "$wrong"
 install_as 0 1
 allowed_soon "the twin: the content that the rule names" in_cgroup web "$path" 127.0.0.1 6379
 install_as 1 0
-refused "truncated and written while its digest was known" reason=default -- \
+refused "truncated and written while its digest was known" direction=ingress rule=order-db -- \
   in_cgroup web "$path" 127.0.0.1 6379
 e2e_end
