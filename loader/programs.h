@@ -67,7 +67,7 @@ inline constexpr std::array kPrograms = {
     ProgramSpec{"mseg_explain", Attach::kNone, BPF_CGROUP_INET_INGRESS, Stage::kTool, "syscall"},
     ProgramSpec{"mseg_walk_sockets", Attach::kNone, BPF_TRACE_ITER, Stage::kTool, "iter/task_file"},
     ProgramSpec{"mseg_hash_exec", Attach::kLsm, BPF_LSM_MAC, Stage::kObserve,
-                "lsm/bprm_creds_from_file"},
+                "lsm.s/bprm_creds_from_file"},
     ProgramSpec{"mseg_file_open", Attach::kLsm, BPF_LSM_MAC, Stage::kObserve, "lsm/file_open"},
     ProgramSpec{"mseg_path_truncate", Attach::kLsm, BPF_LSM_MAC, Stage::kObserve,
                 "lsm/path_truncate"},
