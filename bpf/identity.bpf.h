@@ -139,13 +139,13 @@ __weak __noinline int mseg_current(struct mseg_identity *out, __u32 generation)
 	if (!out)
 		return 0;
 	if (!record || record->id.cgroup_id != cgroup_id || record->id.uid != uid ||
-	    !record->id.exe_ref) {
+	    mseg_exe_may_change(&record->id)) {
 		struct mseg_task fresh;
 
 		mseg_task_facts(task, &fresh);
 		if (!record)
 			mseg_count(MSEG_CNT_NO_TASK);
-		else if (!fresh.id.exe_ref)
+		else if (mseg_exe_may_change(&fresh.id))
 			mseg_apply_exe(&fresh);
 		*out = fresh.id;
 		if (!mseg_resolve(&fresh.id, generation))
@@ -173,7 +173,7 @@ __weak __noinline int mseg_owner(struct mseg_listener *listener, struct mseg_ide
 	owner = &listener->owner;
 
 	/* An owner that may still change its meaning is resolved anew each time. */
-	if (!owner->id.exe_ref || owner->id.flags & MSEG_ID_AMBIGUOUS) {
+	if (mseg_exe_may_change(&owner->id) || owner->id.flags & MSEG_ID_AMBIGUOUS) {
 		struct mseg_task fresh = *owner;
 
 		fresh.id.generation = 0;

@@ -17,6 +17,7 @@ struct mseg_conn {
 	__u16 peer_port;
 	__u8 protocol;
 	__u8 hook; /* enum mseg_hook */
+	__u8 family; /* of a socket that is judged by its kind */
 };
 
 /* The other end. */
@@ -201,6 +202,7 @@ static __always_inline void mseg_report(const struct mseg_conn *conn,
 	event->would_reason = d->would_reason;
 	event->peer_known = peer ? 1 : 0;
 	event->hook = conn->hook;
+	event->family = conn->family;
 	__builtin_memset(event->pad, 0, sizeof(event->pad));
 	/* The reader polls; waking it for every flow would cost more than the flow. */
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);

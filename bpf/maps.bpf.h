@@ -129,6 +129,30 @@ struct {
 	__type(value, struct mseg_exe);
 } mseg_exes MSEG_MAP;
 
+/* Digests that a policy names, whatever the file. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct mseg_digest);
+	__type(value, struct mseg_exe);
+} mseg_digests MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct mseg_inode_key);
+	__type(value, __u64);
+} mseg_written MSEG_MAP;
+
+/* An exec under way (the address of its linux_binprm) -> what the kernel read of the file. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct mseg_digest);
+} mseg_hashed MSEG_MAP;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -43,18 +43,36 @@ static __always_inline bool mseg_task_is_managed(struct task_struct *task)
 	return mseg_cgroup_is_managed(BPF_CORE_READ(task, cgroups, dfl_cgrp));
 }
 
-/* What the cache says of an executable; a file that cannot be vouched for stays unknown. */
+/* The cache's entry, unless the file was written to since it was hashed. */
+static __always_inline const struct mseg_exe *mseg_find_exe(const struct mseg_exe_key *key)
+{
+	struct mseg_inode_key inode = {
+		.ino = key->ino, .dev = key->dev, .generation = key->generation,
+	};
+
+	if (bpf_map_lookup_elem(&mseg_written, &inode))
+		return NULL;
+	return bpf_map_lookup_elem(&mseg_exes, key);
+}
+
+/*
+ * What the cache says of an executable; a file that cannot be vouched for stays unknown. What the
+ * digest said at exec holds until the cache knows better.
+ */
 static __always_inline void mseg_apply_exe(struct mseg_task *task)
 {
 	const struct mseg_exe *exe = NULL;
 
+	if (!(task->exe.flags & MSEG_FILE_UNHASHABLE))
+		exe = mseg_find_exe(&task->exe);
+	if (!exe && task->id.flags & MSEG_ID_DIGEST_ONLY)
+		return;
 	task->id.exe_id = 0;
 	task->id.exe_ref = 0;
 	task->id.grade = MSEG_GRADE_UNKNOWN;
-	if (!(task->exe.flags & MSEG_FILE_UNHASHABLE))
-		exe = bpf_map_lookup_elem(&mseg_exes, &task->exe);
 	if (!exe)
 		return;
+	task->id.flags &= ~MSEG_ID_DIGEST_ONLY;
 	task->id.exe_id = exe->exe_id;
 	task->id.exe_ref = exe->ref;
 	task->id.grade = exe->grade;
@@ -62,7 +80,28 @@ static __always_inline void mseg_apply_exe(struct mseg_task *task)
 		task->id.grade = MSEG_GRADE_PATH;
 }
 
-static __always_inline void mseg_report_exe(const struct mseg_task *task)
+/* May what is known of the executable still become more? */
+static __always_inline bool mseg_exe_may_change(const struct mseg_identity *id)
+{
+	return !id->exe_ref || id->flags & MSEG_ID_DIGEST_ONLY;
+}
+
+/* The kernel read this while the file could not be written: who it is, if policy knows the digest. */
+static __always_inline void mseg_apply_digest(struct mseg_task *task,
+					      const struct mseg_digest *digest)
+{
+	const struct mseg_exe *exe = bpf_map_lookup_elem(&mseg_digests, digest);
+
+	if (!exe || task->exe.flags & MSEG_FILE_UNHASHABLE)
+		return;
+	task->id.exe_id = exe->exe_id;
+	task->id.exe_ref = exe->ref;
+	task->id.grade = MSEG_GRADE_IMA;
+	task->id.flags |= MSEG_ID_DIGEST_ONLY;
+}
+
+static __always_inline void mseg_report_exe(const struct mseg_task *task,
+					    const struct mseg_digest *digest)
 {
 	struct mseg_exe_event *event;
 
@@ -76,12 +115,19 @@ static __always_inline void mseg_report_exe(const struct mseg_task *task)
 	event->type = MSEG_EVENT_EXE;
 	event->tgid = task->id.tgid;
 	event->exe = task->exe;
+	if (digest)
+		event->ima = *digest;
+	else
+		__builtin_memset(&event->ima, 0, sizeof(event->ima));
 	bpf_ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
 }
 
-/* `file` is what the task runs from now on. A record that cannot be written must not stay old. */
+/*
+ * `file` is what the task runs from now on, `digest` what the kernel read of it, or NULL. A record
+ * that cannot be written must not stay old.
+ */
 static __always_inline void mseg_record_task(struct task_struct *task, struct file *file,
-					     __u8 flags)
+					     __u8 flags, const struct mseg_digest *digest)
 {
 	struct mseg_task_key key = mseg_key_of_task(task);
 	struct mseg_task record = {};
@@ -90,12 +136,14 @@ static __always_inline void mseg_record_task(struct task_struct *task, struct fi
 	record.id.flags = flags;
 	mseg_read_exe_key(file, &record.exe);
 	mseg_apply_exe(&record);
+	if (digest && !record.id.exe_ref)
+		mseg_apply_digest(&record, digest);
 	if (bpf_map_update_elem(&mseg_tasks, &key, &record, BPF_ANY)) {
 		bpf_map_delete_elem(&mseg_tasks, &key);
 		mseg_count(MSEG_CNT_TASKS_FULL);
 	}
-	if (!record.id.exe_ref)
-		mseg_report_exe(&record);
+	if (mseg_exe_may_change(&record.id))
+		mseg_report_exe(&record, digest);
 }
 
 /* For a task that is older than mseg: all that is left is what it says it runs. */
@@ -105,7 +153,7 @@ static __always_inline void mseg_walk_task(struct task_struct *task)
 	struct file *file = BPF_CORE_READ(task, mm, exe_file);
 
 	if (file && !bpf_map_lookup_elem(&mseg_tasks, &key))
-		mseg_record_task(task, file, MSEG_ID_WALKED);
+		mseg_record_task(task, file, MSEG_ID_WALKED, NULL);
 }
 
 #endif /* MSEG_TASK_BPF_H_ */

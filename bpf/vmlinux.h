@@ -70,12 +70,16 @@ enum {
 #define BPF_F_CURRENT_NETNS (-1L)
 
 enum {
+	AF_UNIX = 1,
 	AF_INET = 2,
 	AF_INET6 = 10,
+	AF_NETLINK = 16,
+	SOCK_STREAM = 1,
 	SOCK_DGRAM = 2,
 	IPPROTO_ICMP = 1,
 	IPPROTO_TCP = 6,
 	IPPROTO_UDP = 17,
+	IPPROTO_UDPLITE = 136,
 	IPPROTO_IPV6 = 41,
 	ETH_P_IP = 0x0800,
 	ETH_P_IPV6 = 0x86dd,
@@ -86,8 +90,12 @@ enum {
 	SK_PASS = 1,
 	PF_KTHREAD = 0x00200000,
 	LOOPBACK_IFINDEX = 1,
+	FMODE_WRITE = 2,
+	PTRACE_MODE_ATTACH = 2,
+	S_IXUGO = 0111,
 	S_IFMT = 0170000,
 	S_IFREG = 0100000,
+	HASH_ALGO_SHA256 = 4, /* include/uapi/linux/hash_info.h */
 	EPERM = 1,
 	ENOENT = 2,
 	EEXIST = 17,
@@ -359,6 +367,7 @@ struct qstr {
 };
 
 struct dentry {
+	struct inode *d_inode;
 	struct dentry *d_parent;
 	struct qstr d_name;
 };
@@ -390,6 +399,7 @@ struct path {
 struct file {
 	struct path f_path;
 	struct inode *f_inode;
+	unsigned int f_mode;
 };
 
 struct linux_binprm {

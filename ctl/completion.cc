@@ -21,6 +21,7 @@ std::string Words(CLI::App& app) {
   std::vector<std::string> words;
   for (CLI::App* command : Commands(app)) words.push_back(command->get_name());
   for (const CLI::Option* option : app.get_options()) {
+    if (option->get_group().empty()) continue;  // hidden
     for (const std::string& name : option->get_lnames()) words.push_back("--" + name);
     for (const std::string& name : option->get_snames()) words.push_back("-" + name);
   }

@@ -39,6 +39,7 @@ void AddCommands(CLI::App& app, Session& session) {
   AddRecord(app, session);
   AddFlows(app, session);
   AddImport(app, session);
+  AddSelftest(app, session);
   AddCompletion(app, session);
   AddVersion(app, session);
 }

@@ -79,6 +79,7 @@ void AddHost(CLI::App& parent, Session& session);
 void AddRecord(CLI::App& parent, Session& session);
 void AddImport(CLI::App& parent, Session& session);
 void AddFlows(CLI::App& parent, Session& session);
+void AddSelftest(CLI::App& parent, Session& session);
 void AddCompletion(CLI::App& parent, Session& session);
 void AddVersion(CLI::App& parent, Session& session);
 

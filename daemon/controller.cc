@@ -3,6 +3,7 @@
 #include "daemon/controller.h"
 
 #include <malloc.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <utility>
@@ -87,10 +88,7 @@ CompileOptions Controller::compile_options() const {
 
 absl::Status Controller::Start() {
   const std::lock_guard lock(mutex_);
-  mseg_config config{};
-  config.udp_flow_ns = options_.udp_flow_ns;
-  config.report_allowed = options_.report_allowed ? 1 : 0;
-  MSEG_RETURN_IF_ERROR(dataplane_.config().Update(0, config));
+  MSEG_RETURN_IF_ERROR(WriteConfig({}));
   auto events = EventReader::Create(
       dataplane_, {.exe = [this](const mseg_exe_event& event) { OnExe(event); },
                    .cgroup = [this](const mseg_cgroup_event& event) { OnCgroup(event); },
@@ -116,11 +114,33 @@ absl::Status Controller::Start() {
   return StartTables();
 }
 
+absl::Status Controller::WriteConfig(const mseg_task_key& daemon) {
+  mseg_config config{};
+  config.udp_flow_ns = options_.udp_flow_ns;
+  config.report_allowed = options_.report_allowed ? 1 : 0;
+  config.daemon = daemon;
+  return dataplane_.config().Update(0, config);
+}
+
+// Closing a connection takes a copy of its descriptor, which nobody else may take from a process
+// that policy confines. Named as the kernel names tasks, so that a reused pid is not the daemon.
+absl::Status Controller::NameDaemon() {
+  auto tasks = dataplane_.tasks().Dump();
+  if (!tasks.ok()) return tasks.status();
+  for (const auto& [key, task] : *tasks) {
+    if (key.tgid == static_cast<uint32_t>(getpid())) return WriteConfig(key);
+  }
+  log_("identity: the daemon has no record of itself and cannot close connections of those that "
+       "policy confines; raise limits.max_tasks");
+  return absl::OkStatus();
+}
+
 // Observers first: from then on no process, listener or cgroup escapes; then what was there before
 // them; then the tables; then the programs that enforce.
 absl::Status Controller::StartTables() {
   MSEG_RETURN_IF_ERROR(dataplane_.Attach(Stage::kObserve));
   MSEG_RETURN_IF_ERROR(dataplane_.AdoptTasks());
+  MSEG_RETURN_IF_ERROR(NameDaemon());
   MSEG_RETURN_IF_ERROR(dataplane_.AdoptListeners());
   auto generation = tables_.Generation();
   if (!generation.ok()) return generation.status();
@@ -210,6 +230,10 @@ absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings
     auto published = exes_.IsPublished(known);
     if (published.ok() && !*published) MSEG_RETURN_IF_ERROR(exes_.Publish(known));
   }
+  // A full table costs some milliseconds of an executable's life as unknown, no more.
+  if (const absl::Status status = exes_.PublishDigests(); !status.ok()) {
+    log_(absl::StrCat("identity: ", std::string(status.message())));
+  }
   // The per-packet program costs something; it goes when nothing needs it.
   if (!NeedsIngress(*image_)) MSEG_RETURN_IF_ERROR(dataplane_.Detach(Stage::kIngress));
   MSEG_RETURN_IF_ERROR(RefreshOwn(*image_).status());
@@ -265,7 +289,9 @@ absl::Status Controller::Enrol(const ExeRegistry::Known& known) {
 }
 
 void Controller::OnExe(const mseg_exe_event& event) {
-  auto known = exes_.LearnProcess(event.tgid, event.exe);
+  std::optional<Digest> ima(std::to_array(event.ima.sha256));
+  if (*ima == Digest{}) ima.reset();
+  auto known = exes_.LearnProcess(event.tgid, event.exe, ima);
   if (!known.ok()) return;  // gone, changed, or noted as a failure; it stays unknown
   if (!started_) return;    // enters with the first generation
   if (const absl::Status status = Enrol(*known); !status.ok()) {
@@ -298,6 +324,11 @@ void Controller::OnCgroup(const mseg_cgroup_event& event) {
 // Binaries that a policy names are known before it is in force.
 void Controller::LearnMentioned(const PolicySet& policy) {
   const Mentions mentions = CollectMentions(policy);
+  if (features_.mode == MSEG_MODE_FULL) {
+    if (const absl::Status status = exes_.NameDigests(mentions.digests); !status.ok()) {
+      log_(absl::StrCat("identity: ", std::string(status.message())));
+    }
+  }
   exes_.SetLinks(ResolveTrustedLinks(mentions.exe_paths, mentions.exe_names));
   for (const std::string& path : ResolveNamed(mentions.exe_paths, mentions.exe_names)) {
     auto known = exes_.LearnFile(path, /*trusted_only=*/true);
@@ -315,7 +346,8 @@ void Controller::LearnUnknownTasks() {
     return;
   }
   for (const auto& [key, task] : *tasks) {
-    if (task.id.exe_ref != 0 || task.exe.flags & MSEG_FILE_UNHASHABLE) continue;
+    const bool known = task.id.exe_ref != 0 && !(task.id.flags & MSEG_ID_DIGEST_ONLY);
+    if (known || task.exe.flags & MSEG_FILE_UNHASHABLE) continue;
     mseg_exe_event event{};
     event.tgid = task.id.tgid;
     event.exe = task.exe;

@@ -126,6 +126,8 @@ class Controller : public api::Service {
   struct WhyEnds;
 
   // controller.cc
+  absl::Status WriteConfig(const mseg_task_key& daemon);
+  absl::Status NameDaemon();
   absl::Status StartTables();
   absl::StatusOr<Inventory> TakeInventory(const PolicySet& policy);
   absl::StatusOr<GenerationImage> CompileNow(const PolicySet& policy, Diagnostics* diagnostics);

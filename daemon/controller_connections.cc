@@ -150,7 +150,7 @@ void Controller::AddUnheld(const GenerationImage& image, Walk* walk) const {
 mseg_identity Controller::ResolveFacts(const Simulator& simulator, mseg_task task) const {
   mseg_identity& id = task.id;
   const bool ambiguous = (id.flags & MSEG_ID_AMBIGUOUS) != 0;
-  if (id.exe_ref == 0 && !ambiguous) {
+  if ((id.exe_ref == 0 || id.flags & MSEG_ID_DIGEST_ONLY) && !ambiguous) {
     if (auto known = exes_.ByKey(task.exe)) {
       id.exe_ref = known->info.ref;
       id.exe_id = known->info.exe_id;

@@ -135,7 +135,7 @@ api::Process Controller::Describe(const mseg_task& task) const {
   out.pid = task.id.tgid;
   out.comm = ReadFirstLine(absl::StrCat("/proc/", out.pid, "/comm"));
   mseg_identity id = task.id;
-  if (id.exe_ref == 0) {
+  if (id.exe_ref == 0 || id.flags & MSEG_ID_DIGEST_ONLY) {
     if (auto known = exes_.ByKey(task.exe)) {
       id.exe_ref = known->info.ref;
       id.grade = static_cast<uint8_t>(task.id.flags & MSEG_ID_WALKED ? MSEG_GRADE_PATH

@@ -37,6 +37,10 @@ inline constexpr std::array<std::string_view, MSEG_CNT_MAX> kCounterNames = {
     "peers_full",
     "quarantined",
     "quarantine_failed",
+    "exec_hashed",
+    "exec_hash_failed",
+    "executables_written",
+    "doors_refused",
 };
 
 }  // namespace mseg

@@ -64,6 +64,44 @@ absl::Status ExeRegistry::Load() {
     by_key_[executable.key] = executable.info.ref;
     by_ref_[executable.info.ref] = executable.info;
   }
+  return LoadDigests();
+}
+
+// What the kernel recognises already, because an earlier daemon said so: processes may carry it.
+absl::Status ExeRegistry::LoadDigests() {
+  auto table = dataplane_.digests().Dump();
+  if (!table.ok()) return table.status();
+  std::set<Digest> digests;
+  for (const auto& [key, exe] : *table) digests.insert(std::to_array(key.sha256));
+  return NameDigests(digests);
+}
+
+absl::Status ExeRegistry::NameDigests(const std::set<Digest>& digests) {
+  for (const Digest& digest : digests) {
+    if (by_digest_.count(digest) != 0) continue;
+    StoredExecutable named;
+    named.info.digest = digest;
+    named.info.any_path = true;
+    named.info.grade = MSEG_GRADE_IMA;
+    named.info.exe_id = ExecutableId(store_.salt(), digest, Digest{});
+    auto stored = store_.PutExecutable(named);
+    if (!stored.ok()) return stored.status();
+    by_digest_[digest] = stored->info.ref;
+    by_ref_[stored->info.ref] = stored->info;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ExeRegistry::PublishDigests() const {
+  for (const auto& [digest, ref] : by_digest_) {
+    mseg_digest key{};
+    std::copy(digest.begin(), digest.end(), key.sha256);
+    mseg_exe entry{};
+    entry.exe_id = by_ref_.at(ref).exe_id;
+    entry.ref = ref;
+    entry.grade = MSEG_GRADE_IMA;
+    MSEG_RETURN_IF_ERROR(dataplane_.digests().Update(key, entry));
+  }
   return absl::OkStatus();
 }
 
@@ -75,15 +113,41 @@ absl::StatusOr<mseg_exe_key> ExeRegistry::KeyOf(int fd) const {
   return it->second;
 }
 
+// A file that was opened for writing since: what was known of it, under whichever path, goes before
+// the mark does, so that no old digest counts in between. Whoever writes from here on marks it
+// anew.
+absl::Status ExeRegistry::ForgetIfWritten(const mseg_exe_key& key) {
+  const mseg_inode_key inode{.ino = key.ino, .dev = key.dev, .generation = key.generation};
+  auto mark = dataplane_.written().Lookup(inode);
+  if (!mark.ok()) return mark.status();
+  if (!mark->has_value()) return absl::OkStatus();
+  std::vector<mseg_exe_key> stale;
+  for (const auto& [known, ref] : by_key_) {
+    if (known.ino != key.ino || known.dev != key.dev || known.generation != key.generation)
+      continue;
+    stale.push_back(known);
+  }
+  for (const mseg_exe_key& known : stale) {
+    const absl::Status gone = dataplane_.exes().Delete(known);
+    if (!gone.ok() && !absl::IsNotFound(gone)) return gone;
+    by_key_.erase(known);
+  }
+  MSEG_RETURN_IF_ERROR(store_.ForgetExecutables(stale));
+  const absl::Status unmarked = dataplane_.written().Delete(inode);
+  return absl::IsNotFound(unmarked) ? absl::OkStatus() : unmarked;
+}
+
 absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFd(int fd, int root_fd,
                                                         const mseg_exe_key* expected,
-                                                        bool trusted_only) {
+                                                        bool trusted_only,
+                                                        const std::optional<Digest>& ima) {
   auto key = KeyOf(fd);
   if (!key.ok()) return key.status();
   if (expected != nullptr && !SameKey(*key, *expected)) {
     return absl::AbortedError("the process runs another file by now, or the file changed");
   }
   MSEG_RETURN_IF_ERROR(CheckHashable(*key));
+  MSEG_RETURN_IF_ERROR(ForgetIfWritten(*key));
   if (const auto it = by_key_.find(*key); it != by_key_.end()) {
     const ExecutableInfo& info = by_ref_.at(it->second);
     // A path that was not trusted when it was looked at may be so by now.
@@ -113,7 +177,10 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFd(int fd, int root_fd,
   if (!after.ok()) return after.status();
   if (!SameKey(*key, *after)) return absl::AbortedError("the file changed while it was read");
   executable.info.digest = hash->digest;
-  executable.info.grade = MSEG_GRADE_HASH;
+  if (ima.has_value() && *ima != hash->digest) {
+    return absl::DataLossError("the kernel read another content at its exec");
+  }
+  executable.info.grade = ima.has_value() ? MSEG_GRADE_IMA : MSEG_GRADE_HASH;
   executable.info.exe_id = ExecutableId(store_.salt(), hash->digest, Digest{});
   // Nobody can write a file while it runs; one that only lies there may be mapped by somebody who
   // then changes it without a trace. So what is not trusted is told, and not remembered.
@@ -127,14 +194,14 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFd(int fd, int root_fd,
   return Known{stored->info, *key};
 }
 
-absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnProcess(uint32_t tgid,
-                                                             const mseg_exe_key& key) {
+absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnProcess(uint32_t tgid, const mseg_exe_key& key,
+                                                             const std::optional<Digest>& ima) {
   const std::string proc = absl::StrCat("/proc/", tgid);
   const ScopedFd fd(open((proc + "/exe").c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.ok()) return ErrnoStatus(errno, "open " + proc + "/exe");
   const ScopedFd root(open((proc + "/root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root.ok()) return ErrnoStatus(errno, "open " + proc + "/root");
-  auto known = LearnFd(fd.get(), root.get(), &key, false);
+  auto known = LearnFd(fd.get(), root.get(), &key, false, ima);
   if (!known.ok() && !absl::IsAborted(known.status())) {
     NoteFailure(FdPath(fd.get()), tgid, known.status());
   }
@@ -148,7 +215,7 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFile(const std::string& pat
   if (!fd.ok()) return ErrnoStatus(errno, "open " + path);
   const ScopedFd root(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root.ok()) return ErrnoStatus(errno, "open /");
-  return LearnFd(fd.get(), root.get(), nullptr, trusted_only);
+  return LearnFd(fd.get(), root.get(), nullptr, trusted_only, std::nullopt);
 }
 
 absl::StatusOr<std::vector<ExeRegistry::Known>> ExeRegistry::RecheckTrust() {

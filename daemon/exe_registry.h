@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -40,7 +41,9 @@ class ExeRegistry {
 
   // Hashes what a process runs. Aborted: by now it runs something else, or the file changed;
   // FailedPrecondition: a file whose content nobody can vouch for.
-  absl::StatusOr<Known> LearnProcess(uint32_t tgid, const mseg_exe_key& key);
+  // `ima`: what the kernel read of the file at exec, if it did; then both must agree.
+  absl::StatusOr<Known> LearnProcess(uint32_t tgid, const mseg_exe_key& key,
+                                     const std::optional<Digest>& ima);
   // Hashes a file before anyone runs it. Remembered only if its path is trusted: whoever may write
   // it could change it between now and its exec through a mapping that is open already; its `ref`
   // is 0 then. `trusted_only`: PermissionDenied for such a file, without reading it.
@@ -51,6 +54,12 @@ class ExeRegistry {
   absl::StatusOr<std::vector<Known>> RecheckTrust();
   // Trusted links that lead to executables: link -> file. Replaces what was known for those links.
   void SetLinks(const std::map<std::string, std::string>& links);
+
+  // Digests that the kernel is to recognise at exec, before their file is known here: each gets a
+  // ref that stands for the content wherever it lies. What was named once stays known.
+  absl::Status NameDigests(const std::set<Digest>& digests);
+  // Puts them into the kernel's table. Their classes must be in the tables before.
+  absl::Status PublishDigests() const;
 
   const ExecutableInfo* ByRef(uint32_t ref) const;
   std::optional<Known> ByKey(const mseg_exe_key& key) const;
@@ -68,7 +77,9 @@ class ExeRegistry {
     bool operator()(const mseg_exe_key& a, const mseg_exe_key& b) const;
   };
   absl::StatusOr<Known> LearnFd(int fd, int root_fd, const mseg_exe_key* expected,
-                                bool trusted_only);
+                                bool trusted_only, const std::optional<Digest>& ima);
+  absl::Status LoadDigests();
+  absl::Status ForgetIfWritten(const mseg_exe_key& key);
   absl::StatusOr<mseg_exe_key> KeyOf(int fd) const;
   void AddAliases(ExecutableInfo* info) const;
   void NoteFailure(const std::string& path, uint32_t pid, const absl::Status& status);
@@ -77,6 +88,7 @@ class ExeRegistry {
   Store& store_;
   std::map<mseg_exe_key, uint32_t, KeyLess> by_key_;
   std::map<uint32_t, ExecutableInfo> by_ref_;
+  std::map<Digest, uint32_t> by_digest_;  // refs that stand for a content wherever it lies
   std::map<std::string, std::string> links_;
   std::map<std::string, Failure> failures_;  // by path, bounded
 };

@@ -87,6 +87,18 @@ std::string HookName(uint8_t hook) {
       return "revoke";
     case MSEG_HOOK_ESTABLISHED:
       return "established";
+    case MSEG_HOOK_SOCK_CREATE:
+      return "sock_create";
+    case MSEG_HOOK_LSM_SOCKET_CREATE:
+      return "lsm_socket_create";
+    case MSEG_HOOK_LSM_TUN:
+      return "lsm_tun";
+    case MSEG_HOOK_LSM_SQPOLL:
+      return "lsm_uring_sqpoll";
+    case MSEG_HOOK_LSM_FILE_RECEIVE:
+      return "lsm_file_receive";
+    case MSEG_HOOK_LSM_PTRACE:
+      return "lsm_ptrace";
     default:
       return "";
   }

@@ -438,7 +438,9 @@ absl::StatusOr<std::vector<StoredExecutable>> Store::PutExecutables(
       info.ref = next_ref++;
       fresh.emplace(ref_key, info.ref);
     }
-    writes.push_back({ExecutableKey(executable.key), EncodeExecutable(info)});
+    if (!info.any_path) {
+      writes.push_back({ExecutableKey(executable.key), EncodeExecutable(info)});
+    }
   }
   for (const auto& [key, ref] : fresh) writes.push_back({key, Cat(ref)});
   writes.push_back({std::string(kBootKey), EncodeBoot({boot_id_, next_ref})});

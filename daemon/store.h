@@ -132,9 +132,9 @@ struct ActiveMark {
   bool operator==(const ActiveMark&) const = default;
 };
 
-// An executable known on this host in this boot. One ref stands for one (digest, path, trusted) for
-// the whole boot and never changes its meaning; several keys (copies of a state of the file) may
-// share a ref.
+// An executable known on this host in this boot. One ref stands for one (digest, path, trusted,
+// grade) for the whole boot and never changes its meaning; several keys (copies of a state of the
+// file) may share a ref.
 struct StoredExecutable {
   ExecutableInfo info;
   mseg_exe_key key{};
@@ -212,8 +212,9 @@ class Store {
   absl::Status SetActive(const ActiveMark& mark);  // synced
 
   // Records what was hashed under `executable.key`. `info.ref` is ignored; the result carries the
-  // ref of its (digest, path, trusted), a new one where there was none. Not synced: it survives the
-  // daemon, and a crash of the machine drops it anyway.
+  // ref of its (digest, path, trusted, grade), a new one where there was none. Of a digest without
+  // a file (`any_path`) only the ref is kept. Not synced: it survives the daemon, and a crash of
+  // the machine drops it anyway.
   absl::StatusOr<StoredExecutable> PutExecutable(const StoredExecutable& executable);
   // Many at once, in one batch; results in the order of the input.
   absl::StatusOr<std::vector<StoredExecutable>> PutExecutables(

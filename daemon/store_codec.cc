@@ -78,8 +78,13 @@ std::string ExecutableKey(const mseg_exe_key& key) {
 }
 
 std::string RefKey(const ExecutableInfo& info) {
-  const ChainHash hash =
-      Hasher().Raw(BytesOf(info.digest)).Number(info.trusted_path).Text(info.path).Finish();
+  const ChainHash hash = Hasher()
+                             .Raw(BytesOf(info.digest))
+                             .Number(info.trusted_path)
+                             .Text(info.path)
+                             .Number(info.grade)
+                             .Number(info.any_path)
+                             .Finish();
   return Cat(kRefPrefix, BytesOf(hash));
 }
 

@@ -193,15 +193,20 @@ Mentions CollectMentions(const PolicySet& policy) {
   auto add_exes = [&out](const std::vector<SpottedText>& exes) {
     for (const SpottedText& exe : exes) out.exe_paths.insert(exe.value);
   };
+  auto add_digests = [&out](const std::vector<Spotted<Digest>>& digests) {
+    for (const Spotted<Digest>& digest : digests) out.digests.insert(digest.value);
+  };
   auto add_selector = [&](const std::optional<Selector>& selector) {
     if (!selector || !selector->process) return;
     add_exes(selector->process->exes);
     add_users(selector->process->users);
     for (const SpottedText& name : selector->process->names) out.exe_names.insert(name.value);
+    add_digests(selector->process->digests);
   };
   for (const Document& document : policy.documents()) {
     if (const Workload* workload = std::get_if<Workload>(&document.spec)) {
       add_exes(workload->match.exes);
+      add_digests(workload->match.digests);
       add_users(workload->match.users);
     } else if (const Policy* rules = std::get_if<Policy>(&document.spec)) {
       add_selector(rules->selects);
@@ -218,8 +223,8 @@ absl::StatusOr<GenerationImage> Compile(const PolicySet& policy, const Inventory
                                         const CompileOptions& options, Diagnostics* diagnostics) {
   GenerationImage image;
   CountDocuments(policy, &image.budget);
-  auto impl = std::make_unique<Classifier::Impl>(
-      Matcher(BuildProgram(policy, options), inventory.uids));
+  auto impl =
+      std::make_unique<Classifier::Impl>(Matcher(BuildProgram(policy, options), inventory.uids));
   absl::Status status = Fill(inventory, options, impl.get(), &image);
   if (!status.ok()) return Refuse(status, &image, diagnostics);
   image.classifier = std::make_shared<const Classifier>(std::move(impl));

@@ -46,6 +46,7 @@ struct CompileOptions {
 struct Mentions {
   std::set<std::string> exe_paths;  // literal paths and globs of `exe`
   std::set<std::string> exe_names;  // file names of `name`
+  std::set<Digest> digests;         // of `digest`, wherever the file lies
   std::set<std::string> users;      // names (numbers need no look-up)
 };
 Mentions CollectMentions(const PolicySet& policy);

@@ -27,6 +27,7 @@ struct ExecutableInfo {
   Digest digest{};
   std::string path;           // as executed; empty when it is not known
   bool trusted_path = false;  // may `exe` and `name` selectors match it?
+  bool any_path = false;      // the content is certain, where it lies is not known
   // Trusted symbolic links that lead to `path`: selectors match them as they match the path itself.
   std::vector<std::string> aliases;
   mseg_grade grade = MSEG_GRADE_HASH;

@@ -44,7 +44,8 @@ bool MatchesPath(const ExeMatcher& matcher, const std::string& path) {
 Tri MatchExe(const ExeMatcher& matcher, const ExecutableInfo& executable, mseg_grade grade) {
   // What was found out with less certainty than asked for is not known, whatever it says.
   if (matcher.grade > grade) return Tri::kMaybe;
-  if (!matcher.names.empty() || !matcher.exes.empty()) {
+  const bool asks_path = !matcher.names.empty() || !matcher.exes.empty();
+  if (asks_path && !executable.any_path) {
     if (!executable.trusted_path) return Tri::kNo;
     const bool found = MatchesPath(matcher, executable.path) ||
                        std::any_of(executable.aliases.begin(), executable.aliases.end(),
@@ -55,7 +56,7 @@ Tri MatchExe(const ExeMatcher& matcher, const ExecutableInfo& executable, mseg_g
       !std::binary_search(matcher.digests.begin(), matcher.digests.end(), executable.digest)) {
     return Tri::kNo;
   }
-  return Tri::kYes;
+  return asks_path && executable.any_path ? Tri::kMaybe : Tri::kYes;
 }
 
 // Whether a requirement holds for one value; null: the key is absent.

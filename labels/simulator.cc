@@ -12,9 +12,19 @@ namespace {
 
 constexpr uint64_t kMaxExplainRows = 16'000'000;  // about 1 GiB
 
-constexpr std::string_view kReasons[] = {"none",    "rule",  "default",  "unknown_identity",
-                                         "no_row",  "reply", "no_state", "no_policy",
-                                         "loopback", "failsafe", "no_proof", "bad_proof", "label_not_permitted",
+constexpr std::string_view kReasons[] = {"none",
+                                         "rule",
+                                         "default",
+                                         "unknown_identity",
+                                         "no_row",
+                                         "reply",
+                                         "no_state",
+                                         "no_policy",
+                                         "loopback",
+                                         "failsafe",
+                                         "no_proof",
+                                         "bad_proof",
+                                         "label_not_permitted",
                                          "no_record"};
 static_assert(std::size(kReasons) == MSEG_REASON_MAX);
 

@@ -86,6 +86,14 @@ class Dataplane {
     return View<uint32_t, mseg_config>("mseg_config");
   }
   MapView<mseg_exe_key, mseg_exe> exes() const { return View<mseg_exe_key, mseg_exe>("mseg_exes"); }
+  // Digests that the kernel recognises at exec.
+  MapView<mseg_digest, mseg_exe> digests() const {
+    return View<mseg_digest, mseg_exe>("mseg_digests");
+  }
+  // Files that were written to since they were hashed, and when.
+  MapView<mseg_inode_key, uint64_t> written() const {
+    return View<mseg_inode_key, uint64_t>("mseg_written");
+  }
   MapView<mseg_task_key, mseg_task> tasks() const {
     return View<mseg_task_key, mseg_task>("mseg_tasks");
   }

@@ -66,27 +66,63 @@ bool MayUseBpf() {
   return fd.ok();
 }
 
-// What no mode of this version judges, and what only BPF LSM could.
-std::vector<std::string> GapsOf(mseg_mode mode) {
-  std::vector<std::string> gaps = {
+// What this version leaves open in every mode. The first word is what `selftest --bypass` refers
+// to.
+std::vector<std::string> GapsOfBoth() {
+  return {
       "af_unix: connections over AF_UNIX sockets are not judged",
-      "af_packet: packet, raw, vsock, SCTP and XDP sockets are not judged",
-      "fd_passing: a socket handed to another process keeps the identity it was opened with",
       "script_identity: a script has the identity of its interpreter",
+      "libraries: what a process loads beside its executable (LD_PRELOAD, dlopen) has no identity",
+      "kernel_sockets: connections that the kernel makes for itself (NFS, CIFS, iSCSI) have the "
+      "identity of the process that they are made for, or none",
+      "packet_without_socket: packets that no socket of this host sends (tap devices, BPF "
+      "programs) "
+      "are not judged",
+      "dns_tunnel: what a process asks an allowed DNS server is not looked at",
+      "icmp_tunnel: what an allowed ICMP message carries is not looked at",
+      "self_protection: root can detach mseg's programs and change its maps, load other BPF "
+      "programs "
+      "and kernel modules",
+      "policy_store: whoever may write the state directory as root can change the stored policy",
+  };
+}
+
+std::vector<std::string> GapsOfFull() {
+  return {
+      "fd_passing: a listening socket, or one that was accepted, keeps the identity it was opened "
+      "with when another process gets it; so does every socket that is kept over fork and exec",
+      "first_exec: an executable that was never hashed is unknown until the daemon has read it; "
+      "allow rules that name its path do not match it until then, those that name its digest do",
+      "overlay_write: a file of an overlay's upper directory that is written to below the mount is "
+      "noticed by its ctime when it is next executed, not when it is written",
+  };
+}
+
+// BPF LSM would close these.
+std::vector<std::string> GapsOfCgroup() {
+  std::vector<std::string> gaps = {
+      "af_packet: packet, vsock and XDP sockets and TUN devices are not refused; raw, SCTP and "
+      "MPTCP "
+      "sockets are",
+      "io_uring_sqpoll: rings that a kernel thread serves are not refused to confined processes",
+      "ptrace: whoever may trace a confined process may act as it",
+      "fd_passing: a socket handed to another process keeps the identity it was opened with",
       "write_invalidation: a changed executable is noticed by its ctime when it is next executed, "
       "not when it is written",
-      "self_protection: root can detach mseg's programs and change its maps",
-  };
-  if (mode == MSEG_MODE_CGROUP) {
-    for (std::string& gap : gaps) gap += " (needs BPF LSM)";
-    gaps.push_back(
-        "single_hook: connections are judged at the cgroup hooks only, without a second lock at "
-        "the "
-        "LSM hooks (needs BPF LSM)");
-  }
-  gaps.push_back(
+      "single_hook: connections are judged at the cgroup hooks only, without a second lock at the "
+      "LSM hooks",
       "first_exec: an executable that was never hashed is unknown until the daemon has read it; "
-      "allow rules that name a process do not match it until then");
+      "allow rules that name a process do not match it until then",
+  };
+  for (std::string& gap : gaps) gap += " (needs BPF LSM)";
+  return gaps;
+}
+
+std::vector<std::string> GapsOf(mseg_mode mode) {
+  std::vector<std::string> gaps = GapsOfBoth();
+  for (const std::string& gap : mode == MSEG_MODE_FULL ? GapsOfFull() : GapsOfCgroup()) {
+    gaps.push_back(gap);
+  }
   return gaps;
 }
 

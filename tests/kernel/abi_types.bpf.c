@@ -31,6 +31,8 @@ HAVE(struct, mseg_coarse);
 HAVE(struct, mseg_row_key);
 HAVE(struct, mseg_row);
 HAVE(struct, mseg_active);
+HAVE(struct, mseg_digest);
+HAVE(struct, mseg_inode_key);
 HAVE(struct, mseg_exe_event);
 HAVE(struct, mseg_cgroup_event);
 HAVE(struct, mseg_flow_event);

@@ -142,7 +142,7 @@ const std::map<std::string, Layout>& Layouts() {
     }
     {
       using T = mseg_exe_event;
-      all["mseg_exe_event"] = {sizeof(T), {F(type), F(tgid), F(exe)}};
+      all["mseg_exe_event"] = {sizeof(T), {F(type), F(tgid), F(exe), F(ima)}};
     }
     {
       using T = mseg_cgroup_event;
@@ -154,11 +154,19 @@ const std::map<std::string, Layout>& Layouts() {
           sizeof(T),
           {F(type), F(generation), F(time_ns), F(local), F(peer), F(peer_addr), F(rule),
            F(would_rule), F(port), F(peer_port), F(protocol), F(direction), F(verdict), F(would_be),
-           F(reason), F(would_reason), F(peer_known), F(hook), F(pad)}};
+           F(reason), F(would_reason), F(peer_known), F(hook), F(family), F(pad)}};
     }
     {
       using T = mseg_config;
-      all["mseg_config"] = {sizeof(T), {F(udp_flow_ns), F(report_allowed), F(pad)}};
+      all["mseg_config"] = {sizeof(T), {F(udp_flow_ns), F(report_allowed), F(pad), F(daemon)}};
+    }
+    {
+      using T = mseg_digest;
+      all["mseg_digest"] = {sizeof(T), {F(sha256)}};
+    }
+    {
+      using T = mseg_inode_key;
+      all["mseg_inode_key"] = {sizeof(T), {F(ino), F(dev), F(generation)}};
     }
     {
       using T = mseg_manifest;

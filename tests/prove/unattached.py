@@ -346,8 +346,116 @@ def removed_cgroup(instance):
     return "recorded" if known else "forgotten"
 
 
+# Acts that print how they end, for `act`.
+RAW = "socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)"
+PACKET = "socket.socket(socket.AF_PACKET, socket.SOCK_RAW)"
+TUN = """
+fd = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(fd, 0x400454ca, struct.pack("16sH22x", b"", 0x1001))
+"""
+LIBC = "libc = ctypes.CDLL(None, use_errno=True)\n"
+RAISE = """
+if result < 0:
+    raise OSError(ctypes.get_errno(), "")
+"""
+SQPOLL = LIBC + """
+params = bytearray(120)
+struct.pack_into("I", params, 8, 2)
+result = libc.syscall(425, 4, (ctypes.c_char * 120).from_buffer(params))
+""" + RAISE
+# The parent is this script, which no policy confines: another class.
+TRACEME = LIBC + "result = libc.ptrace(0, 0, 0, 0)" + RAISE
+# What is handed over was made outside the cgroup: `act` joins it at JOIN.
+RECEIVE = """
+here, there = socket.socketpair()
+socket.send_fds(here, [b"x"], [made.fileno()])
+JOIN
+answer = socket.recv_fds(there, 1, 1)[1]
+if not answer:
+    raise OSError(errno.ENOTCONN, "")
+"""
+RECEIVE_PACKET = "made = " + PACKET + RECEIVE
+TUN_OPEN = LIBC + """
+result = libc.unshare(0x40000000)
+name = struct.pack("16sH22x", b"prove0", 0x1001)
+with open("/dev/net/tun", "r+b", buffering=0) as made:
+    fcntl.ioctl(made, 0x400454ca, name)
+    fcntl.ioctl(made, 0x400454cb, 1)
+JOIN
+fcntl.ioctl(os.open("/dev/net/tun", os.O_RDWR), 0x400454ca, name)
+"""
+RECEIVE_CONNECTED = """
+listener = socket.create_server(("127.0.0.1", 0))
+made = socket.create_connection(listener.getsockname())
+""" + RECEIVE
+
+
+def act(group, code, begin=None):
+    """Runs it in the group (from JOIN on, if it says where) and says what comes of it."""
+    def run(instance):
+        join = f"open('{instance.cgroup / group}/cgroup.procs', 'w').write('0')"
+        body = code.replace("JOIN", join) if "JOIN" in code else join + "\n" + code
+        lines = "\n".join("    " + line for line in body.splitlines())
+        child = instance.run_in(
+            begin, "import ctypes, errno, fcntl, os, socket, struct\ntry:\n" + lines +
+            "\n    print('done')\nexcept OSError as error:\n"
+            "    print('refused' if error.errno == errno.ENOTCONN else "
+            "errno.errorcode.get(error.errno, error))\n")
+        return child.communicate(timeout=LIMIT)[0].strip()
+    return run
+
+
+def traced(instance):
+    """From outside: attach to a process that is shut in."""
+    target = instance.run_in("shut", SLEEPER, "/bin/true")
+    try:
+        target.stdout.readline()
+        return act("web", LIBC + f"result = libc.ptrace(16, {target.pid}, 0, 0)" + RAISE)(instance)
+    finally:
+        end(target)
+
+
+def counter(instance, name):
+    """A per-CPU counter, by its place in enum mseg_counter."""
+    out = subprocess.run([bpftool(), "-j", "map", "dump", "pinned",
+                          instance.pins / "maps" / "mseg_counters"],
+                         capture_output=True, check=True).stdout
+    return sum(int(cpu["value"]) for entry in json.loads(out)
+               if entry["formatted"]["key"] == {"exec_hashed": 15}[name]
+               for cpu in entry["formatted"]["values"])
+
+
+def hashed(instance):
+    program = instance.dir / "fresh"
+    program.write_bytes(Path("/bin/true").read_bytes() + os.urandom(8))
+    program.chmod(0o755)
+    before = counter(instance, "exec_hashed")
+    child = instance.run_in("web", SLEEPER, program)
+    child.stdout.readline()
+    child.communicate("\n", timeout=LIMIT)
+    program.unlink()
+    return "hashed" if counter(instance, "exec_hashed") > before else "not hashed"
+
+
+def written(code):
+    def run(instance):
+        program = instance.dir / "written"
+        program.write_bytes(b"#!/bin/true\n")
+        os.chmod(program, 0o755)
+        subprocess.run([sys.executable, "-c", "import os, sys\n" + code, program], check=True)
+        number = os.stat(program).st_ino
+        marked = any(key["ino"] == number for key, _ in instance.records("mseg_written"))
+        program.unlink()
+        return "marked" if marked else "not marked"
+    return run
+
+
 INET, INET6, TCP, UDP = socket.AF_INET, socket.AF_INET6, socket.SOCK_STREAM, socket.SOCK_DGRAM
 LSM = ("mseg_lsm_connect", "mseg_lsm_sendmsg")
+# Full mode only.
+FULL = (*LSM, "mseg_hash_exec", "mseg_file_open", "mseg_path_truncate", "mseg_lsm_socket_create",
+        "mseg_lsm_tun_create", "mseg_lsm_tun_open", "mseg_lsm_sqpoll", "mseg_lsm_file_receive",
+        "mseg_lsm_receive_kind", "mseg_lsm_ptrace", "mseg_lsm_traceme")
 CONNECT = ("mseg_connect4", "mseg_connect6")
 SENDMSG = ("mseg_sendmsg4", "mseg_sendmsg6")
 
@@ -370,12 +478,24 @@ PROOFS = {
     "mseg_cgroup_rmdir": ((), removed_cgroup, "forgotten"),
     "mseg_lsm_connect": (CONNECT, client(INET, TCP, "127.0.0.1"), "EPERM"),
     "mseg_lsm_sendmsg": (SENDMSG, client(INET, UDP, "127.0.0.1"), "EPERM"),
+    "mseg_sock_create": (("mseg_lsm_socket_create",), act("shut", RAW), "EPERM"),
+    "mseg_lsm_socket_create": ((), act("shut", PACKET), "EPERM"),
+    "mseg_lsm_tun_create": ((), act("shut", TUN), "EPERM"),
+    "mseg_lsm_tun_open": ((), act("shut", TUN_OPEN), "EPERM"),
+    "mseg_lsm_sqpoll": ((), act("shut", SQPOLL), "EPERM"),
+    "mseg_lsm_ptrace": ((), traced, "EPERM"),
+    "mseg_lsm_traceme": ((), act("shut", TRACEME), "EPERM"),
+    "mseg_lsm_file_receive": ((), act("shut", RECEIVE_CONNECTED, "web"), "refused"),
+    "mseg_lsm_receive_kind": ((), act("shut", RECEIVE_PACKET), "refused"),
+    "mseg_hash_exec": ((), hashed, "hashed"),
+    "mseg_file_open": ((), written("open(sys.argv[1], 'r+b').close()"), "marked"),
+    "mseg_path_truncate": ((), written("os.truncate(sys.argv[1], 5)"), "marked"),
 }
 
 
 def prove(instance, hook):
     others, probe, wanted = PROOFS[hook]
-    if hook in LSM and not instance.full():
+    if hook in FULL and not instance.full():
         print(f"skipped: {hook} (this kernel has no BPF LSM)")
         return True
     for other in others:

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The form of the tables: as few entries as the look-up chains allow, the same for the same input,
 // bounded, and open for what appears later.
+#include <netinet/in.h>
+
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstring>
@@ -272,17 +274,57 @@ TEST_CASE("the classifier knows what may be inserted without compiling again") {
   CHECK(classifier.CgroupClassOf("/nothing").cls == image.cgroups[0].second.cls);
 }
 
+TEST_CASE("a digest whose file is not known matches by digest for certain, by path perhaps") {
+  const std::string digest(64, 'a');
+  const PolicySet policy = GoodPolicy(PolicyYaml(
+      "p", Cat("{selects: {labels: {role: db}}, directions: [ingress], rules: [",
+               "{name: content, verdict: allow, from: {process: {digest: \"sha256:", digest,
+               "\"}}, services: tcp/1}, ",
+               "{name: place, verdict: allow, from: {process: {exe: /bin/x}}, services: tcp/2}, ",
+               "{name: both, verdict: allow, from: {process: {exe: /bin/x, digest: \"sha256:",
+               std::string(64, 'b'), "\"}}, services: tcp/3}]}")));
+  ExecutableInfo executable;
+  executable.ref = 7;
+  executable.digest.fill(0xaa);
+  executable.grade = MSEG_GRADE_IMA;
+  auto ask = [&](const ExecutableInfo& asked, uint16_t port) {
+    Inventory inventory;
+    IdentityFacts client;
+    client.exe = IdentityFacts::Exe::kKnown;
+    client.executable = asked;
+    inventory.identities = {WithLabel("role", "db"), client};
+    const GenerationImage image = GoodImage(policy, inventory);
+    return Simulator(image).Decide(image.identity_classes[0], image.identity_classes[1],
+                                   MSEG_INGRESS, IPPROTO_TCP, port);
+  };
+  executable.any_path = true;
+  CHECK(ask(executable, 1).verdict == MSEG_ALLOW);
+  CHECK(ask(executable, 1).reason == MSEG_REASON_RULE);
+  // It may be the one that lies there.
+  CHECK(ask(executable, 2).verdict == MSEG_DENY);
+  CHECK(ask(executable, 2).reason == MSEG_REASON_UNKNOWN_IDENTITY);
+  // Wherever it lies, its content is another one.
+  CHECK(ask(executable, 3).reason == MSEG_REASON_DEFAULT);
+  executable.any_path = false;
+  CHECK(ask(executable, 1).verdict == MSEG_ALLOW);
+  CHECK(ask(executable, 2).reason == MSEG_REASON_DEFAULT);
+}
+
 TEST_CASE("what a policy mentions") {
   const PolicySet policy = GoodPolicy(
       WorkloadYaml("a",
                    "{labels: {app: a}, match: {exe: [/bin/x, '/opt/*/y'], user: [bob, '7']}}") +
       PolicyYaml("p",
                  "{selects: {process: {user: eve}}, rules: [{verdict: allow, from: {process: "
-                 "{name: n}}, to: {process: {exe: /z}}}]}"));
+                 "{name: n}}, to: {process: {exe: /z, digest: \"sha256:" +
+                     std::string(64, 'c') + "\"}}}]}"));
   const Mentions mentions = CollectMentions(policy);
   CHECK(mentions.exe_paths == std::set<std::string>{"/bin/x", "/opt/*/y", "/z"});
   CHECK(mentions.exe_names == std::set<std::string>{"n"});
   CHECK(mentions.users == std::set<std::string>{"bob", "eve"});
+  Digest digest;
+  digest.fill(0xcc);
+  CHECK(mentions.digests == std::set<Digest>{digest});
 }
 
 }  // namespace

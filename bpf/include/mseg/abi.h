@@ -107,7 +107,10 @@ enum mseg_file_flags {
 /* A file with one of these is never hashed: its identity stays unknown. */
 #define MSEG_FILE_UNHASHABLE (MSEG_FILE_UNLINKED | MSEG_FILE_REMOTE)
 
-/* Exe cache: mseg_exe_key -> this. Inserted by the daemon after it hashed the content. */
+/*
+ * Exe cache: mseg_exe_key -> this. Inserted by the daemon after it hashed the content. In full mode
+ * also mseg_digest -> this, for digests that a policy names (grade IMA, path not known).
+ */
 struct mseg_exe {
 	__u64 exe_id; /* executable id, 48 bits */
 	__u32 ref; /* the daemon's number of this (digest, path); never 0, never reused in a boot */
@@ -115,6 +118,22 @@ struct mseg_exe {
 	__u8 pad[3];
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_exe) == 16, "mseg_exe");
+
+struct mseg_digest {
+	__u8 sha256[32];
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_digest) == 32, "mseg_digest");
+
+/*
+ * Files that were opened for writing or truncated since they were last hashed (full mode); by inode,
+ * because the same file has many paths. The daemon removes a mark before it hashes.
+ */
+struct mseg_inode_key {
+	__u64 ino;
+	__u32 dev; /* as in mseg_exe_key */
+	__u32 generation;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_inode_key) == 16, "mseg_inode_key");
 
 /* ---- identity of a process or socket -------------------------------------------------------- */
 
@@ -126,6 +145,8 @@ enum mseg_identity_flags {
 	MSEG_ID_REMOTE = 1 << 4, /* proven in a handshake: a process of the host `tgid` */
 	MSEG_ID_UNRECORDED = 1 << 5, /* remote, and no record says what one of its ids means */
 	MSEG_ID_CLAIMED = 1 << 6, /* remote, said in a SYN and not proven yet */
+	/* The kernel hashed the file at exec; exe_ref is its digest's, until the daemon knows it. */
+	MSEG_ID_DIGEST_ONLY = 1 << 7,
 };
 
 /*
@@ -480,8 +501,9 @@ struct mseg_exe_event {
 	__u32 type; /* MSEG_EVENT_EXE */
 	__u32 tgid;
 	struct mseg_exe_key exe;
+	struct mseg_digest ima; /* what the kernel read at exec; all zero if it did not */
 };
-MSEG_STATIC_ASSERT(sizeof(struct mseg_exe_event) == 56, "mseg_exe_event");
+MSEG_STATIC_ASSERT(sizeof(struct mseg_exe_event) == 88, "mseg_exe_event");
 
 struct mseg_cgroup_event {
 	__u32 type; /* MSEG_EVENT_CGROUP */
@@ -518,7 +540,8 @@ struct mseg_flow_event {
 	__u8 would_reason;
 	__u8 peer_known; /* 1: the peer is a process of this host */
 	__u8 hook; /* enum mseg_hook: who decided */
-	__u8 pad[4];
+	__u8 family; /* of a socket that was refused for its kind, else 0 */
+	__u8 pad[3];
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_flow_event) == 152, "mseg_flow_event");
 
@@ -531,7 +554,13 @@ enum mseg_hook {
 	MSEG_HOOK_LSM_SENDMSG = 5,
 	MSEG_HOOK_TEST = 6, /* a test-run */
 	MSEG_HOOK_REVOKE = 7, /* the daemon: an open connection, judged by a newer generation */
-	MSEG_HOOK_ESTABLISHED = 8, /* sockops, when a handshake is complete */
+	MSEG_HOOK_SOCK_CREATE = 8, /* cgroup/sock_create */
+	MSEG_HOOK_LSM_SOCKET_CREATE = 9,
+	MSEG_HOOK_LSM_TUN = 10,
+	MSEG_HOOK_LSM_SQPOLL = 11,
+	MSEG_HOOK_LSM_FILE_RECEIVE = 12,
+	MSEG_HOOK_LSM_PTRACE = 13,
+	MSEG_HOOK_ESTABLISHED = 14, /* sockops, when a handshake is complete */
 	MSEG_HOOK_MAX,
 };
 
@@ -563,6 +592,10 @@ enum mseg_counter {
 	MSEG_CNT_PEERS_FULL, /* refused: the peer of a connection could not be recorded */
 	MSEG_CNT_QUARANTINED, /* sockets cut off until they are closed */
 	MSEG_CNT_QUARANTINE_FAILED, /* ... that could not be: bound to no device instead */
+	MSEG_CNT_EXEC_HASHED, /* executables that the kernel hashed while they were executed */
+	MSEG_CNT_EXEC_HASH_FAILED, /* those it could not: unknown until the daemon has read them */
+	MSEG_CNT_EXE_WRITTEN, /* executable files opened for writing or truncated */
+	MSEG_CNT_DOOR_REFUSED, /* sockets by kind, TUN, SQPOLL, passed sockets, ptrace */
 	MSEG_CNT_MAX,
 };
 
@@ -571,9 +604,10 @@ struct mseg_config {
 	__u64 udp_flow_ns; /* how long a datagram permits its reverse */
 	__u32 report_allowed; /* 1: allowed connections are reported too */
 	__u32 pad;
+	struct mseg_task_key daemon; /* who may take descriptors of confined processes */
 };
 
-#define MSEG_MAX_PROGRAMS 32
+#define MSEG_MAX_PROGRAMS 64
 
 /* Map `manifest`, one element: what is loaded, compared before anything is adopted. */
 struct mseg_manifest {

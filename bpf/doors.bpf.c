@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Is there another way out than a connection that can be judged? (full mode)
+ *
+ * Sockets of a kind that no other hook sees an address of (packet, raw, vsock, SCTP, MPTCP, XDP and
+ * whatever family comes next: what is not known to be judged counts as not judged), TUN devices,
+ * io_uring's kernel threads, sockets of another process, and another process' memory. All of it is
+ * asked in the process that asks for it, before it has it, and answered by what policy says of
+ * peers that nobody knows (doors.bpf.h). Sockets that the kernel makes for itself are not asked.
+ *
+ * Hooks: lsm/socket_create, tun_dev_create, tun_dev_open, uring_sqpoll, file_receive,
+ * ptrace_access_check, ptrace_traceme.
+ */
+#include "doors.bpf.h"
+#include <bpf/bpf_tracing.h>
+
+SEC("lsm/socket_create")
+int BPF_PROG(mseg_lsm_socket_create, int family, int type, int protocol, int kern, int ret)
+{
+	if (ret || kern || mseg_kind_is_judged(family, type, protocol))
+		return ret;
+	return mseg_door_is_open(MSEG_HOOK_LSM_SOCKET_CREATE, family, protocol) ? 0 : -EPERM;
+}
+
+SEC("lsm/tun_dev_create")
+int BPF_PROG(mseg_lsm_tun_create, int ret)
+{
+	return ret || mseg_door_is_open(MSEG_HOOK_LSM_TUN, 0, 0) ? ret : -EPERM;
+}
+
+SEC("lsm/tun_dev_open")
+int BPF_PROG(mseg_lsm_tun_open, void *security, int ret)
+{
+	return ret || mseg_door_is_open(MSEG_HOOK_LSM_TUN, 0, 0) ? ret : -EPERM;
+}
+
+SEC("lsm/uring_sqpoll")
+int BPF_PROG(mseg_lsm_sqpoll, int ret)
+{
+	return ret || mseg_door_is_open(MSEG_HOOK_LSM_SQPOLL, 0, 0) ? ret : -EPERM;
+}
+
+static __always_inline bool mseg_is_daemon(struct task_struct *task)
+{
+	struct mseg_task_key key = mseg_key_of_task(task);
+	__u32 zero = 0;
+	const struct mseg_config *config = bpf_map_lookup_elem(&mseg_config, &zero);
+
+	return config && key.tgid == config->daemon.tgid &&
+	       key.start_ns == config->daemon.start_ns;
+}
+
+/* Is it on record who connected this socket? */
+static __always_inline bool mseg_is_owned(__u64 cookie)
+{
+	__u32 index = cookie & (MSEG_SLOTS - 1);
+	const struct mseg_slot *slot = bpf_map_lookup_elem(&mseg_slots, &index);
+
+	return slot && cookie && *(volatile __u64 *)&slot->cookie == cookie;
+}
+
+/*
+ * A socket that comes from another process. One that is connected is judged as if the receiver had
+ * connected it, and is its own from then on. A stack is too small for this and the next question
+ * together, so they are two programs.
+ */
+static __always_inline bool mseg_may_receive(struct sock *sk)
+{
+	struct mseg_conn conn = {};
+
+	conn.cookie = bpf_get_socket_cookie(sk);
+	conn.peer_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	if (!conn.peer_port || !mseg_is_owned(conn.cookie))
+		return true; /* opened by the other end, or not at all */
+	conn.netns_cookie = BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie);
+	conn.protocol = BPF_CORE_READ(sk, sk_protocol);
+	conn.hook = MSEG_HOOK_LSM_FILE_RECEIVE;
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET)
+		conn.peer = mseg_addr4(BPF_CORE_READ(sk, __sk_common.skc_daddr));
+	else
+		bpf_core_read(&conn.peer, sizeof(conn.peer), &sk->__sk_common.skc_v6_daddr);
+	conn.peer = mseg_destination(conn.peer);
+	return mseg_judge_client(&conn);
+}
+
+static __always_inline struct sock *mseg_received_sock(struct file *file)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct socket *socket;
+
+	if (!mseg_task_is_managed(task) || mseg_is_daemon(task))
+		return NULL;
+	socket = bpf_sock_from_file(file);
+	return socket ? socket->sk : NULL;
+}
+
+SEC("lsm/file_receive")
+int BPF_PROG(mseg_lsm_file_receive, struct file *file, int ret)
+{
+	struct sock *sk = ret ? NULL : mseg_received_sock(file);
+	__u16 family = sk ? BPF_CORE_READ(sk, __sk_common.skc_family) : 0;
+
+	if (!sk || (family != AF_INET && family != AF_INET6))
+		return ret;
+	return mseg_may_receive(sk) ? 0 : -EPERM;
+}
+
+/* One of a kind that is closed to the receiver is closed here too. */
+SEC("lsm/file_receive")
+int BPF_PROG(mseg_lsm_receive_kind, struct file *file, int ret)
+{
+	struct sock *sk = ret ? NULL : mseg_received_sock(file);
+	__u32 family, protocol;
+
+	if (!sk)
+		return ret;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	protocol = BPF_CORE_READ(sk, sk_protocol);
+	return mseg_kind_is_judged(family, BPF_CORE_READ(sk, sk_type), protocol) ||
+			       mseg_door_is_open(MSEG_HOOK_LSM_FILE_RECEIVE, family, protocol) ?
+		       0 : -EPERM;
+}
+
+/* Who reaches into a confined process could act as it; only its own kind may. */
+static __noinline int mseg_may_trace(__u64 tracer_address, __u64 traced_address)
+{
+	struct task_struct *tracer = (void *)tracer_address, *traced = (void *)traced_address;
+	__u32 generation = mseg_active_generation();
+	struct mseg_conn conn = { .hook = MSEG_HOOK_LSM_PTRACE };
+	struct mseg_task by = {}, task = {};
+	struct mseg_decision d;
+
+	if (!generation || !mseg_task_is_managed(traced) || mseg_is_daemon(tracer))
+		return 1;
+	mseg_task_facts(traced, &task);
+	mseg_task_facts(tracer, &by);
+	if (!mseg_resolve(&task.id, generation) || !mseg_resolve(&by.id, generation))
+		d = mseg_refusal(MSEG_REASON_NO_ROW);
+	else if (task.id.cls == by.id.cls)
+		return 1;
+	else
+		d = mseg_judge_class(task.id.cls, MSEG_SIDE(generation));
+	if (d.verdict == MSEG_ALLOW && d.would_be == MSEG_ALLOW)
+		return 1;
+	mseg_report(&conn, &task.id, &by.id, &d, MSEG_INGRESS, 0, generation);
+	if (d.verdict == MSEG_DENY)
+		mseg_count(MSEG_CNT_DOOR_REFUSED);
+	return d.verdict == MSEG_ALLOW;
+}
+
+SEC("lsm/ptrace_access_check")
+int BPF_PROG(mseg_lsm_ptrace, struct task_struct *child, unsigned int mode, int ret)
+{
+	if (ret || !(mode & PTRACE_MODE_ATTACH))
+		return ret;
+	return mseg_may_trace(bpf_get_current_task(), mseg_address_of(child)) ? 0 : -EPERM;
+}
+
+SEC("lsm/ptrace_traceme")
+int BPF_PROG(mseg_lsm_traceme, struct task_struct *parent, int ret)
+{
+	if (ret)
+		return ret;
+	return mseg_may_trace(mseg_address_of(parent), bpf_get_current_task()) ? 0 : -EPERM;
+}
+
+char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSEG_DOORS_BPF_H_
+#define MSEG_DOORS_BPF_H_
+
+/*
+ * What is done without an address that could be judged is judged as traffic of any kind with a peer
+ * of whom nothing is known: where a policy denies that by default, in either direction, the process
+ * is confined.
+ */
+
+#include "judge.bpf.h"
+
+/* Row f of decide.h: every port, every peer that no row names. */
+static __always_inline struct mseg_decision mseg_judge_nameless(__u32 cls, __u8 direction,
+								__u32 side)
+{
+	__u32 place = side * MSEG_CLASSES + cls;
+	struct mseg_row_key key = { .peer = MSEG_PEER_ALL, .direction = direction, .side = side };
+	const struct mseg_class *found = NULL;
+	const struct mseg_row *row = NULL;
+
+	if (cls < MSEG_CLASSES)
+		found = bpf_map_lookup_elem(&mseg_classes, &place);
+	if (found) {
+		key.local = found->tail[direction & 1];
+		row = bpf_map_lookup_elem(&mseg_rows, &key);
+	}
+	return row ? mseg_decision_of(row, 'f') : mseg_refusal(MSEG_REASON_NO_ROW);
+}
+
+/* The harder one of both directions. */
+static __always_inline struct mseg_decision mseg_judge_class(__u32 cls, __u32 side)
+{
+	struct mseg_decision out = mseg_judge_nameless(cls, MSEG_EGRESS, side);
+	struct mseg_decision in = mseg_judge_nameless(cls, MSEG_INGRESS, side);
+
+	if (out.verdict == MSEG_DENY)
+		return out;
+	if (in.verdict == MSEG_DENY || out.would_be == MSEG_ALLOW)
+		return in;
+	return out;
+}
+
+/* May the current process do what `conn` says, although nobody can tell with whom it will talk? */
+static __noinline int mseg_door(const struct mseg_conn *conn)
+{
+	__u32 generation = mseg_active_generation();
+	struct mseg_identity self = {};
+	struct mseg_decision d;
+
+	if (!generation)
+		return 1;
+	if (mseg_current(&self, generation))
+		d = mseg_judge_class(self.cls, MSEG_SIDE(generation));
+	else
+		d = mseg_refusal(MSEG_REASON_NO_ROW);
+	if (d.verdict == MSEG_ALLOW && d.would_be == MSEG_ALLOW)
+		return 1;
+	mseg_report(conn, &self, NULL, &d, MSEG_EGRESS, 0, generation);
+	if (d.verdict == MSEG_DENY)
+		mseg_count(MSEG_CNT_DOOR_REFUSED);
+	return d.verdict == MSEG_ALLOW;
+}
+
+static __always_inline bool mseg_door_is_open(__u8 hook, __u8 family, __u32 protocol)
+{
+	struct mseg_conn conn = {};
+
+	if (!mseg_task_is_managed((void *)bpf_get_current_task()))
+		return true;
+	conn.hook = hook;
+	conn.family = family;
+	conn.protocol = protocol; /* MPTCP's does not fit: the kind tells */
+	return mseg_door(&conn);
+}
+
+/* Kinds of sockets whose every peer passes another hook, and those that lead to this host only. */
+static __always_inline bool mseg_kind_is_judged(__u32 family, __u32 type, __u32 protocol)
+{
+	if (family == AF_UNIX || family == AF_NETLINK)
+		return true;
+	if (family != AF_INET && family != AF_INET6)
+		return false;
+	if (type == SOCK_STREAM)
+		return protocol == 0 || protocol == IPPROTO_TCP;
+	return type == SOCK_DGRAM &&
+	       (protocol == 0 || protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE);
+}
+
+#endif /* MSEG_DOORS_BPF_H_ */

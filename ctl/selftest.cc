@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+// `selftest --bypass`: tries every attack of docs/bypass.md on this host's kernel, in a place of
+// its own. A row is `blocked` only if mseg says that it refused, and the same act succeeds for
+// somebody whom policy allows it.
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium/crypto_hash_sha256.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <memory>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "ctl/selftest_acts.h"
+#include "ctl/selftest_rows.h"
+#include "ctl/selftest_scratch.h"
+#include "ctl/session.h"
+
+namespace mseg::ctl {
+namespace {
+
+constexpr absl::Duration kTwinLimit = absl::Seconds(20);
+constexpr absl::Duration kFlowLimit = absl::Seconds(3);
+
+struct Outcome {
+  std::string result = "not_applicable";  // blocked, open, gap, not_applicable
+  int attack_errno = 0;
+  bool twin_ok = true;
+  std::string denied_by;
+  std::string reason;
+};
+
+struct RowResult {
+  std::string id;
+  std::string attack;
+  Outcome outcome;
+};
+
+bool IsMissing(int error) {
+  for (const int missing : {EAFNOSUPPORT, EPROTONOSUPPORT, ESOCKTNOSUPPORT, EINVAL, ENOENT, ENODEV,
+                            ENOSYS, EOPNOTSUPP, ENXIO, ENOPROTOOPT}) {
+    if (error == missing) return true;
+  }
+  return false;
+}
+
+std::string ErrnoName(int error) {
+  const char* name = strerrorname_np(error);
+  return name == nullptr ? absl::StrCat(error) : name;
+}
+
+class Bypass {
+ public:
+  explicit Bypass(Scratch& scratch) : scratch_(scratch) {}
+
+  absl::StatusOr<std::vector<RowResult>> Run();
+  const std::string& mode() const { return mode_; }
+
+ private:
+  absl::Status MakeFiles() const;
+  absl::StatusOr<std::string> DigestOf(const std::string& name) const;
+  absl::Status Enforce();
+  absl::Status HoldAll();
+  RowResult HeldRow();
+  RowResult TryRow(const SelftestRow& row);
+  Outcome TryTrial(const SelftestTrial& trial);
+  int Twin(const SelftestAct& act) const;
+  std::string DeniedSince(int64_t since_us, absl::Duration limit) const;
+  std::string GapOf(const std::string& name) const;
+  int Do(const SelftestAct& act) const { return scratch_.Run(act.cgroup, act.program, act.words); }
+  std::string File(const std::string& name) const { return scratch_.dir() + "/" + name; }
+
+  Scratch& scratch_;
+  std::string mode_;
+  std::vector<std::string> gaps_;
+  Scratch::Held held_attacker_;
+  Scratch::Held held_allowed_;
+  Scratch::Held traced_;
+};
+
+absl::Status Bypass::MakeFiles() const {
+  const std::pair<const char*, const char*> files[] = {
+      {"server", "s"},        {"allowed", "a"},  {"attacker", "x"},
+      {"over", "a"},          {"renamed", "a"},  {"other/allowed", "x"},
+      {"lower/program", "a"}, {"st-named", "n"}, {"public/st-named", "x"}};
+  for (const auto& [name, mark] : files) {
+    if (absl::Status status = scratch_.Copy(name, mark); !status.ok()) return status;
+  }
+  return chmod(File("public").c_str(), 01777) == 0 ? absl::OkStatus()
+                                                   : absl::ErrnoToStatus(errno, "chmod");
+}
+
+absl::StatusOr<std::string> Bypass::DigestOf(const std::string& name) const {
+  std::ifstream file(File(name), std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  unsigned char digest[crypto_hash_sha256_BYTES];
+  if (bytes.empty()) return absl::InternalError("selftest: cannot read " + File(name));
+  crypto_hash_sha256(digest, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
+  return "sha256:" + absl::BytesToHexString(
+                         absl::string_view(reinterpret_cast<const char*>(digest), sizeof(digest)));
+}
+
+// Before there is a policy: the service, and connections to it that are older than the daemon.
+absl::Status Bypass::HoldAll() {
+  auto server =
+      scratch_.Hold("server", File("server"),
+                    {"serve", absl::StrCat("t", kSelftestService),
+                     absl::StrCat("u", kSelftestService), absl::StrCat("u", kSelftestLure)});
+  if (!server.ok()) return server.status();
+  auto squatter =
+      scratch_.Hold("server", File("attacker"), {"serve", absl::StrCat("t", kSelftestSquat)});
+  if (!squatter.ok()) return squatter.status();
+  auto attacker = scratch_.Hold("client", File("attacker"), {"hold"});
+  if (!attacker.ok()) return attacker.status();
+  auto allowed = scratch_.Hold("client", File("allowed"), {"hold"});
+  if (!allowed.ok()) return allowed.status();
+  held_attacker_ = *attacker;
+  held_allowed_ = *allowed;
+  return absl::OkStatus();
+}
+
+absl::Status Bypass::Enforce() {
+  auto digest = DigestOf("allowed");
+  if (!digest.ok()) return digest.status();
+  if (absl::Status status = scratch_.StartDaemon(); !status.ok()) return status;
+  auto status = scratch_.daemon().GetStatus();
+  if (!status.ok()) return status.status();
+  mode_ = status->mode;
+  gaps_ = status->gaps;
+  api::ApplyRequest request;
+  request.files.push_back({"selftest.yaml", SelftestPolicy(scratch_.dir(), *digest)});
+  request.message = "selftest";
+  request.author = "selftest";
+  Diagnostics diagnostics;
+  auto report = scratch_.daemon().ApplyPolicy(request, &diagnostics);
+  if (!report.ok()) {
+    std::string message(report.status().message());
+    for (const Diagnostic& d : diagnostics) absl::StrAppend(&message, "\n", FormatDiagnostic(d));
+    return absl::InternalError("selftest: the policy is refused: " + message);
+  }
+  auto traced = scratch_.Hold("client", File("allowed"), {"sleep"});
+  if (!traced.ok()) return traced.status();
+  traced_ = *traced;
+  return absl::OkStatus();
+}
+
+// The last refusal since then, in the daemon's words; refusals reach it some milliseconds later.
+std::string Bypass::DeniedSince(int64_t since_us, absl::Duration limit) const {
+  const absl::Time until = absl::Now() + limit;
+  api::FlowsRequest request;
+  request.verdict = "deny";
+  request.since_unix_us = since_us;
+  while (true) {
+    auto page = scratch_.daemon().Flows(request);
+    if (page.ok() && !page->records.empty()) {
+      const api::FlowRecord& flow = page->records.back();
+      return absl::StrCat(flow.hook, ": ", flow.reason, flow.rule.empty() ? "" : " of ", flow.rule);
+    }
+    if (absl::Now() > until) return "";
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+}
+
+// What is new to the daemon may have to be read first, so a twin is tried again; an attack never.
+int Bypass::Twin(const SelftestAct& act) const {
+  const absl::Time until = absl::Now() + kTwinLimit;
+  while (true) {
+    const int status = Do(act);
+    if (status == 0 || status == kActNotTried || IsMissing(status) || absl::Now() > until) {
+      return status;
+    }
+    absl::SleepFor(absl::Milliseconds(100));
+  }
+}
+
+Outcome Bypass::TryTrial(const SelftestTrial& trial) {
+  Outcome out;
+  int twin = trial.between ? Twin(trial.twin) : -1;
+  if (trial.between && !trial.between()) {
+    out.reason = "could not be set up";
+    return out;
+  }
+  const int64_t since_us = absl::ToUnixMicros(absl::Now());
+  const int attack = Do(trial.attack);
+  out.attack_errno = attack == kActNotTried ? 0 : attack;
+  out.denied_by = attack == 0 ? "" : DeniedSince(since_us, kFlowLimit);
+  if (twin < 0) twin = Twin(trial.twin);
+  if (twin == kActNotTried || (IsMissing(twin) && attack != 0)) {
+    out.reason = twin == kActNotTried
+                     ? "could not be set up here"
+                     : absl::StrCat("this kernel says ", ErrnoName(twin), " to everybody");
+    out.denied_by.clear();
+    return out;
+  }
+  out.twin_ok = twin == 0;
+  if (!out.twin_ok) out.reason = absl::StrCat("the allowed twin failed: ", ErrnoName(twin));
+  if (attack == 0) {
+    out.result = "open";
+    out.reason = "it succeeded";
+  } else if (out.denied_by.empty()) {
+    out.result = "open";
+    out.reason = attack == kActNotTried ? "it could not be tried, its twin could"
+                                        : "it failed, but mseg did not refuse it";
+  } else {
+    out.result = "blocked";
+  }
+  return out;
+}
+
+int Rank(const std::string& result) {
+  return result == "open" ? 3 : result == "gap" ? 2 : result == "blocked" ? 1 : 0;
+}
+
+// A gap is one that `status` names; what is no word of its list stands for itself.
+std::string Bypass::GapOf(const std::string& name) const {
+  for (const std::string& gap : gaps_) {
+    if (absl::StartsWith(gap, name + ":")) return gap;
+  }
+  return name;
+}
+
+RowResult Bypass::TryRow(const SelftestRow& row) {
+  RowResult result{.id = row.id, .attack = row.attack, .outcome = {}};
+  Outcome& out = result.outcome;
+  for (const SelftestTrial& trial : row.trials) {
+    const Outcome one = TryTrial(trial);
+    const bool twin_ok = out.twin_ok && one.twin_ok;
+    if (Rank(one.result) >= Rank(out.result) || !one.twin_ok) out = one;
+    out.twin_ok = twin_ok;
+  }
+  const bool cgroup_gap = !row.gap_cgroup.empty() && mode_ == "cgroup" && out.result == "open";
+  if (!row.gap.empty() || cgroup_gap) {
+    out.result = "gap";
+    out.reason = GapOf(row.gap.empty() ? row.gap_cgroup : row.gap);
+  }
+  return result;
+}
+
+RowResult Bypass::HeldRow() {
+  RowResult result{
+      .id = "B22", .attack = "a connection older than the policy and the daemon", .outcome = {}};
+  Outcome& out = result.outcome;
+  out.denied_by = DeniedSince(0, kFlowLimit);
+  out.attack_errno = Scratch::Release(held_attacker_);
+  out.twin_ok = Scratch::Release(held_allowed_) == 0;
+  out.result = out.attack_errno != 0 && !out.denied_by.empty() ? "blocked" : "open";
+  if (out.result == "open") out.reason = "it is still open";
+  if (!out.twin_ok) out.reason = "the allowed twin was closed, too";
+  return result;
+}
+
+absl::StatusOr<std::vector<RowResult>> Bypass::Run() {
+  if (absl::Status status = MakeFiles(); !status.ok()) return status;
+  if (absl::Status status = HoldAll(); !status.ok()) return status;
+  if (absl::Status status = Enforce(); !status.ok()) return status;
+  std::vector<RowResult> results = {HeldRow()};
+  const SelftestPlaces places{
+      .dir = scratch_.dir(),
+      .client_cgroup = scratch_.Cgroup("client"),
+      .traced = absl::StrCat(traced_.pid),
+      .replace = [this](const std::string& name) { return scratch_.Copy(name, "x").ok(); }};
+  for (const SelftestRow& row : SelftestRows(places)) results.push_back(TryRow(row));
+  std::sort(results.begin(), results.end(),
+            [](const RowResult& a, const RowResult& b) { return a.id < b.id; });
+  return results;
+}
+
+Json ToJson(const RowResult& row) {
+  const Outcome& out = row.outcome;
+  auto text = [](const std::string& value) { return value.empty() ? Json() : Json(value); };
+  return {{"id", row.id},
+          {"attack", row.attack},
+          {"result", out.result},
+          {"attack_errno", out.attack_errno == 0 ? Json() : Json(ErrnoName(out.attack_errno))},
+          {"twin", out.twin_ok ? "ok" : "failed"},
+          {"denied_by", text(out.denied_by)},
+          {"reason", text(out.reason)}};
+}
+
+void PrintRows(Session& session, const std::vector<RowResult>& rows) {
+  Table table({"ID", "RESULT", "TWIN", "ATTACK", "WHY"}, session.context().color);
+  for (const RowResult& row : rows) {
+    const Outcome& out = row.outcome;
+    table.Add({row.id, out.result, out.twin_ok ? "ok" : "FAILED", row.attack,
+               out.reason.empty() ? out.denied_by : out.reason});
+  }
+  table.Print(session.out());
+}
+
+int RunBypass(Session& session) {
+  auto scratch = Scratch::Make();
+  if (!scratch.ok()) return session.Fail(scratch.status());
+  Bypass bypass(**scratch);
+  auto rows = bypass.Run();
+  const absl::Status removed = (*scratch)->Remove();
+  if (!rows.ok()) return session.Fail(rows.status());
+  Json tree = Json::array();
+  bool bad = false;
+  for (const RowResult& row : *rows) {
+    tree.push_back(ToJson(row));
+    bad = bad || row.outcome.result == "open" || !row.outcome.twin_ok;
+  }
+  if (!session.PrintTree(tree)) PrintRows(session, *rows);
+  if (!removed.ok()) return session.Fail(removed);
+  return bad ? kExitNo : kExitDone;
+}
+
+}  // namespace
+
+void AddSelftest(CLI::App& parent, Session& session) {
+  CLI::App* command = parent.add_subcommand(
+      "selftest", "Tries on this host, in a place of its own, what mseg must withstand");
+  AddOutputOption(*command, session, {Format::kTable, Format::kJson, Format::kYaml});
+  const auto bypass = std::make_shared<bool>(false);
+  const auto act = std::make_shared<std::vector<std::string>>();
+  command->add_flag("--bypass", *bypass,
+                    "Try every attack of docs/bypass.md (root; half a minute)");
+  // How it runs itself as attacker.
+  command->add_option("--act", *act)->group("")->expected(1, 64);
+  command->callback([&session, bypass, act]() {
+    session.action = [&session, bypass, act]() {
+      if (!act->empty()) return RunAct(act->front(), {act->begin() + 1, act->end()});
+      if (*bypass) return RunBypass(session);
+      return session.Fail(absl::InvalidArgumentError("selftest: say what to try: --bypass"));
+    };
+  });
+}
+
+}  // namespace mseg::ctl

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MSEG_CTL_SELFTEST_ROWS_H_
+#define MSEG_CTL_SELFTEST_ROWS_H_
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace mseg::ctl {
+
+// Who does what: a program of the scratch folder, in one of its cgroups.
+struct SelftestAct {
+  std::string cgroup;
+  std::string program;
+  std::vector<std::string> words;
+};
+
+// One way to try an attack, and the same act by somebody whom policy allows it.
+struct SelftestTrial {
+  SelftestAct attack;
+  SelftestAct twin;
+  // Set: the twin goes first, and this happens in between.
+  std::function<bool()> between;
+};
+
+struct SelftestRow {
+  std::string id;
+  std::string attack;
+  std::vector<SelftestTrial> trials;
+  std::string gap = {};         // named so in `status`: some of it is covered in no mode
+  std::string gap_cgroup = {};  // the same, in cgroup mode only: then the attack may succeed
+};
+
+// Where things are, for the rows that name them.
+struct SelftestPlaces {
+  std::string dir;            // programs `allowed`, `attacker`, `server`, folders
+  std::string client_cgroup;  // full path
+  std::string traced;         // pid of an allowed process
+  std::function<bool(const std::string& name)> replace;  // by the attacker's content, in place
+};
+
+// What the scratch instance enforces. `digest`: of the program that is allowed.
+std::string SelftestPolicy(const std::string& dir, const std::string& digest);
+// Every attack of the list but B22, which begins before there is a policy.
+std::vector<SelftestRow> SelftestRows(const SelftestPlaces& places);
+
+}  // namespace mseg::ctl
+
+#endif  // MSEG_CTL_SELFTEST_ROWS_H_

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Every known way around, on this kernel: `msegctl selftest --bypass`.
+# shellcheck source-path=SCRIPTDIR source=../support/e2e.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../support/e2e.sh"
+
+e2e_begin bypass
+
+left() {
+  ls -d /var/lib/mseg-selftest-* "$CGROUP_ROOT"/mseg-selftest-* /sys/fs/bpf/mseg-selftest-* \
+    2>/dev/null || true
+}
+before=$(left)
+# A guest has no /dev/net/tun before.
+[[ -z $GUEST ]] || modprobe tun || true
+status=0
+json=$(msegctl selftest --bypass -o json) || status=$?
+"$PYTHON" -c 'import json, sys
+for row in json.loads(sys.argv[1]):
+    print("#", *(row[k] for k in ("id", "result", "attack_errno", "twin", "denied_by", "reason")))
+' "$json"
+same "nothing is open that this mode claims to cover" 0 "$status"
+mode=cgroup
+[[ -z $GUEST ]] || mode=full
+
+# result ID: of its row
+result() {
+  "$PYTHON" -c 'import json, sys
+print(*(row["result"] for row in json.loads(sys.argv[1]) if row["id"] == sys.argv[2]))' "$json" "$1"
+}
+
+for row in B01 B02 B03 B04 B05 B06 B07 B09 B10 B16 B22 B23 B24 B25 B26 B27 B28 B29 B31 B48 B49 B50; do
+  same "$row is blocked" blocked "$(result "$row")"
+done
+for row in B08 B11 B13 B20 B33; do
+  if [[ $mode == full ]]; then
+    same "$row is blocked" blocked "$(result "$row")"
+  else
+    same "$row is a gap" gap "$(result "$row")"
+  fi
+done
+for row in $(seq -f 'B%02g' 1 51); do
+  has "$row is reported" "$(result "$row")" '^(blocked|gap|not_applicable)$'
+done
+same "nothing of it is left" "$before" "$(left)"
+
+# killed in the middle, it goes all the same
+"$MSEG_BIN/msegctl" selftest --bypass >/dev/null 2>&1 &
+track $!
+self=$!
+sleep $((1 * SLOW))
+kill_tracked "$self" KILL
+gone() { [[ $(left) == "$before" ]]; }
+check "killed, it leaves nothing either" wait_for 20 gone
+e2e_end
