@@ -10,6 +10,7 @@
 namespace mseg::bench {
 namespace {
 
+constexpr char kQuiet[] = "mseg-both-quiet";
 constexpr char kClientAddress[] = "192.0.2.1";
 constexpr char kServerAddress[] = "192.0.2.2";
 // CPU time is what counts; this only keeps other work of the machine out of the slices' caches.
@@ -58,6 +59,7 @@ const std::vector<ArmKind>& ArmKinds() {
       {"none-aa", false, 0, {}, "none", "no policy again: the A/A arm"},
       {"mseg-client", true, 100000, {}, "mseg", "mseg, only the client managed"},
       {"mseg-both", true, 100000, {}, "mseg", "mseg, both ends managed"},
+      {"mseg-both-quiet", true, 100000, {}, "mseg", "the same, allowed connections not reported"},
       {"nft-set", true, 100000, {"nft"}, "nftables", "nftables, one set"},
       {"nft-ct-set", true, 100000, {"nft"}, "nftables", "nftables, conntrack and one set"},
       {"nft-linear", true, 100000, {"nft"}, "nftables", "nftables, a rule a permission"},
@@ -162,7 +164,7 @@ absl::StatusOr<std::unique_ptr<Arm>> MakeArm(const ArmSpec& spec, const ArmConte
     arm = std::make_unique<NoneArm>(spec, context);
   } else if (spec.kind == "mseg-client") {
     arm = std::make_unique<MsegArm>(spec, context, MsegArm::Ends::kClient);
-  } else if (spec.kind == "mseg-both") {
+  } else if (spec.kind == "mseg-both" || spec.kind == kQuiet) {
     arm = std::make_unique<MsegArm>(spec, context, MsegArm::Ends::kBoth);
   } else if (spec.kind == "nft-linear") {
     arm = std::make_unique<NftArm>(spec, context, "linear");

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "bench/arm.h"
 #include "loader/errno_status.h"
@@ -31,8 +32,12 @@ absl::Status MsegArm::StartDaemon() {
   if (!outside.ok()) return outside.status();
   socket_ = Dir() + "/sock";
   const std::string log = Dir() + "/msegd.log";
-  auto daemon = Child::Start({context().msegd, "--state-dir", Dir() + "/state", "--socket", socket_,
-                              "--cgroup-root", root_, "--bpffs", pin_dir()},
+  const std::string config = Dir() + "/msegd.yaml";
+  const bool quiet = absl::EndsWith(spec().kind, "-quiet");
+  MSEG_RETURN_IF_ERROR(
+      WriteWhole(config, absl::StrCat("report_allowed: ", quiet ? "false" : "true", "\n")));
+  auto daemon = Child::Start({context().msegd, "--config", config, "--state-dir", Dir() + "/state",
+                              "--socket", socket_, "--cgroup-root", root_, "--bpffs", pin_dir()},
                              {.cgroup = *outside}, log);
   if (!daemon.ok()) return daemon.status();
   daemon_ = *std::move(daemon);

@@ -21,7 +21,7 @@ struct bench_query {
 
 struct bench_args {
   __u32 count; /* decisions */
-  __u32 mask;  /* of the query's number: 0 asks one query again and again */
+  __u32 mask;  /* of the query's number: 63 asks 64 queries again and again */
   __u32 judge;
   __u32 pad;
   __u64 ns;  /* out: what all took */

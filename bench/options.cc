@@ -214,6 +214,7 @@ std::vector<ArmSpec> ArmsOf(const Options& options, uint64_t most_linear) {
       const bool end = rules == options.rules.front() || rules == options.rules.back();
       // A linear rule set has to be seen growing, mseg not growing; sets only stand beside it.
       if (!end && !linear && kind.kind != "mseg-both") continue;
+      if (absl::EndsWith(kind.kind, "-quiet") && rules != options.rules.front()) continue;
       if (linear && rules > std::min(kind.most_rules, most_linear)) continue;
       out.push_back({kind.kind, rules, options.topology});
     }

@@ -29,7 +29,7 @@ uint64_t PeerPort(uint64_t i) { return 1000 + i * 7 % 200; }
 // The ports of the server, which are far apart.
 const std::vector<int>& Ports() {
   static const std::vector<int> ports = {kPortConnect, kPortMany, kPortStream, kPortRequest,
-                                         7010,         7020,      7030};
+                                         7010,         7020,      7030,        7040};
   return ports;
 }
 

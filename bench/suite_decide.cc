@@ -245,7 +245,7 @@ absl::Status DecideRun::One(uint64_t rules, uint64_t identities) {
   MSEG_RETURN_IF_ERROR(Fill(*image));
   const std::string unit = context_.guest ? "instructions" : "ns";
   for (const auto& [metric, mask] :
-       {std::pair<const char*, uint32_t>{"warm", 0}, {"cold", BENCH_QUERIES - 1}}) {
+       {std::pair<const char*, uint32_t>{"warm", 63}, {"cold", BENCH_QUERIES - 1}}) {
     auto cost = Cost(mask);
     if (!cost.ok()) return cost.status();
     Add(rules, identities, metric, unit, BootstrapMedian(*cost));

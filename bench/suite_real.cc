@@ -19,7 +19,7 @@
 namespace mseg::bench {
 namespace {
 
-constexpr int kNginxPort = 7010, kRedisPort = 7020, kPostgresPort = 7030;
+constexpr int kNginxPort = 7010, kRedisPort = 7020, kPostgresPort = 7030, kIperfPort = 7040;
 constexpr uint64_t kDefaultRules = 1000;
 
 // CPU ns of everything that ran in a cgroup.
@@ -137,14 +137,32 @@ absl::StatusOr<double> LoadPostgres(const Arm& arm, const std::string& dir) {
   return Found(*out, "actually processed: ([0-9]+)");
 }
 
+absl::StatusOr<Child> StartIperf(const Arm& arm, const std::string& dir) {
+  return Child::Start(
+      {FindProgram("iperf3"), "-s", "-B", arm.address(), "-p", absl::StrCat(kIperfPort)},
+      arm.server_place(), dir + "/iperf3.out");
+}
+
+// MiB that arrived.
+absl::StatusOr<double> LoadIperf(const Arm& arm, const std::string&) {
+  auto out = MustRun(
+      {FindProgram("iperf3"), "-c", arm.address(), "-p", absl::StrCat(kIperfPort), "-t", "1", "-J"},
+      arm.client_place());
+  if (!out.ok()) return out.status();
+  const size_t sum = out->find("\"sum_received\"");
+  if (sum == std::string::npos) return absl::InternalError("iperf3 prints no sum");
+  return Found(out->substr(sum), "\"bytes\":\\s*([0-9]+)") / (1 << 20);
+}
+
 std::vector<Application> Applications() {
   std::vector<Application> out = {
       {"wrk-nginx", {}, StartNginx, LoadNginx},
       {"redis-benchmark", {}, StartRedis, LoadRedis},
       {"pgbench", {}, StartPostgres, LoadPostgres},
+      {"iperf3", {}, StartIperf, LoadIperf},
   };
   const std::vector<std::string> programs[] = {
-      {"nginx", "wrk"}, {"redis-server", "redis-benchmark"}, {"runuser"}};
+      {"nginx", "wrk"}, {"redis-server", "redis-benchmark"}, {"runuser"}, {"iperf3"}};
   for (size_t i = 0; i < out.size(); i++) {
     for (const std::string& program : programs[i]) {
       if (FindProgram(program).empty()) out[i].missing.push_back(program);
@@ -155,7 +173,9 @@ std::vector<Application> Applications() {
 }
 
 int PortOf(const std::string& name) {
-  return name == "wrk-nginx" ? kNginxPort : name == "pgbench" ? kPostgresPort : kRedisPort;
+  if (name == "wrk-nginx") return kNginxPort;
+  if (name == "iperf3") return kIperfPort;
+  return name == "pgbench" ? kPostgresPort : kRedisPort;
 }
 
 class RealRun {

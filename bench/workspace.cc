@@ -107,7 +107,7 @@ void Workspace::StartJanitor() {
   char byte = 0;
   while (read(watched.get(), &byte, 1) < 0 && errno == EINTR) {
   }
-  RemoveAll(name_, cgroup_, dir_);
+  RemoveAll(name_ + "-", cgroup_, dir_);
   _exit(0);
 }
 
@@ -154,8 +154,8 @@ void Workspace::RemoveArm(const std::string& arm) const {
 }
 
 std::vector<std::string> Workspace::Left() const {
-  std::vector<std::string> out = StartingWith(kPins, name_);
-  for (const std::string& path : StartingWith(kNetnsDir, name_)) out.push_back(path);
+  std::vector<std::string> out = StartingWith(kPins, name_ + "-");
+  for (const std::string& path : StartingWith(kNetnsDir, name_ + "-")) out.push_back(path);
   for (const std::string& path : {cgroup_, dir_}) {
     std::error_code error;
     if (fs::exists(path, error)) out.push_back(path);
