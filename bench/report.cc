@@ -102,7 +102,16 @@ std::string Report::Verdict() const {
       off.push_back(absl::StrFormat("%s by %+.2f %%", check.suite, 100 * (check.ratio.median - 1)));
     }
   }
-  if (off.empty()) return "conclusive: the second baseline agrees with the first within 0.5 %";
+  if (off.empty()) {
+    double widest = 0;
+    for (const AaCheck& check : aa) {
+      widest = std::max({widest, check.ratio.high - 1, 1 - check.ratio.low});
+    }
+    return absl::StrFormat(
+        "conclusive: the second baseline agrees with the first within 0.5 %%; its interval reaches "
+        "%.1f %%, and what differs by less than that is not proven",
+        100 * widest);
+  }
   return absl::StrCat("INCONCLUSIVE: the second baseline is off in ", absl::StrJoin(off, ", "),
                       "; ratios of these suites say nothing, run again on a quieter machine");
 }
