@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MSEG_BENCH_ARM_H_
+#define MSEG_BENCH_ARM_H_
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "bench/process.h"
+#include "bench/worker.h"
+#include "bench/workspace.h"
+
+namespace mseg::bench {
+
+// Where client and server are: one namespace and `lo`, or two joined by a veth pair.
+enum class Topology { kLo, kVeth };
+
+struct ArmSpec {
+  std::string kind = {};  // see ArmKinds()
+  uint64_t rules = 0;
+  Topology topology = Topology::kLo;
+
+  // `mseg-both@1000`, `none`; unique in a run.
+  std::string Name() const;
+};
+
+struct ArmKind {
+  std::string kind;
+  bool has_rules;
+  uint64_t most_rules;                // more take too long to be of use
+  std::vector<std::string> programs;  // that must be installed
+  std::string family;                 // for --compare: none | mseg | nftables | iptables
+  std::string what;
+};
+const std::vector<ArmKind>& ArmKinds();
+const ArmKind* FindArmKind(const std::string& kind);
+
+// What a run needs to know to make arms.
+struct ArmContext {
+  const Workspace* workspace;
+  std::string msegd, msegctl;  // programs
+  int cpu;                     // that client and server share
+};
+
+// One way to have connections judged, or not: a client and a server with network namespaces and
+// cgroups of their own, and whatever judges between them. Alive until it is destroyed.
+//
+// To add a kind: a class with Enforce(), a line in ArmKinds() and one in MakeArm().
+class Arm {
+ public:
+  Arm(ArmSpec spec, ArmContext context) : spec_(std::move(spec)), context_(std::move(context)) {}
+  virtual ~Arm();
+  Arm(const Arm&) = delete;
+  Arm& operator=(const Arm&) = delete;
+
+  // Network, cgroups, rules, then server and client.
+  absl::Status Start();
+  // What the arm claims is true: the allowed port answers, the other one is refused. An arm that
+  // does not refuse would be cheap.
+  absl::Status Verify() const;
+
+  const ArmSpec& spec() const { return spec_; }
+  const Worker& client() const { return *client_; }
+  const Worker& server() const { return *server_; }
+  const Place& client_place() const { return client_place_; }
+  const Place& server_place() const { return server_place_; }
+  const std::string& address() const { return address_; }
+  // CPU time of what serves the arm in user space, so far.
+  virtual uint64_t DaemonCpuNs() const { return 0; }
+
+ protected:
+  virtual absl::Status Enforce() = 0;
+  virtual bool Refuses() const { return true; }
+  // Where the client's and the server's processes are, below the arm's cgroup.
+  virtual std::string ClientCgroup() const { return "client"; }
+  virtual std::string ServerCgroup() const { return "server"; }
+
+  const ArmContext& context() const { return context_; }
+  // A name for files and cgroups of this arm.
+  std::string Id() const;
+  std::string Dir() const { return context_.workspace->dir() + "/" + Id(); }
+
+ private:
+  absl::Status MakeNetwork();
+
+  ArmSpec spec_;
+  ArmContext context_;
+  Place client_place_, server_place_;
+  std::string address_ = "127.0.0.1";
+  std::unique_ptr<Worker> server_, client_;
+};
+
+// A msegd of the arm's own.
+class MsegArm : public Arm {
+ public:
+  // What is under the managed cgroup root.
+  enum class Ends { kClient, kBoth };
+
+  MsegArm(ArmSpec spec, ArmContext context, Ends ends)
+      : Arm(std::move(spec), std::move(context)), ends_(ends) {}
+  ~MsegArm() override;
+
+  uint64_t DaemonCpuNs() const override { return ProcessCpuNs(daemon_.pid()); }
+  pid_t daemon_pid() const { return daemon_.pid(); }
+  std::string pin_dir() const;
+  std::string cgroup_root() const { return root_; }
+  // `msegctl ARGUMENTS -o json` against this arm's daemon: what it prints.
+  absl::StatusOr<std::string> Ctl(const std::vector<std::string>& arguments) const;
+  absl::StatusOr<std::map<std::string, uint64_t>> Counters() const;
+  std::string policy_file() const { return Dir() + "/policy.yaml"; }
+  const std::string& ctl_program() const { return context().msegctl; }
+  // How the whole policy came into force: the command's time, and what it printed.
+  uint64_t apply_ns() const { return apply_ns_; }
+  const std::string& apply_output() const { return apply_output_; }
+
+ protected:
+  absl::Status Enforce() override;
+  std::string ClientCgroup() const override { return "managed/client"; }
+  std::string ServerCgroup() const override {
+    return ends_ == Ends::kBoth ? "managed/server" : "server";
+  }
+
+ private:
+  absl::Status StartDaemon();
+  absl::Status MakeFleetCgroups() const;
+
+  Ends ends_;
+  std::string root_, socket_, apply_output_;
+  uint64_t apply_ns_ = 0;
+  Child daemon_;
+};
+
+absl::StatusOr<std::unique_ptr<Arm>> MakeArm(const ArmSpec& spec, const ArmContext& context);
+
+// ---- rule sets, as text ----
+
+// The harness's own workloads and policy, with a fleet's around them until there are `rules` rules.
+std::string MsegPolicy(uint64_t rules, bool both_ends, const std::string& address);
+// The cgroups (below the managed root) that the fleet's workloads of this host live in.
+std::vector<std::string> FleetCgroups(uint64_t rules);
+// For `nft -f`: form is linear | set | ct-set.
+std::string NftRules(const std::string& form, uint64_t rules, const std::string& address);
+// For `iptables-nft-restore`.
+std::string IptablesRules(uint64_t rules, const std::string& address);
+
+}  // namespace mseg::bench
+
+#endif  // MSEG_BENCH_ARM_H_
