@@ -75,7 +75,8 @@ const std::map<std::string, Layout>& Layouts() {
     }
     {
       using T = mseg_slot;
-      all["mseg_slot"] = {sizeof(T), {F(cookie), F(owner)}};
+      all["mseg_slot"] = {sizeof(T), {F(cookie), F(owner), F(mac), F(peer_host), F(wire), F(path),
+                                       F(epoch), F(pad)}};
     }
     {
       using T = mseg_flow_key;
@@ -127,6 +128,42 @@ const std::map<std::string, Layout>& Layouts() {
       all["mseg_coarse"] = {sizeof(T), {F(bits)}};
     }
     {
+      using T = mseg_peer_label_key;
+      all["mseg_peer_label_key"] = {sizeof(T), {F(label_id), F(host_id), F(side)}};
+    }
+    {
+      using T = mseg_peer_label;
+      all["mseg_peer_label"] = {sizeof(T), {F(cls), F(permitted), F(pad)}};
+    }
+    {
+      using T = mseg_peer_exe_key;
+      all["mseg_peer_exe_key"] = {sizeof(T), {F(exe_id), F(grade), F(side), F(pad)}};
+    }
+    {
+      using T = mseg_wire;
+      all["mseg_wire"] = {sizeof(T), {F(host_id), F(exid), F(kind), F(default_path), F(wall_offset_ns), F(slot_ns), F(has_paths), F(proof)}};
+    }
+    {
+      using T = mseg_host_keys;
+      all["mseg_host_keys"] = {sizeof(T), {F(key)}};
+    }
+    {
+      using T = mseg_fingerprint_key;
+      all["mseg_fingerprint_key"] = {sizeof(T), {F(fingerprint), F(host_id), F(pad)}};
+    }
+    {
+      using T = mseg_fingerprint_value;
+      all["mseg_fingerprint_value"] = {sizeof(T), {F(label_id), F(exe_id)}};
+    }
+    {
+      using T = mseg_refused_key;
+      all["mseg_refused_key"] = {sizeof(T), {F(remote), F(local), F(remote_port), F(local_port), F(pad)}};
+    }
+    {
+      using T = mseg_quarantine_event;
+      all["mseg_quarantine_event"] = {sizeof(T), {F(type), F(pad), F(cookie), F(netns_cookie)}};
+    }
+    {
       using T = mseg_row_key;
       all["mseg_row_key"] = {sizeof(T), {F(local), F(peer), F(port), F(direction), F(side)}};
     }
@@ -134,7 +171,7 @@ const std::map<std::string, Layout>& Layouts() {
       using T = mseg_row;
       all["mseg_row"] = {
           sizeof(T), {F(rule), F(would_rule), F(verdict), F(would_be), F(reason), F(would_reason),
-           F(more), F(pad)}};
+           F(more), F(may), F(pad)}};
     }
     {
       using T = mseg_active;
