@@ -173,6 +173,8 @@ absl::Status DecideRun::Stage(const GenerationImage& image) {
                      .exe_classes = image.exe_classes,
                      .users = image.users,
                      .identities = image.identities,
+                     .peer_labels = image.peer_labels,
+                     .peer_exes = image.peer_exes,
                      .addresses = image.addresses,
                      .ports = image.ports,
                      .classes = image.classes,

@@ -173,6 +173,11 @@ absl::StatusOr<Inventory> Controller::TakeInventory(const PolicySet& policy) {
   if (!uids.ok()) return uids.status();
   inventory.uids = *std::move(uids);
   directory_.FillInventory(own_, &inventory);
+  remote_exes_.clear();
+  for (const ExecutableInfo& executable : inventory.remote_executables) {
+    ExecutableInfo& known = remote_exes_[executable.exe_id];
+    if (known.exe_id == 0 || executable.trusted_path) known = executable;
+  }
   return inventory;
 }
 

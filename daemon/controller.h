@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -210,6 +211,7 @@ class Controller : public api::Service {
   std::string PlaceOfRule(const std::string& rule) const;
 
   // controller_view.cc
+  const ExecutableInfo* ExeOf(const mseg_identity& id) const;
   api::Process Describe(const mseg_task& task) const;
   absl::StatusOr<IdentityFacts> FactsOfProcess(uint32_t pid) const;
   IdentityFacts FactsOf(const mseg_task& task) const;
@@ -229,6 +231,7 @@ class Controller : public api::Service {
   Refusals refusals_;
   std::set<uint64_t> refusing_in_;  // network namespaces, by cookie
   ExeRegistry exes_;
+  std::map<uint64_t, ExecutableInfo> remote_exes_;  // by executable id; a trusted path where one is
   FlowLog flows_;
   RemoteDirectory directory_;
   WirePublisher wire_;

@@ -130,6 +130,13 @@ absl::StatusOr<api::Status> Controller::GetStatus() {
 }
 
 // Labels and class as the tables in force give them for these facts.
+// Of another host only the executable id is known, and what its records say of that.
+const ExecutableInfo* Controller::ExeOf(const mseg_identity& id) const {
+  if ((id.flags & MSEG_ID_REMOTE) == 0) return exes_.ByRef(id.exe_ref);
+  const auto it = remote_exes_.find(id.exe_id);
+  return it == remote_exes_.end() ? nullptr : &it->second;
+}
+
 api::Process Controller::Describe(const mseg_task& task) const {
   api::Process out;
   out.pid = task.id.tgid;
@@ -384,7 +391,7 @@ absl::StatusOr<api::FlowPage> Controller::Flows(const api::FlowsRequest& request
   const std::lock_guard lock(mutex_);
   flows_.BeginBatch();
   MSEG_RETURN_IF_ERROR(events_->DrainFlows());
-  return flows_.Read(request, [this](uint32_t ref) { return exes_.ByRef(ref); });
+  return flows_.Read(request, [this](const mseg_identity& id) { return ExeOf(id); });
 }
 
 }  // namespace mseg

@@ -113,7 +113,7 @@ std::string Controller::PlaceOfRule(const std::string& rule) const {
 }
 
 absl::StatusOr<api::WhyAnswer> Controller::WhyRefused(uint32_t pid) {
-  const auto found = flows_.LastRefusal(pid, [this](uint32_t ref) { return exes_.ByRef(ref); });
+  const auto found = flows_.LastRefusal(pid, [this](const mseg_identity& id) { return ExeOf(id); });
   if (!found.has_value()) {
     return absl::NotFoundError(absl::StrCat("no refusal ",
                                             pid == 0 ? "" : absl::StrCat("of process ", pid, " "),
@@ -129,18 +129,19 @@ absl::StatusOr<api::WhyAnswer> Controller::WhyRefused(uint32_t pid) {
                     .grade = flow.local.grade,
                     .user = UserName(event.local.uid),
                     .address = ""};
+  const bool local_peer = event.peer_known != 0 && (event.peer.flags & MSEG_ID_REMOTE) == 0;
   api::WhyEnd peer{.managed = event.peer_known != 0,
-                   .pid = event.peer_known != 0 ? event.peer.tgid : 0,
+                   .pid = local_peer ? event.peer.tgid : 0,
                    .labels = flow.peer.labels,
                    .exe = flow.peer.exe,
                    .digest = flow.peer.digest,
                    .grade = flow.peer.grade,
-                   .user = event.peer_known != 0 ? UserName(event.peer.uid) : "",
+                   .user = local_peer ? UserName(event.peer.uid) : "",
                    .address = flow.peer.address};
   IpAddress address;
   std::copy(std::begin(event.peer_addr), std::end(event.peer_addr), address.begin());
-  const AllowEnd allow_local = ToAllowEnd(local, exes_.ByRef(event.local.exe_ref), {});
-  const AllowEnd allow_peer = ToAllowEnd(peer, exes_.ByRef(event.peer.exe_ref), address);
+  const AllowEnd allow_local = ToAllowEnd(local, ExeOf(event.local), {});
+  const AllowEnd allow_peer = ToAllowEnd(peer, ExeOf(event.peer), address);
   const bool egress = event.direction == MSEG_EGRESS;
   api::WhyAnswer answer;
   answer.source = "flow";

@@ -42,10 +42,10 @@ const LabelSet* LabelsOf(const GenerationNames* names, const mseg_identity& id) 
 
 template <typename End>
 void RenderIdentity(const mseg_identity& id, const GenerationNames* names,
-                    const FlowLog::ExeByRef& exes, End* out) {
+                    const FlowLog::FindExe& exes, End* out) {
   if (const LabelSet* labels = LabelsOf(names, id)) out->labels = labels->values();
   out->grade = std::string(GradeName(static_cast<mseg_grade>(id.grade)));
-  const ExecutableInfo* exe = id.exe_ref != 0 ? exes(id.exe_ref) : nullptr;
+  const ExecutableInfo* exe = exes(id);
   if (exe == nullptr) return;
   out->exe = exe->path;
   out->digest = DigestText(exe->digest);
@@ -145,7 +145,7 @@ void FlowLog::Add(const mseg_flow_event& event) {
   if (records_.size() > capacity_) records_.pop_front();
 }
 
-api::FlowRecord FlowLog::Render(const Record& record, const ExeByRef& exes) const {
+api::FlowRecord FlowLog::Render(const Record& record, const FindExe& exes) const {
   const mseg_flow_event& event = record.event;
   const GenerationNames* names = record.names.get();
   api::FlowRecord out;
@@ -176,17 +176,18 @@ api::FlowRecord FlowLog::Render(const Record& record, const ExeByRef& exes) cons
   return out;
 }
 
-std::optional<FlowLog::Refusal> FlowLog::LastRefusal(uint32_t pid, const ExeByRef& exes) const {
+std::optional<FlowLog::Refusal> FlowLog::LastRefusal(uint32_t pid, const FindExe& exes) const {
   for (auto it = records_.rbegin(); it != records_.rend(); ++it) {
     const mseg_flow_event& event = it->event;
     const bool wanted =
-        pid == 0 || event.local.tgid == pid || (event.peer_known && event.peer.tgid == pid);
+        pid == 0 || event.local.tgid == pid ||
+        (event.peer_known && !(event.peer.flags & MSEG_ID_REMOTE) && event.peer.tgid == pid);
     if (event.verdict == MSEG_DENY && wanted) return Refusal{event, Render(*it, exes)};
   }
   return std::nullopt;
 }
 
-api::FlowPage FlowLog::Read(const api::FlowsRequest& request, const ExeByRef& exes) const {
+api::FlowPage FlowLog::Read(const api::FlowsRequest& request, const FindExe& exes) const {
   api::FlowPage page;
   const size_t limit =
       std::min<size_t>(request.limit == 0 ? kDefaultPage : request.limit, api::kMaxFlowPage);

@@ -32,7 +32,8 @@ std::shared_ptr<const GenerationNames> NamesOf(uint32_t generation, const Genera
 // missed.
 class FlowLog {
  public:
-  using ExeByRef = std::function<const ExecutableInfo*(uint32_t ref)>;
+  // What a process runs, of this host or another; null where nothing says.
+  using FindExe = std::function<const ExecutableInfo*(const mseg_identity& id)>;
   explicit FlowLog(size_t capacity) : capacity_(capacity) {}
 
   // A generation comes into force. Earlier ones stay known while a record or one of the last few
@@ -42,14 +43,14 @@ class FlowLog {
   void BeginBatch();
   void Add(const mseg_flow_event& event);
 
-  api::FlowPage Read(const api::FlowsRequest& request, const ExeByRef& exes) const;
+  api::FlowPage Read(const api::FlowsRequest& request, const FindExe& exes) const;
 
   // The last refusal that is kept, of a process at either end (0: any). Null: there is none.
   struct Refusal {
     mseg_flow_event event;
     api::FlowRecord record;
   };
-  std::optional<Refusal> LastRefusal(uint32_t pid, const ExeByRef& exes) const;
+  std::optional<Refusal> LastRefusal(uint32_t pid, const FindExe& exes) const;
 
  private:
   struct Record {
@@ -58,7 +59,7 @@ class FlowLog {
     uint64_t count = 0;
     std::shared_ptr<const GenerationNames> names;  // null: of a generation long gone
   };
-  api::FlowRecord Render(const Record& record, const ExeByRef& exes) const;
+  api::FlowRecord Render(const Record& record, const FindExe& exes) const;
   std::shared_ptr<const GenerationNames> FindNames(uint32_t generation) const;
   uint64_t first_number() const { return next_number_ - records_.size(); }
 

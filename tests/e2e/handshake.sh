@@ -23,22 +23,22 @@ E2E_AT_EXIT+=(forget_second)
 ip netns add "$NS2"
 ip netns add "$ROUTER"
 ip -n "$NS2" link set lo up
-ip -n "$NS" link add up type veth peer name a netns "$ROUTER"
-ip -n "$NS2" link add up type veth peer name b netns "$ROUTER"
+ip -n "$NS" link add wire0 type veth peer name side_a netns "$ROUTER"
+ip -n "$NS2" link add wire0 type veth peer name side_b netns "$ROUTER"
 connect() { # NETNS ADDRESS ROUTER-DEVICE ROUTER-ADDRESS
-  ip -n "$1" addr add "$2/24" dev up
-  ip -n "$1" link set up up
+  ip -n "$1" addr add "$2/24" dev wire0
+  ip -n "$1" link set wire0 up
   ip -n "$ROUTER" addr add "$4/24" dev "$3"
   ip -n "$ROUTER" link set "$3" up
   ip -n "$1" route add default via "$4"
 }
-connect "$NS" 10.9.1.2 a 10.9.1.1
-connect "$NS2" 10.9.2.2 b 10.9.2.1
+connect "$NS" 10.9.1.2 side_a 10.9.1.1
+connect "$NS2" 10.9.2.2 side_b 10.9.2.1
 ip netns exec "$ROUTER" sysctl -qw net.ipv4.ip_forward=1
 ip netns exec "$ROUTER" nft -f - <<'NFT'
 table ip nat {
   chain pre { type nat hook prerouting priority -100; ip daddr 10.9.1.1 dnat to 10.9.2.2; }
-  chain post { type nat hook postrouting priority 100; oifname "b" masquerade; }
+  chain post { type nat hook postrouting priority 100; oifname "side_b" masquerade; }
 }
 NFT
 VIP=10.9.1.1
@@ -58,8 +58,11 @@ start_b() {
   wait_for 30 b status || bail "the second msegd starts" "$(cat "$WORK/second.log")"
 }
 
-cp "$PYTHON" "$TRUSTED/webapp"
-cp "$PYTHON" "$TRUSTED/dbserver"
+# Programs of their own: between hosts an executable is known by its content.
+for program in webapp dbserver; do
+  cp "$PYTHON" "$TRUSTED/$program"
+  echo "$program" >>"$TRUSTED/$program"
+done
 start_msegd --config "$WORK/a.yaml"
 start_b
 a host init --id 1 >/dev/null
@@ -126,7 +129,7 @@ mark
 allowed "webapp reaches the server through the router" app tcp "$VIP" 7000
 b_saw "the server's host knows who it was" verdict=allow peer.labels.role=web \
   "peer.exe=$TRUSTED/webapp"
-turned_away "another program of the same host does not" "peer.exe=$PYTHON" reason=default -- \
+turned_away "another program of the same host does not" peer.exe="$PYTHON" reason=default -- \
   probe web tcp "$VIP" 7000
 turned_away "nor the same program with another label" reason=default -- \
   in_cgroup other "$TRUSTED/webapp" "$PROBE" tcp "$VIP" 7000

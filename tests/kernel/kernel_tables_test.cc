@@ -19,6 +19,8 @@ uint32_t SideOf(const mseg_user_key& key) { return key.side; }
 uint32_t SideOf(const mseg_identity_key& key) { return key.side; }
 uint32_t SideOf(const mseg_address_key& key) { return key.side; }
 uint32_t SideOf(const mseg_row_key& key) { return key.side; }
+uint32_t SideOf(const mseg_peer_label_key& key) { return key.side; }
+uint32_t SideOf(const mseg_peer_exe_key& key) { return key.side; }
 
 // One side of a map, keys with side 0, in the order of images.
 template <typename Key, typename Value>
@@ -268,11 +270,18 @@ TEST_CASE("Verify finds one changed, one missing and one foreign entry in each t
   address.prefixlen = 8 + 32;
   address.addr[0] = 0x20;
   image.addresses.emplace_back(address, 3);
+  mseg_peer_label_key label{};
+  label.label_id = 9;
+  label.host_id = 2;
+  image.peer_labels.emplace_back(label, mseg_peer_label{.cls = 7, .permitted = 1, .pad = 0});
+  mseg_peer_exe_key peer_exe{};
+  peer_exe.exe_id = 4;
+  image.peer_exes.emplace_back(peer_exe, 5);
   image.ports.emplace_back(443u, uint16_t{1});
   image.rows.emplace_back(RowKey(1, 0), mseg_row{});
   const uint32_t standby = Standby(tables);
-  cgroup.side = user.side = identity.side = standby;
-  exe.side = address.side = static_cast<uint8_t>(standby);
+  cgroup.side = user.side = identity.side = label.side = standby;
+  exe.side = address.side = peer_exe.side = static_cast<uint8_t>(standby);
 
   auto restage = [&] {
     REQUIRE(tables.Stage(TablesOf(image)).ok());
@@ -291,6 +300,32 @@ TEST_CASE("Verify finds one changed, one missing and one foreign entry in each t
     refused();
     restage();
     REQUIRE(view.Delete(cgroup).ok());
+    refused();
+  }
+  SECTION("labels of other hosts") {
+    const auto view = plane->View<mseg_peer_label_key, mseg_peer_label>("mseg_peer_labels");
+    restage();
+    REQUIRE(view.Update(label, mseg_peer_label{.cls = 7, .permitted = 0, .pad = 0}).ok());
+    refused();
+    restage();
+    REQUIRE(view.Delete(label).ok());
+    refused();
+    restage();
+    label.host_id = 3;
+    REQUIRE(view.Update(label, mseg_peer_label{.cls = 7, .permitted = 1, .pad = 0}).ok());
+    refused();
+  }
+  SECTION("executables of other hosts") {
+    const auto view = plane->View<mseg_peer_exe_key, uint64_t>("mseg_peer_exes");
+    restage();
+    REQUIRE(view.Update(peer_exe, 6).ok());
+    refused();
+    restage();
+    REQUIRE(view.Delete(peer_exe).ok());
+    refused();
+    restage();
+    peer_exe.grade = MSEG_GRADE_HASH;
+    REQUIRE(view.Update(peer_exe, 5).ok());
     refused();
   }
   SECTION("exe classes") {

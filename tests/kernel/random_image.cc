@@ -80,6 +80,7 @@ void ImageRandom::Rows(GenerationImage* image) {
           row.reason = static_cast<uint8_t>(Below(MSEG_REASON_MAX));
           row.would_reason = static_cast<uint8_t>(Below(MSEG_REASON_MAX));
           row.more = static_cast<uint8_t>(Below(2));
+          row.may = static_cast<uint8_t>(Below(2));
           image->rows.emplace_back(key, row);
         }
       }
@@ -141,6 +142,22 @@ void ImageRandom::Identities(GenerationImage* image) {
       }
     }
   }
+  for (uint64_t id = 1; id < 5; id++) {
+    mseg_peer_label_key label{};
+    label.label_id = id;
+    label.host_id = static_cast<uint32_t>(Below(3));
+    const auto permitted = static_cast<uint32_t>(Below(2));
+    if (Chance(60)) {
+      image->peer_labels.emplace_back(
+          label, mseg_peer_label{.cls = CgroupClass(), .permitted = permitted, .pad = 0});
+    }
+    mseg_peer_exe_key exe{};
+    exe.exe_id = id;
+    exe.grade = static_cast<uint8_t>(Grade());
+    if (Chance(60)) image->peer_exes.emplace_back(exe, ExeClass());
+  }
+  Normalize(&image->peer_labels);
+  Normalize(&image->peer_exes);
   Normalize(&image->cgroups);
   Normalize(&image->exe_classes);
   Normalize(&image->users);

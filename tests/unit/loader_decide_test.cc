@@ -118,6 +118,7 @@ TEST_CASE("every table of the rows that could answer gives what the list says") 
                       row->reason,
                       row->would_reason,
                       static_cast<uint8_t>(step),
+                      row->may,
                       {}};
             } else {
               want.verdict = MSEG_DENY;
