@@ -202,8 +202,7 @@ absl::StatusOr<double> DecideRun::Ns(uint32_t mask, bool judge) {
   args.count = context_.guest ? 4096 : BENCH_QUERIES;
   args.mask = mask;
   args.judge = judge ? 1 : 0;
-  LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &args,
-              .ctx_size_in = sizeof(args));
+  LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &args, .ctx_size_in = sizeof(args));
   const int program = bpf_program__fd(program_.object->progs.bench_decide);
   if (bpf_prog_test_run_opts(program, &options) != 0) return ErrnoStatus(errno, "run the program");
   // A syscall program gives its context back in place.

@@ -51,6 +51,7 @@ int mseg_explain(struct mseg_explain *ctx)
 	args.reason = d.reason;
 	args.would_reason = d.would_reason;
 	args.probe = d.probe;
+	args.may = d.may;
 	mseg_copy_words((volatile __u64 *)ctx, (const volatile __u64 *)&args);
 	return 0;
 }

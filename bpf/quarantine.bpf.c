@@ -12,13 +12,13 @@
 #include "maps.bpf.h"
 
 SEC("sk_msg")
-int mseg_quarantine_send(struct sk_msg_md *msg)
+int mseg_cut_send(struct sk_msg_md *msg)
 {
 	return SK_DROP;
 }
 
 SEC("sk_skb/stream_verdict")
-int mseg_quarantine_receive(struct __sk_buff *skb)
+int mseg_cut_receive(struct __sk_buff *skb)
 {
 	return SK_DROP;
 }

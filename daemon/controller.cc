@@ -130,8 +130,9 @@ absl::Status Controller::NameDaemon() {
   for (const auto& [key, task] : *tasks) {
     if (key.tgid == static_cast<uint32_t>(getpid())) return WriteConfig(key);
   }
-  log_("identity: the daemon has no record of itself and cannot close connections of those that "
-       "policy confines; raise limits.max_tasks");
+  log_(
+      "identity: the daemon has no record of itself and cannot close connections of those that "
+      "policy confines; raise limits.max_tasks");
   return absl::OkStatus();
 }
 

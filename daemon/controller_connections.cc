@@ -96,7 +96,8 @@ absl::StatusOr<Controller::Walk> Controller::WalkConnections(const GenerationIma
   if (!listeners.ok()) return listeners.status();
   for (const auto& [key, listener] : *listeners) walk.open.listeners.emplace(key, listener);
   for (const mseg_socket_record& record : OnePerSocket(*std::move(records))) {
-    if (record.state != kListening) walk.open.sockets.push_back(OpenSocket{record, {}, {}, {}, false});
+    if (record.state != kListening)
+      walk.open.sockets.push_back(OpenSocket{record, {}, {}, {}, false});
   }
   AddUnheld(image, &walk);
   for (OpenSocket& socket : walk.open.sockets) {

@@ -35,12 +35,11 @@ void FillBudget(GenerationImage* image) {
                    image->identities.size() + image->addresses.size() + image->ports.size() +
                    image->classes.size() + image->groups.size() + image->tails.size() +
                    image->peer_labels.size() + image->peer_exes.size() + image->rows.size();
-  const uint64_t side = Bytes(image->cgroups, kHashElement) +
-                        Bytes(image->exe_classes, kHashElement) +
-                        Bytes(image->users, kHashElement) + Bytes(image->identities, kHashElement) +
-                        Bytes(image->peer_labels, kHashElement) +
-                        Bytes(image->peer_exes, kHashElement) +
-                        Bytes(image->rows, kHashElement) + Bytes(image->addresses, kTrieElement);
+  const uint64_t side =
+      Bytes(image->cgroups, kHashElement) + Bytes(image->exe_classes, kHashElement) +
+      Bytes(image->users, kHashElement) + Bytes(image->identities, kHashElement) +
+      Bytes(image->peer_labels, kHashElement) + Bytes(image->peer_exes, kHashElement) +
+      Bytes(image->rows, kHashElement) + Bytes(image->addresses, kTrieElement);
   // Arrays hold both sides and do not grow.
   budget.kernel_bytes = 2 * side + MSEG_PORT_BLOCKS * sizeof(mseg_port_block) +
                         2 * MSEG_CLASSES * sizeof(mseg_class) +

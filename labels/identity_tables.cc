@@ -95,8 +95,7 @@ class TablesBuilder {
   // them matches counts, since its digest is the same.
   absl::Status AddRemote(const Inventory& inventory) {
     for (const RemoteLabels& remote : inventory.remote_labels) {
-      absl::Status status =
-          RegisterLabelSet(remote.label_id, remote.labels, &tables_.label_sets);
+      absl::Status status = RegisterLabelSet(remote.label_id, remote.labels, &tables_.label_sets);
       if (!status.ok()) return status;
       CgroupGroup group{.cls = DerivedClass("labels", remote.labels.Text()),
                         .hits = {},
@@ -147,8 +146,8 @@ class TablesBuilder {
     if (tables_.peer_labels.empty() && !options_.wire) return absl::OkStatus();
     std::vector<UserGroup> users;
     if (!users_.empty()) {
-      users.push_back(UserGroup{.cls = MSEG_USER_UNKNOWN,
-                                .user = {.known = false, .uid = {}, .name = {}}});
+      users.push_back(
+          UserGroup{.cls = MSEG_USER_UNKNOWN, .user = {.known = false, .uid = {}, .name = {}}});
     }
     remote_ = true;
     for (const auto& [cls, group] : remote_labels_) {
@@ -255,8 +254,7 @@ class TablesBuilder {
     const ExeGroup other_exe;
     const UserGroup other_user;
     auto value_of = [&](const ExeGroup& exe, const UserGroup& user) {
-      return ValueOf(SubjectOf(cgroup, exe.exe, user.user),
-                     Member(cgroup, exe, user));
+      return ValueOf(SubjectOf(cgroup, exe.exe, user.user), Member(cgroup, exe, user));
     };
     absl::StatusOr<Value> base = value_of(other_exe, other_user);
     if (!base.ok()) return base.status();
@@ -305,8 +303,7 @@ class TablesBuilder {
                          const std::vector<Value>& by_user) {
     const UserGroup other_user;
     absl::StatusOr<Value> any_user =
-        ValueOf(SubjectOf(cgroup, exe.exe, other_user.user),
-                Member(cgroup, exe, other_user));
+        ValueOf(SubjectOf(cgroup, exe.exe, other_user.user), Member(cgroup, exe, other_user));
     if (!any_user.ok()) return any_user.status();
     NoteConflicts(cgroup, exe, other_user, *any_user, base.conflicts);
     const bool emitted = !any_user->SameEntry(base);
@@ -315,8 +312,7 @@ class TablesBuilder {
     }
     for (size_t i = 0; i < users.size(); ++i) {
       absl::StatusOr<Value> value =
-          ValueOf(SubjectOf(cgroup, exe.exe, users[i].user),
-                  Member(cgroup, exe, users[i]));
+          ValueOf(SubjectOf(cgroup, exe.exe, users[i].user), Member(cgroup, exe, users[i]));
       if (!value.ok()) return value.status();
       std::vector<std::string> already = any_user->conflicts;
       already.insert(already.end(), by_user[i].conflicts.begin(), by_user[i].conflicts.end());

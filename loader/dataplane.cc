@@ -298,7 +298,7 @@ int Dataplane::ProgramFd(absl::string_view name) const {
 // These hang on the map itself, not on a link: kernels before 6.10 have none for it. The map is
 // pinned, and a newer program takes the place of an older one in one step.
 absl::Status Dataplane::AttachQuarantine() const {
-  for (const absl::string_view name : {"mseg_quarantine_send", "mseg_quarantine_receive"}) {
+  for (const absl::string_view name : {"mseg_cut_send", "mseg_cut_receive"}) {
     const size_t program = ProgramIndex(name);
     if (bpf_prog_attach(programs_[program].get(), MapFd("mseg_quarantine"), kPrograms[program].type,
                         0) != 0) {

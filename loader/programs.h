@@ -67,8 +67,8 @@ inline constexpr std::array kPrograms = {
     ProgramSpec{"mseg_explain", Attach::kNone, BPF_CGROUP_INET_INGRESS, Stage::kTool, "syscall"},
     ProgramSpec{"mseg_walk_sockets", Attach::kNone, BPF_TRACE_ITER, Stage::kTool, "iter/task_file"},
     // On a map, and on the network namespaces of listeners: the loader's own business.
-    ProgramSpec{"mseg_quarantine_send", Attach::kNone, BPF_SK_MSG_VERDICT, Stage::kTool, "sk_msg"},
-    ProgramSpec{"mseg_quarantine_receive", Attach::kNone, BPF_SK_SKB_STREAM_VERDICT, Stage::kTool,
+    ProgramSpec{"mseg_cut_send", Attach::kNone, BPF_SK_MSG_VERDICT, Stage::kTool, "sk_msg"},
+    ProgramSpec{"mseg_cut_receive", Attach::kNone, BPF_SK_SKB_STREAM_VERDICT, Stage::kTool,
                 "sk_skb/stream_verdict"},
     ProgramSpec{"mseg_refuse_lookup", Attach::kNone, BPF_SK_LOOKUP, Stage::kTool, "sk_lookup"},
     ProgramSpec{"mseg_hash_exec", Attach::kLsm, BPF_LSM_MAC, Stage::kObserve,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Options of a TCP header that anybody may send: the walk ends, stays within them, and what it finds
-// is built back to the same bytes.
+// Options of a TCP header that anybody may send: the walk ends, stays within them, and what it
+// finds is built back to the same bytes.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>

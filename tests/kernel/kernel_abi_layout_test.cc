@@ -75,8 +75,9 @@ const std::map<std::string, Layout>& Layouts() {
     }
     {
       using T = mseg_slot;
-      all["mseg_slot"] = {sizeof(T), {F(cookie), F(owner), F(mac), F(peer_host), F(wire), F(path),
-                                       F(epoch), F(pad)}};
+      all["mseg_slot"] = {
+          sizeof(T),
+          {F(cookie), F(owner), F(mac), F(peer_host), F(wire), F(path), F(epoch), F(pad)}};
     }
     {
       using T = mseg_flow_key;
@@ -141,7 +142,9 @@ const std::map<std::string, Layout>& Layouts() {
     }
     {
       using T = mseg_wire;
-      all["mseg_wire"] = {sizeof(T), {F(host_id), F(exid), F(kind), F(default_path), F(wall_offset_ns), F(slot_ns), F(has_paths), F(proof)}};
+      all["mseg_wire"] = {sizeof(T),
+                          {F(host_id), F(exid), F(kind), F(default_path), F(wall_offset_ns),
+                           F(slot_ns), F(has_paths), F(proof)}};
     }
     {
       using T = mseg_host_keys;
@@ -157,7 +160,8 @@ const std::map<std::string, Layout>& Layouts() {
     }
     {
       using T = mseg_refused_key;
-      all["mseg_refused_key"] = {sizeof(T), {F(remote), F(local), F(remote_port), F(local_port), F(pad)}};
+      all["mseg_refused_key"] = {sizeof(T),
+                                 {F(remote), F(local), F(remote_port), F(local_port), F(pad)}};
     }
     {
       using T = mseg_quarantine_event;
@@ -169,9 +173,9 @@ const std::map<std::string, Layout>& Layouts() {
     }
     {
       using T = mseg_row;
-      all["mseg_row"] = {
-          sizeof(T), {F(rule), F(would_rule), F(verdict), F(would_be), F(reason), F(would_reason),
-           F(more), F(may), F(pad)}};
+      all["mseg_row"] = {sizeof(T),
+                         {F(rule), F(would_rule), F(verdict), F(would_be), F(reason),
+                          F(would_reason), F(more), F(may), F(pad)}};
     }
     {
       using T = mseg_active;
@@ -188,10 +192,10 @@ const std::map<std::string, Layout>& Layouts() {
     {
       using T = mseg_flow_event;
       all["mseg_flow_event"] = {
-          sizeof(T),
-          {F(type), F(generation), F(time_ns), F(local), F(peer), F(peer_addr), F(rule),
-           F(would_rule), F(port), F(peer_port), F(protocol), F(direction), F(verdict), F(would_be),
-           F(reason), F(would_reason), F(peer_known), F(hook), F(family), F(pad)}};
+          sizeof(T), {F(type),         F(generation), F(time_ns),    F(local),    F(peer),
+                      F(peer_addr),    F(rule),       F(would_rule), F(port),     F(peer_port),
+                      F(protocol),     F(direction),  F(verdict),    F(would_be), F(reason),
+                      F(would_reason), F(peer_known), F(hook),       F(family),   F(pad)}};
     }
     {
       using T = mseg_config;
@@ -217,7 +221,8 @@ const std::map<std::string, Layout>& Layouts() {
           sizeof(T), {F(local),    F(peer),       F(local_class),   F(peer_class),   F(port),
                       F(protocol), F(direction),  F(resolve_local), F(resolve_peer), F(failed),
                       F(pad0),     F(generation), F(rule),          F(would_rule),   F(verdict),
-                      F(would_be), F(reason),     F(would_reason),  F(probe),        F(pad)}};
+                      F(would_be), F(reason),     F(would_reason),  F(probe),        F(may),
+                      F(pad)}};
     }
     {
       using T = mseg_file_record;

@@ -79,6 +79,7 @@ mseg_decision DecisionOf(const mseg_explain& e) {
   d.reason = e.reason;
   d.would_reason = e.would_reason;
   d.probe = e.probe;
+  d.may = e.may;
   return d;
 }
 

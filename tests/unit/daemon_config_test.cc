@@ -50,7 +50,7 @@ TEST_CASE("every key is read") {
   expected.wire.default_path = MSEG_PATH_LEGACY | MSEG_PATH_UNBOUND;
   expected.wire.paths = {{*ParseCidr("10.0.0.0/8"), MSEG_PATH_REQUIRE},
                          {*ParseCidr("2001:db8::/32"), MSEG_PATH_PREFER | MSEG_PATH_UNBOUND}};
-  expected.wire.proof = MSEG_PROOF_FAST;
+  expected.wire.proof = MSEG_PROOF_STRICT;
   expected.socket = "/b";
   expected.cgroup_root = "/c";
   expected.bpffs = "/d";

@@ -76,8 +76,8 @@ int Find(const std::vector<uint8_t>& options, uint8_t want) {
 TEST_CASE("SipHash-2-4 gives its published values", "[option]") {
   const uint64_t k0 = 0x0706050403020100, k1 = 0x0f0e0d0c0b0a0908;
   const std::vector<std::pair<size_t, uint64_t>> vectors = {
-      {0, 0x726fdb47dd0e0e31},  {1, 0x74f839c593dc67fd},  {2, 0x0d6c8009d9a94f5a},
-      {3, 0x85676696d7fb7e2d},  {7, 0xab0200f58b01d137},  {8, 0x93f5f5799a932462},
+      {0, 0x726fdb47dd0e0e31},  {1, 0x74f839c593dc67fd}, {2, 0x0d6c8009d9a94f5a},
+      {3, 0x85676696d7fb7e2d},  {7, 0xab0200f58b01d137}, {8, 0x93f5f5799a932462},
       {15, 0xa129ca6149be45e5},
   };
   for (const auto& [size, want] : vectors) {
@@ -180,7 +180,7 @@ TEST_CASE("the option is found behind others, and nothing that only looks like i
   CHECK(Find(option, MSEG_PROOF_LEN) == 0);
   CHECK(Find(with({1, 1, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0}), MSEG_PROOF_LEN) == 12);
   CHECK(Find(with({253, 4, 0x12, 0x34}), MSEG_PROOF_LEN) == 4);
-  CHECK(Find(option, MSEG_CLAIM_LEN) == -1);            // another length
+  CHECK(Find(option, MSEG_CLAIM_LEN) == -1);              // another length
   CHECK(Find(with({0, 0, 0, 0}), MSEG_PROOF_LEN) == -1);  // behind the end of options
   CHECK(Find(with({8, 1, 1, 1}), MSEG_PROOF_LEN) == -1);  // a length that cannot be
   CHECK(Find(with({8, 0, 1, 1}), MSEG_PROOF_LEN) == -1);

@@ -647,7 +647,8 @@ struct mseg_explain {
 	__u8 reason;
 	__u8 would_reason;
 	__u8 probe;
-	__u8 pad[7];
+	__u8 may;
+	__u8 pad[6];
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_explain) == 136, "mseg_explain");
 
