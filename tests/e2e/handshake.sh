@@ -45,14 +45,17 @@ VIP=10.9.1.1
 
 openssl rand -hex 32 >"$WORK/salt"
 chmod 600 "$WORK/salt"
-printf 'fleet: {salt_file: %s}\nhost: {name: alpha}\n' "$WORK/salt" >"$WORK/a.yaml"
-printf 'fleet: {salt_file: %s}\nhost: {name: beta}\n' "$WORK/salt" >"$WORK/b.yaml"
+# Keys change every few seconds, so that they do while this runs.
+for host in alpha beta; do
+  printf 'fleet: {salt_file: %s}\nhost: {name: %s}\nwire: {epoch: %ss}\n' "$WORK/salt" "$host" \
+    $((3 * SLOW)) >"$WORK/$host.yaml"
+done
 
 a() { msegctl "$@"; }
 b() { msegctl --socket "$WORK/sock2" "$@"; }
 start_b() {
   "$MSEG_BIN/msegd" --state-dir "$WORK/state2" --socket "$WORK/sock2" --cgroup-root "$CG2" \
-    --bpffs "$PINS2" --config "$WORK/b.yaml" </dev/null >>"$WORK/second.log" 2>&1 &
+    --bpffs "$PINS2" --config "$WORK/beta.yaml" </dev/null >>"$WORK/second.log" 2>&1 &
   B_PID=$!
   track "$B_PID"
   wait_for 30 b status || bail "the second msegd starts" "$(cat "$WORK/second.log")"
@@ -63,7 +66,7 @@ for program in webapp dbserver; do
   cp "$PYTHON" "$TRUSTED/$program"
   echo "$program" >>"$TRUSTED/$program"
 done
-start_msegd --config "$WORK/a.yaml"
+start_msegd --config "$WORK/alpha.yaml"
 start_b
 a host init --id 1 >/dev/null
 b host init --id 2 >/dev/null
@@ -79,12 +82,15 @@ learn "$TRUSTED/webapp" "$PYTHON"
 b policy apply "$WORK/b-policy.yaml" >/dev/null || bail "the server's policy"
 b identity show "$TRUSTED/dbserver" >/dev/null
 
-bash -c 'echo $$ >"$1/db/cgroup.procs" && exec nsenter --net="$2" "${@:3}"' spawn "$CG2" \
-  "/run/netns/$NS2" "$TRUSTED/dbserver" "$PROBE" serve tcp 0.0.0.0 7000 </dev/null \
-  >"$WORK/dbserver.log" 2>&1 &
-track "$!"
+# in_b CGROUP COMMAND...: in the background on host b.
+in_b() {
+  bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="$2" "${@:3}"' spawn "$CG2/$1" \
+    "/run/netns/$NS2" "${@:2}" </dev/null >>"$WORK/servers.log" 2>&1 &
+  track "$!"
+}
+in_b db "$TRUSTED/dbserver" "$PROBE" serve tcp 0.0.0.0 7000
 b_listens() { ip netns exec "$NS2" ss -Hlnt "sport = :$1" | grep -q .; }
-wait_for 10 b_listens 7000 || bail "the server listens" "$(cat "$WORK/dbserver.log")"
+wait_for 10 b_listens 7000 || bail "the server listens" "$(cat "$WORK/servers.log")"
 
 # exchange: each host learns what the other's ids mean.
 exchange() {
@@ -133,6 +139,104 @@ turned_away "another program of the same host does not" peer.exe="$PYTHON" reaso
   probe web tcp "$VIP" 7000
 turned_away "nor the same program with another label" reason=default -- \
   in_cgroup other "$TRUSTED/webapp" "$PROBE" tcp "$VIP" 7000
-same "no proof was wrong" 0 "$(b status -o json | "$PYTHON" "$SUPPORT/json_field.py" counters.bad_proof)"
+b_counter() { b status -o json | "$PYTHON" "$SUPPORT/json_field.py" "counters.$1"; }
+same "no proof was wrong" 0 "$(b_counter bad_proof)"
+
+
+note "many, while keys change"
+cat >"$WORK/exchanges.py" <<'PY'
+"""exchanges.py HOST PORT COUNT SECONDS: that many exchanges over that time, each on its own connection."""
+import socket
+import sys
+import time
+
+host, port, count, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+for i in range(count):
+    with socket.create_connection((host, port), 5) as sock:
+        sock.sendall(b"x" * 3000)
+        got = 0
+        while got < 3000:
+            got += len(sock.recv(4096)) or sys.exit("closed")
+    time.sleep(seconds / count)
+PY
+allowed "exchanges over several epochs" \
+  in_cgroup web "$TRUSTED/webapp" "$WORK/exchanges.py" "$VIP" 7000 200 $((8 * SLOW))
+same "none failed its proof" "0 0" "$(b_counter bad_proof) $(b_counter stale_epoch)"
+check "they were proven" test "$(b_counter proven)" -ge 200
+
+cat >"$WORK/segments.py" <<'PY'
+import socket
+import sys
+
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), 5) as sock:
+    sock.sendall(b"x")
+    sock.recv(1)
+    print(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
+PY
+same "segments are as long as ever once it is done" 1448 \
+  "$(in_cgroup web "$TRUSTED/webapp" "$WORK/segments.py" "$VIP" 7000)"
+
+note "the client's policy knows who may answer"
+workloads web db >"$WORK/a-strict.yaml"
+cat >>"$WORK/a-strict.yaml" <<YAML
+apiVersion: mseg.io/v1
+kind: Policy
+metadata: {name: web-out}
+spec:
+  selects: {labels: {role: web}}
+  directions: [egress]
+  rules:
+  - name: to-db
+    verdict: allow
+    from: {labels: {role: web}}
+    to: {labels: {role: db}, process: {exe: $TRUSTED/dbserver}}
+    services: [tcp/7000, tcp/7001]
+YAML
+apply "$WORK/a-strict.yaml"
+order_db_policy "{exe: $TRUSTED/webapp}" tcp/7000-7001 >"$WORK/b-policy.yaml"
+b policy apply "$WORK/b-policy.yaml" >/dev/null || bail "the server's policy"
+in_b db "$PYTHON" "$PROBE" serve tcp 0.0.0.0 7001
+wait_for 10 b_listens 7001 || bail "the impostor listens"
+exchange
+allowed "the server that its policy names" app tcp "$VIP" 7000
+mark
+check_not "an impostor at another port of the same host gets nothing" app tcp "$VIP" 7001
+denied_by "the client's host says who answered" hook=established "peer.exe=$PYTHON"
+refused "a port that no rule names: at once" direction=egress -- app tcp "$VIP" 7002
+
+note "nobody there"
+stop_msegd KILL
+kill_tracked "$B_PID" KILL
+allowed "webapp, both daemons dead" app tcp "$VIP" 7000
+check_not "another program, both daemons dead" probe web tcp "$VIP" 7000
+check_not "an impostor, both daemons dead" app --timeout 3 tcp "$VIP" 7001
+start_msegd --config "$WORK/alpha.yaml"
+start_b
+allowed "and with both back" app tcp "$VIP" 7000
+
+note "open connections follow the policy"
+spawn web "$TRUSTED/webapp" -c "
+import socket, sys, time
+sock = socket.create_connection(('$VIP', 7000), 5)
+sock.sendall(b'x')
+sock.recv(1)
+open('$WORK/open', 'w').close()
+sock.settimeout(60)
+try:
+    sock.recv(1)
+except OSError:
+    pass
+open('$WORK/closed', 'w').close()
+time.sleep(60)
+"
+wait_for 10 test -e "$WORK/open" || bail "a connection is open"
+b policy apply "$WORK/b-policy.yaml" -m same >/dev/null
+sleep 0.5
+check_not "it stays where nothing changed" test -e "$WORK/closed"
+order_db_policy "{exe: /usr/bin/nobody}" tcp/7000 >"$WORK/b-policy.yaml"
+out=$(b policy apply "$WORK/b-policy.yaml" -o json)
+same "one that a new policy denies is closed" 1 \
+  "$("$PYTHON" "$SUPPORT/json_field.py" closed <<<"$out")"
+check "its client knows" wait_for 5 test -e "$WORK/closed"
 
 e2e_end
