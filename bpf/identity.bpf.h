@@ -146,7 +146,7 @@ __weak __noinline int mseg_current(struct mseg_identity *out, __u32 generation)
 		if (!record)
 			mseg_count(MSEG_CNT_NO_TASK);
 		else if (mseg_exe_may_change(&fresh.id))
-			mseg_apply_exe(&fresh);
+			mseg_apply_exe(&fresh.id, &fresh.exe);
 		*out = fresh.id;
 		if (!mseg_resolve(&fresh.id, generation))
 			return 0;
@@ -174,11 +174,12 @@ __weak __noinline int mseg_owner(struct mseg_listener *listener, struct mseg_ide
 
 	/* An owner that may still change its meaning is resolved anew each time. */
 	if (mseg_exe_may_change(&owner->id) || owner->id.flags & MSEG_ID_AMBIGUOUS) {
-		struct mseg_task fresh = *owner;
+		/* A copy: 6.1 takes no key from memory that a global function was given. */
+		struct mseg_exe_key exe = owner->exe;
 
-		fresh.id.generation = 0;
-		mseg_apply_exe(&fresh);
-		*out = fresh.id;
+		*out = owner->id;
+		out->generation = 0;
+		mseg_apply_exe(out, &exe);
 		return mseg_resolve(out, generation);
 	}
 	if (!mseg_resolve(&owner->id, generation))

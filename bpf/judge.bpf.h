@@ -255,7 +255,7 @@ static __always_inline struct mseg_slot *mseg_wire_slot(__u64 cookie)
 	return slot;
 }
 
-/* ---- UDP flows ---- */
+/* ---- UDP flows: functions of their own, for the sake of the stack ---- */
 
 static __always_inline struct mseg_flow_key mseg_flow_key_of(const struct mseg_conn *conn)
 {
@@ -268,8 +268,8 @@ static __always_inline struct mseg_flow_key mseg_flow_key_of(const struct mseg_c
 }
 
 /* Is this datagram part of a flow that was allowed and is still warm? Keeps it warm if so. */
-static __always_inline bool mseg_udp_flow_holds(const struct mseg_conn *conn, __u32 generation,
-						const struct mseg_identity *sender)
+static __noinline bool mseg_udp_flow_holds(const struct mseg_conn *conn, __u32 generation,
+					   const struct mseg_identity *sender)
 {
 	struct mseg_flow_key key = mseg_flow_key_of(conn);
 	struct mseg_flow_state *flow = bpf_map_lookup_elem(&mseg_udp_flows, &key);
@@ -293,8 +293,8 @@ static __always_inline bool mseg_udp_flow_holds(const struct mseg_conn *conn, __
 	return true;
 }
 
-static __always_inline bool mseg_udp_flow_open(const struct mseg_conn *conn, __u32 generation,
-					       const struct mseg_identity *owner, __u8 direction)
+static __noinline bool mseg_udp_flow_open(const struct mseg_conn *conn, __u32 generation,
+					  const struct mseg_identity *owner, __u8 direction)
 {
 	struct mseg_flow_key key = mseg_flow_key_of(conn);
 	struct mseg_flow_state flow = {};
@@ -385,7 +385,7 @@ static __always_inline bool mseg_refuse(const struct mseg_conn *conn,
  */
 static __always_inline bool mseg_judge_remote(const struct mseg_conn *conn,
 					      const struct mseg_identity *self,
-					      struct mseg_peer *peer, __u32 generation, __u8 path,
+					      const struct mseg_peer *peer, __u32 generation,
 					      __u8 *wire)
 {
 	__u32 side = MSEG_SIDE(generation);
@@ -429,7 +429,7 @@ static __always_inline bool mseg_judge_client(const struct mseg_conn *conn)
 	if (config)
 		path = mseg_path_of(config, &conn->peer);
 	if (path & MSEG_PATH_MODE) {
-		if (!mseg_judge_remote(conn, &self, &peer, generation, path, &wire))
+		if (!mseg_judge_remote(conn, &self, &peer, generation, &wire))
 			return false;
 	} else if (!mseg_judge_pair(conn, &self, &peer, generation)) {
 		return false;

@@ -115,13 +115,16 @@ static __noinline bool mseg_search_option(struct __sk_buff *skb, const struct ms
 					  const struct mseg_wire *wire, __u8 *option, __u32 len)
 {
 	struct mseg_option_walk walk = {};
-	__u32 size = packet->header_len - sizeof(struct tcphdr);
+	__u32 last = packet->header_len - sizeof(struct tcphdr) - 1;
 
-	if (!size || size > MSEG_OPTIONS_MAX)
+	/* 6.1 must see both bounds of the size: it takes no size that may be zero. */
+	barrier_var(last);
+	if (last >= MSEG_OPTIONS_MAX)
 		return false;
-	if (bpf_skb_load_bytes(skb, packet->transport + sizeof(struct tcphdr), walk.bytes, size))
+	if (bpf_skb_load_bytes(skb, packet->transport + sizeof(struct tcphdr), walk.bytes,
+			       last + 1))
 		return false;
-	walk.size = size;
+	walk.size = last + 1;
 	walk.want = len;
 	walk.kind = wire->kind;
 	walk.exid = wire->exid;
@@ -261,6 +264,12 @@ struct mseg_arrival {
 	int reason; /* to refuse it, whatever the rules say; 0 */
 };
 
+/* A function of its own, for the sake of the stack. */
+static __noinline __u32 mseg_source_class(const struct mseg_packet *packet, __u32 side)
+{
+	return mseg_address_class(&packet->source, side);
+}
+
 /* Who sent this packet? 0, or a reason to refuse. */
 static __always_inline int mseg_sender(struct __sk_buff *skb, const struct mseg_packet *packet,
 				       __u8 protocol, struct mseg_peer *peer, __u32 generation)
@@ -289,7 +298,7 @@ static __always_inline int mseg_sender(struct __sk_buff *skb, const struct mseg_
 			return 0;
 		}
 	}
-	peer->cls = mseg_address_class(&packet->source, MSEG_SIDE(generation));
+	peer->cls = mseg_source_class(packet, MSEG_SIDE(generation));
 	return 0;
 }
 
@@ -349,13 +358,7 @@ mseg_judge_sender(const struct mseg_packet *packet, const struct mseg_identity *
 	return d;
 }
 
-/* Functions of their own, for the sake of the stack. */
-static __noinline bool mseg_open_flow(const struct mseg_arrival *arrival,
-				      const struct mseg_identity *self)
-{
-	return mseg_udp_flow_open(&arrival->conn, arrival->generation, self, MSEG_INGRESS);
-}
-
+/* A function of its own, for the sake of the stack. */
 static __noinline bool mseg_admit(struct __sk_buff *skb, struct mseg_arrival *arrival)
 {
 	const struct mseg_packet *packet = &arrival->packet;
@@ -385,7 +388,8 @@ static __noinline bool mseg_admit(struct __sk_buff *skb, struct mseg_arrival *ar
 	}
 	if (last && peer->id.flags & MSEG_ID_REMOTE)
 		mseg_count(MSEG_CNT_PROVEN);
-	return conn->protocol != IPPROTO_UDP || mseg_open_flow(arrival, &self);
+	return conn->protocol != IPPROTO_UDP ||
+	       mseg_udp_flow_open(conn, generation, &self, MSEG_INGRESS);
 }
 
 /* A SYN; or, where identities are carried, the segment that ends the handshake. */
@@ -394,11 +398,6 @@ static __always_inline bool mseg_opens(const struct mseg_packet *packet)
 	__u8 flags = packet->tcp_flags & (TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST);
 
 	return flags == TCP_FLAG_SYN || (flags == TCP_FLAG_ACK && mseg_wire_config());
-}
-
-static __noinline bool mseg_flow_is_open(const struct mseg_arrival *arrival)
-{
-	return mseg_udp_flow_holds(&arrival->conn, arrival->generation, NULL);
 }
 
 static __always_inline bool mseg_receive(struct __sk_buff *skb, __u8 protocol)
@@ -421,7 +420,7 @@ static __always_inline bool mseg_receive(struct __sk_buff *skb, __u8 protocol)
 	conn->peer_port = packet->source_port;
 	conn->protocol = protocol;
 	conn->hook = MSEG_HOOK_INGRESS;
-	if (protocol == IPPROTO_UDP && mseg_flow_is_open(&arrival))
+	if (protocol == IPPROTO_UDP && mseg_udp_flow_holds(conn, arrival.generation, NULL))
 		return true;
 	arrival.reason = mseg_sender(skb, packet, protocol, &arrival.peer, arrival.generation);
 	return mseg_admit(skb, &arrival);

@@ -59,25 +59,26 @@ static __always_inline const struct mseg_exe *mseg_find_exe(const struct mseg_ex
  * What the cache says of an executable; a file that cannot be vouched for stays unknown. What the
  * digest said at exec holds until the cache knows better.
  */
-static __always_inline void mseg_apply_exe(struct mseg_task *task)
+static __always_inline void mseg_apply_exe(struct mseg_identity *id,
+					   const struct mseg_exe_key *key)
 {
 	const struct mseg_exe *exe = NULL;
 
-	if (!(task->exe.flags & MSEG_FILE_UNHASHABLE))
-		exe = mseg_find_exe(&task->exe);
-	if (!exe && task->id.flags & MSEG_ID_DIGEST_ONLY)
+	if (!(key->flags & MSEG_FILE_UNHASHABLE))
+		exe = mseg_find_exe(key);
+	if (!exe && id->flags & MSEG_ID_DIGEST_ONLY)
 		return;
-	task->id.exe_id = 0;
-	task->id.exe_ref = 0;
-	task->id.grade = MSEG_GRADE_UNKNOWN;
+	id->exe_id = 0;
+	id->exe_ref = 0;
+	id->grade = MSEG_GRADE_UNKNOWN;
 	if (!exe)
 		return;
-	task->id.flags &= ~MSEG_ID_DIGEST_ONLY;
-	task->id.exe_id = exe->exe_id;
-	task->id.exe_ref = exe->ref;
-	task->id.grade = exe->grade;
-	if (task->id.flags & MSEG_ID_WALKED && task->id.grade > MSEG_GRADE_PATH)
-		task->id.grade = MSEG_GRADE_PATH;
+	id->flags &= ~MSEG_ID_DIGEST_ONLY;
+	id->exe_id = exe->exe_id;
+	id->exe_ref = exe->ref;
+	id->grade = exe->grade;
+	if (id->flags & MSEG_ID_WALKED && id->grade > MSEG_GRADE_PATH)
+		id->grade = MSEG_GRADE_PATH;
 }
 
 /* May what is known of the executable still become more? */
@@ -135,7 +136,7 @@ static __always_inline void mseg_record_task(struct task_struct *task, struct fi
 	record.id.tgid = key.tgid;
 	record.id.flags = flags;
 	mseg_read_exe_key(file, &record.exe);
-	mseg_apply_exe(&record);
+	mseg_apply_exe(&record.id, &record.exe);
 	if (digest && !record.id.exe_ref)
 		mseg_apply_digest(&record, digest);
 	if (bpf_map_update_elem(&mseg_tasks, &key, &record, BPF_ANY)) {

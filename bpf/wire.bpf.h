@@ -27,8 +27,8 @@ static __always_inline __u8 mseg_epoch(const struct mseg_wire *wire)
 	return now / wire->slot_ns & (MSEG_EPOCHS - 1);
 }
 
-static __always_inline __u8 mseg_path_of(const struct mseg_wire *wire,
-					 const struct mseg_addr *addr)
+/* A function of its own, for the sake of the stack. */
+static __noinline __u8 mseg_path_of(const struct mseg_wire *wire, const struct mseg_addr *addr)
 {
 	struct mseg_address_key key = {};
 	const __u32 *path;

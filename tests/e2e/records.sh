@@ -7,7 +7,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../support/e2e.sh"
 
 e2e_begin records
-e2e_need bpftool openssl
+e2e_need bpftool
 
 CG2=$CG-2 PINS2=$PINS-2
 mkdir "$CG2" "$CG"/{db,web} "$CG2/web"
@@ -19,7 +19,7 @@ forget_second() {
 }
 E2E_AT_EXIT+=(forget_second)
 
-openssl rand -hex 32 >"$WORK/salt"
+od -An -v -tx1 -N32 /dev/urandom | tr -d " \n" >"$WORK/salt"
 chmod 600 "$WORK/salt"
 config() { # EPOCH
   printf 'fleet: {salt_file: %s}\nhost: {name: %s}\nwire: {epoch: %s, paths: %s}\n' \
@@ -164,7 +164,7 @@ check "and its records are taken" a record import "$WORK/b2.json"
 
 note "another salt"
 stop_msegd
-openssl rand -hex 32 >"$WORK/salt"
+od -An -v -tx1 -N32 /dev/urandom | tr -d " \n" >"$WORK/salt"
 fails "a store of another salt" 4 'another salt than fleet.salt_file.*move that directory away' \
   "$MSEG_BIN/msegd" --state-dir "$STATE" --socket "$SOCK" --cgroup-root "$CG" --bpffs "$PINS" \
   --config "$WORK/a.yaml"
