@@ -400,7 +400,10 @@ void Controller::Tick() {
   CheckDeadlines();
   if (compared_generation_ != generation_ || ticks_ % kTicksBetweenTrustChecks == 0) CheckDrift();
   if (++ticks_ % kTicksBetweenChecks != 0) return;
-  if (ticks_ % kTicksBetweenTrustChecks == 0) RecheckTrust();
+  if (ticks_ % kTicksBetweenTrustChecks == 0) {
+    RecheckTrust();
+    ForgetGonePeers();
+  }
   auto counters = dataplane_.Counters();
   if (!counters.ok()) return;
   const uint64_t lost = (*counters)[MSEG_CNT_CONTROL_EVENTS_LOST];

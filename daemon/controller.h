@@ -168,6 +168,7 @@ class Controller : public api::Service {
   void CloseDeniedIfDue();
   void OnQuarantine(const mseg_quarantine_event& event);
   void AttachRefusals();
+  void ForgetGonePeers();
 
   // controller_revisions.cc
   static Peer PeerOf(const api::Caller& caller);
@@ -229,7 +230,8 @@ class Controller : public api::Service {
   Log log_;
   PolicyTables tables_;
   Refusals refusals_;
-  std::set<uint64_t> refusing_in_;  // network namespaces, by cookie
+  std::set<uint64_t> refusing_in_;    // network namespaces, by cookie
+  std::set<uint64_t> missing_peers_;  // sockets that the last walk did not find
   ExeRegistry exes_;
   std::map<uint64_t, ExecutableInfo> remote_exes_;  // by executable id; a trusted path where one is
   FlowLog flows_;
