@@ -62,8 +62,11 @@ static __always_inline __u32 mseg_ipv6_transport(struct __sk_buff *skb, __u8 nex
 	return 0;
 }
 
-/* Functions of their own, for the sake of the stack: 512 bytes over all frames. */
-static __noinline bool mseg_parse(struct __sk_buff *skb, __u8 protocol, struct mseg_packet *out)
+/*
+ * Functions of their own, for the sake of the stack: 512 bytes over all frames. Global ones, which
+ * the verifier looks at once and not once for every way to them.
+ */
+__weak __noinline int mseg_parse(struct __sk_buff *skb, __u8 protocol, struct mseg_packet *out)
 {
 	struct ipv6hdr ip6;
 	struct iphdr ip;
@@ -71,6 +74,8 @@ static __noinline bool mseg_parse(struct __sk_buff *skb, __u8 protocol, struct m
 	__be16 ports[2];
 	__u32 off;
 
+	if (!out)
+		return false;
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)))
 			return false;
@@ -131,9 +136,8 @@ static __noinline bool mseg_search_option(struct __sk_buff *skb, const struct ms
 	bpf_loop(MSEG_OPTIONS_MAX, mseg_option_walk_step, &walk, 0);
 	if (!walk.found || walk.at >= MSEG_OPTIONS_MAX)
 		return false;
-	for (int i = 0; i < MSEG_PROOF_LEN; i++)
-		option[i] = walk.bytes[walk.at + i];
-	return true;
+	return !bpf_skb_load_bytes(skb, packet->transport + sizeof(struct tcphdr) + walk.at, option,
+				   len);
 }
 
 /* Linux leaves it at the end, so that is looked at first. */
@@ -358,18 +362,20 @@ mseg_judge_sender(const struct mseg_packet *packet, const struct mseg_identity *
 	return d;
 }
 
-/* A function of its own, for the sake of the stack. */
-static __noinline bool mseg_admit(struct __sk_buff *skb, struct mseg_arrival *arrival)
+__weak __noinline int mseg_admit(struct __sk_buff *skb, struct mseg_arrival *arrival)
 {
 	const struct mseg_packet *packet = &arrival->packet;
 	const struct mseg_conn *conn = &arrival->conn;
 	const struct mseg_peer *peer = &arrival->peer;
-	bool last = conn->protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_FLAG_SYN);
-	__u32 generation = arrival->generation;
 	struct mseg_identity self = {};
+	bool last, resolved = false;
 	struct mseg_decision d;
-	bool resolved = false;
+	__u32 generation;
 
+	if (!arrival)
+		return false;
+	last = conn->protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_FLAG_SYN);
+	generation = arrival->generation;
 	if (!mseg_receiver(conn->cookie, &self, generation, &resolved))
 		resolved = mseg_anonymous_receiver(skb, &self, generation);
 	if (!resolved)

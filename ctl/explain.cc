@@ -12,7 +12,7 @@
 namespace mseg::ctl {
 namespace {
 
-struct Options {
+struct ExplainOptions {
   std::string from;
   std::string to;
   std::string service;
@@ -43,7 +43,7 @@ void PrintAnswer(Session& session, const api::ExplainAnswer& answer) {
   }
 }
 
-int RunOne(Session& session, const Options& options, const Explainer& explain) {
+int RunOne(Session& session, const ExplainOptions& options, const Explainer& explain) {
   api::ExplainQuery query{.from = AbsoluteEndpoint(options.from),
                           .to = AbsoluteEndpoint(options.to),
                           .service = options.service};
@@ -56,7 +56,7 @@ int RunOne(Session& session, const Options& options, const Explainer& explain) {
   return answer.verdict == "allow" ? kExitDone : kExitNo;
 }
 
-absl::Status CheckUsage(const Options& options, Format format) {
+absl::Status CheckUsage(const ExplainOptions& options, Format format) {
   if (options.kernel && !options.policy.empty()) {
     return absl::InvalidArgumentError(
         "--kernel asks the tables in force; it cannot be used with --policy");
@@ -76,7 +76,7 @@ absl::Status CheckUsage(const Options& options, Format format) {
 
 // `--policy FILE...` takes all words up to the next option. Before FROM TO SERVICE it takes those
 // too; give them back.
-void GiveBackEnds(Options* options) {
+void GiveBackEnds(ExplainOptions* options) {
   std::vector<std::string>& words = options->policy;
   if (!options->batch.empty() || !options->from.empty() || words.size() < 4) return;
   options->service = words[words.size() - 1];
@@ -85,7 +85,7 @@ void GiveBackEnds(Options* options) {
   words.resize(words.size() - 3);
 }
 
-int RunExplain(Session& session, Options options) {
+int RunExplain(Session& session, ExplainOptions options) {
   GiveBackEnds(&options);
   absl::Status usage = CheckUsage(options, session.format());
   if (!usage.ok()) return session.Fail(usage);
@@ -125,7 +125,7 @@ std::string AbsoluteEndpoint(const std::string& endpoint) {
 void AddExplain(CLI::App& parent, Session& session) {
   CLI::App* command = parent.add_subcommand(
       "explain", "Whether FROM may reach SERVICE of TO, and what decides it; exit 1 if not");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ExplainOptions>();
   command->add_option("FROM", options->from,
                       "workload:NAME, pod:NS/NAME, labels:k=v,..., file:PATH, pid:N or ip:ADDR");
   command->add_option("TO", options->to, "The same");

@@ -12,7 +12,7 @@ namespace {
 
 constexpr absl::Duration kLookAgain = absl::Milliseconds(250);
 
-struct Options {
+struct FlowsOptions {
   bool follow = false;
   std::string since;
   std::string verdict;
@@ -89,7 +89,7 @@ class FlowPrinter {
   Table table_;
 };
 
-absl::StatusOr<int64_t> SinceUs(const Options& options, int64_t now_us) {
+absl::StatusOr<int64_t> SinceUs(const FlowsOptions& options, int64_t now_us) {
   if (options.since.empty()) return 0;
   auto since = DurationUs("--since", options.since);
   if (!since.ok()) return since.status();
@@ -102,7 +102,7 @@ void WarnLost(Session& session, uint64_t lost) {
                         << " were dropped before they could be read\n";
 }
 
-int RunFlows(Session& session, const Options& options) {
+int RunFlows(Session& session, const FlowsOptions& options) {
   int64_t start_us = session.context().now_us();
   auto since = SinceUs(options, start_us);
   if (!since.ok()) return session.Fail(since.status());
@@ -136,7 +136,7 @@ int RunFlows(Session& session, const Options& options) {
 
 void AddFlows(CLI::App& parent, Session& session) {
   CLI::App* command = parent.add_subcommand("flows", "Connections that were judged, oldest first");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<FlowsOptions>();
   command->add_flag("-f,--follow", options->follow, "Go on with what comes");
   command->add_option("--since", options->since, "Not older than this: 30s, 5m, 1h30m")
       ->type_name("DURATION");

@@ -54,7 +54,7 @@ void PrintTable(Session& session, const std::vector<api::Host>& hosts) {
   table.Print(session.out());
 }
 
-int RunInit(Session& session, api::HostInit request) {
+int RunHostInit(Session& session, api::HostInit request) {
   request.author = session.context().user;
   auto daemon = session.Daemon();
   if (!daemon.ok()) return session.Fail(daemon.status());
@@ -67,7 +67,7 @@ int RunInit(Session& session, api::HostInit request) {
 }
 
 // The record itself in json and yaml: the file that others trust.
-int RunShow(Session& session) {
+int RunHostShow(Session& session) {
   auto daemon = session.Daemon();
   if (!daemon.ok()) return session.Fail(daemon.status());
   auto hosts = (*daemon)->ListHosts();
@@ -81,7 +81,7 @@ int RunShow(Session& session) {
   return kExitDone;
 }
 
-int RunList(Session& session) {
+int RunHostList(Session& session) {
   auto daemon = session.Daemon();
   if (!daemon.ok()) return session.Fail(daemon.status());
   auto hosts = (*daemon)->ListHosts();
@@ -103,7 +103,7 @@ struct TrustOptions {
   bool replace = false;
 };
 
-int RunTrust(Session& session, const TrustOptions& options) {
+int RunHostTrust(Session& session, const TrustOptions& options) {
   auto file = session.ReadFile(options.file);
   if (!file.ok()) return session.Fail(file.status());
   auto daemon = session.Daemon();
@@ -120,7 +120,7 @@ int RunTrust(Session& session, const TrustOptions& options) {
   return kExitDone;
 }
 
-int RunDistrust(Session& session, const std::string& target) {
+int RunHostDistrust(Session& session, const std::string& target) {
   auto daemon = session.Daemon();
   if (!daemon.ok()) return session.Fail(daemon.status());
   auto host =
@@ -153,7 +153,7 @@ void AddInit(CLI::App& group, Session& session) {
   command->add_flag("--replace", request->replace, "Make new keys, under another id if need be");
   AddOutputOption(*command, session, {Format::kTable, Format::kJson, Format::kYaml});
   command->callback([&session, request]() {
-    session.action = [&session, request]() { return RunInit(session, *request); };
+    session.action = [&session, request]() { return RunHostInit(session, *request); };
   });
 }
 
@@ -172,7 +172,7 @@ void AddTrust(CLI::App& group, Session& session) {
                     "Even though another key or a newer record is trusted");
   AddOutputOption(*command, session, {Format::kTable, Format::kJson, Format::kYaml});
   command->callback([&session, options]() {
-    session.action = [&session, options]() { return RunTrust(session, *options); };
+    session.action = [&session, options]() { return RunHostTrust(session, *options); };
   });
 }
 
@@ -183,7 +183,7 @@ void AddDistrust(CLI::App& group, Session& session) {
   command->add_option("ID|NAME", *target, "Which one")->required();
   AddOutputOption(*command, session, {Format::kTable, Format::kJson, Format::kYaml});
   command->callback([&session, target]() {
-    session.action = [&session, target]() { return RunDistrust(session, *target); };
+    session.action = [&session, target]() { return RunHostDistrust(session, *target); };
   });
 }
 
@@ -196,10 +196,10 @@ void AddHost(CLI::App& parent, Session& session) {
   CLI::App* show =
       group->add_subcommand("show", "This host's record; -o json is what others trust");
   AddOutputOption(*show, session, {Format::kTable, Format::kJson, Format::kYaml});
-  show->callback([&session]() { session.action = [&session]() { return RunShow(session); }; });
+  show->callback([&session]() { session.action = [&session]() { return RunHostShow(session); }; });
   CLI::App* list = group->add_subcommand("list", "This host (*) and those that are trusted");
   AddOutputOption(*list, session, {Format::kTable, Format::kWide, Format::kJson, Format::kYaml});
-  list->callback([&session]() { session.action = [&session]() { return RunList(session); }; });
+  list->callback([&session]() { session.action = [&session]() { return RunHostList(session); }; });
   AddTrust(*group, session);
   AddDistrust(*group, session);
 }

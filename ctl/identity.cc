@@ -31,7 +31,7 @@ void PrintList(Session& session, const std::vector<api::Process>& processes) {
   table.Print(session.out());
 }
 
-int RunList(Session& session) {
+int RunIdentityList(Session& session) {
   auto daemon = session.Daemon();
   if (!daemon.ok()) return session.Fail(daemon.status());
   auto processes = (*daemon)->ListIdentities();
@@ -65,7 +65,7 @@ bool IsPid(const std::string& text) {
                                       [](unsigned char c) { return absl::ascii_isdigit(c); });
 }
 
-int RunShow(Session& session, const std::string& what) {
+int RunIdentityShow(Session& session, const std::string& what) {
   std::string target = what;
   if (!IsPid(what)) {
     std::error_code error;
@@ -89,7 +89,7 @@ void AddIdentity(CLI::App& parent, Session& session) {
 
   CLI::App* list = group->add_subcommand("list", "Every process that mseg judges");
   AddOutputOption(*list, session, formats);
-  list->callback([&session]() { session.action = [&session]() { return RunList(session); }; });
+  list->callback([&session]() { session.action = [&session]() { return RunIdentityList(session); }; });
 
   CLI::App* show = group->add_subcommand("show", "One process, or a file as if it were executed");
   auto what = std::make_shared<std::string>();
@@ -98,7 +98,7 @@ void AddIdentity(CLI::App& parent, Session& session) {
       ->required();
   AddOutputOption(*show, session, {Format::kTable, Format::kJson, Format::kYaml});
   show->callback([&session, what]() {
-    session.action = [&session, what]() { return RunShow(session, *what); };
+    session.action = [&session, what]() { return RunIdentityShow(session, *what); };
   });
 }
 

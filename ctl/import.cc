@@ -9,12 +9,12 @@
 namespace mseg::ctl {
 namespace {
 
-struct Options {
+struct ImportOptions {
   std::vector<std::string> files;
   std::string cgroup_root = "/";
 };
 
-int RunImport(Session& session, const Options& options) {
+int RunImport(Session& session, const ImportOptions& options) {
   auto files = session.ReadFiles(options.files);
   if (!files.ok()) return session.Fail(files.status());
   if (!absl::StartsWith(options.cgroup_root, "/")) {
@@ -45,7 +45,7 @@ void AddImport(CLI::App& parent, Session& session) {
       "networkpolicy",
       "Kubernetes objects in, as `kubectl get ns,pods,netpol -A -o yaml` prints them; mseg "
       "documents out");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ImportOptions>();
   command
       ->add_option("FILE", options->files, "YAML or JSON files of one cluster; - is standard input")
       ->required();

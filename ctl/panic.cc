@@ -7,13 +7,13 @@
 namespace mseg::ctl {
 namespace {
 
-struct Options {
+struct PanicOptions {
   std::string duration = "30m";
   std::string reason;
   bool end = false;
 };
 
-int RunPanic(Session& session, const Options& options) {
+int RunPanic(Session& session, const PanicOptions& options) {
   api::PanicRequest request{.end = options.end,
                             .for_us = 0,
                             .reason = options.reason,
@@ -48,7 +48,7 @@ int RunPanic(Session& session, const Options& options) {
 void AddPanic(CLI::App& parent, Session& session) {
   CLI::App* command = parent.add_subcommand(
       "panic", "Block nothing on this host for a while; documents stay, refusals are only counted");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PanicOptions>();
   auto* duration = command->add_option("--for", options->duration, "How long: 30m (default), 2h");
   duration->type_name("DURATION");
   command->add_option("-m,--message", options->reason, "Why, for the record")->type_name("REASON");

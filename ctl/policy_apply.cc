@@ -8,14 +8,14 @@
 namespace mseg::ctl {
 namespace {
 
-struct Options {
+struct ApplyOptions {
   std::vector<std::string> files;
   std::string message;
   std::string confirm_within;
   bool dry_run = false;
 };
 
-int RunApply(Session& session, const Options& options) {
+int RunApply(Session& session, const ApplyOptions& options) {
   int64_t confirm_within_us = 0;
   if (!options.confirm_within.empty()) {
     auto within = DurationUs("--confirm-within", options.confirm_within);
@@ -43,7 +43,7 @@ int RunApply(Session& session, const Options& options) {
 
 void AddPolicyApply(CLI::App& parent, Session& session) {
   CLI::App* command = parent.add_subcommand("apply", "Put the documents of files into force");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ApplyOptions>();
   command->add_option("FILE", options->files, "Policy files; - is standard input")->required();
   command->add_flag("--dry-run", options->dry_run, "Show what would change, and change nothing");
   command->add_option("-m,--message", options->message, "Why, for the record")

@@ -11,13 +11,13 @@
 namespace mseg::ctl {
 namespace {
 
-struct Options {
+struct DeleteOptions {
   std::vector<std::string> names;
   std::vector<std::string> files;
   std::string message;
 };
 
-absl::StatusOr<std::vector<api::DocumentId>> Wanted(Session& session, const Options& options,
+absl::StatusOr<std::vector<api::DocumentId>> Wanted(Session& session, const DeleteOptions& options,
                                                     Diagnostics* diagnostics) {
   std::vector<api::DocumentId> wanted;
   for (const std::string& name : options.names) {
@@ -40,7 +40,7 @@ absl::StatusOr<std::vector<api::DocumentId>> Wanted(Session& session, const Opti
   return wanted;
 }
 
-int RunDelete(Session& session, const Options& options) {
+int RunDelete(Session& session, const DeleteOptions& options) {
   Diagnostics diagnostics;
   auto wanted = Wanted(session, options, &diagnostics);
   if (!wanted.ok()) return session.Fail(wanted.status(), diagnostics);
@@ -60,7 +60,7 @@ int RunDelete(Session& session, const Options& options) {
 
 void AddPolicyDelete(CLI::App& parent, Session& session) {
   CLI::App* command = parent.add_subcommand("delete", "Take documents out of force");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<DeleteOptions>();
   command->add_option("KIND/NAME", options->names, "Documents to delete");
   command->add_option("-f,--filename", options->files, "Delete the documents of this file")
       ->type_name("FILE")

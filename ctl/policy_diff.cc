@@ -15,7 +15,7 @@
 namespace mseg::ctl {
 namespace {
 
-struct Options {
+struct DiffOptions {
   std::vector<uint64_t> revisions;
   std::vector<std::string> files;
 };
@@ -79,7 +79,7 @@ std::string RevisionText(const std::optional<uint64_t>& revision) {
   return revision.has_value() ? absl::StrCat("revision ", *revision) : "in force";
 }
 
-absl::StatusOr<Sides> BetweenRevisions(api::Service& daemon, const Options& options) {
+absl::StatusOr<Sides> BetweenRevisions(api::Service& daemon, const DiffOptions& options) {
   std::optional<uint64_t> from, to;
   if (options.revisions.empty()) {
     auto last = LastChange(daemon);
@@ -102,7 +102,7 @@ absl::StatusOr<Sides> BetweenRevisions(api::Service& daemon, const Options& opti
 }
 
 // What `apply` would change: documents that the files do not name stay.
-absl::StatusOr<Sides> AgainstFiles(Session& session, api::Service& daemon, const Options& options,
+absl::StatusOr<Sides> AgainstFiles(Session& session, api::Service& daemon, const DiffOptions& options,
                                    Diagnostics* diagnostics) {
   auto files = session.ReadFiles(options.files);
   if (!files.ok()) return files.status();
@@ -153,7 +153,7 @@ void PrintPair(Session& session, const Pair& pair, const Sides& sides) {
   }
 }
 
-int RunDiff(Session& session, const Options& options) {
+int RunDiff(Session& session, const DiffOptions& options) {
   if (!options.files.empty() && !options.revisions.empty()) {
     return session.Fail(absl::InvalidArgumentError("diff takes revisions or -f FILE, not both"));
   }
@@ -182,7 +182,7 @@ int RunDiff(Session& session, const Options& options) {
 void AddPolicyDiff(CLI::App& parent, Session& session) {
   CLI::App* command = parent.add_subcommand(
       "diff", "What a revision changed, or what files would; exit 1 if there is a difference");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<DiffOptions>();
   command
       ->add_option("REVISION", options->revisions,
                    "One: from it to what is in force. Two: from the first to the second. None: "

@@ -21,7 +21,7 @@ namespace {
 
 constexpr size_t kShownErrors = 20;
 
-struct Options {
+struct FmtOptions {
   std::vector<std::string> files;
   bool write = false;
   bool drop_comments = false;
@@ -161,7 +161,7 @@ absl::Status CheckWritable(const std::vector<std::string>& files) {
   return absl::OkStatus();
 }
 
-int RunFmt(Session& session, const Options& options) {
+int RunFmt(Session& session, const FmtOptions& options) {
   if (options.write) {
     const absl::Status writable = CheckWritable(options.files);
     if (!writable.ok()) return session.Fail(writable);
@@ -197,7 +197,7 @@ int RunFmt(Session& session, const Options& options) {
 void AddPolicyFmt(CLI::App& parent, Session& session) {
   CLI::App* command = parent.add_subcommand(
       "fmt", "Print documents in their one spelling; sentences become documents");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<FmtOptions>();
   command->add_option("FILE", options->files, "Policy files; - is standard input")->required();
   command->add_flag("-w,--write", options->write, "Rewrite the files instead");
   command->add_flag("--drop-comments", options->drop_comments,

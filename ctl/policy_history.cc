@@ -10,7 +10,7 @@ namespace {
 
 constexpr uint32_t kUsual = 20;
 
-struct Options {
+struct HistoryOptions {
   uint64_t revision = 0;
   uint32_t limit = kUsual;
 };
@@ -42,7 +42,7 @@ void PrintTable(Session& session, const std::vector<api::RevisionInfo>& revision
   table.Print(session.out());
 }
 
-int RunHistory(Session& session, const Options& options) {
+int RunHistory(Session& session, const HistoryOptions& options) {
   auto daemon = session.Daemon();
   if (!daemon.ok()) return session.Fail(daemon.status());
   api::HistoryRequest request{.limit = options.limit, .before = 0};
@@ -70,7 +70,7 @@ int RunHistory(Session& session, const Options& options) {
 void AddPolicyHistory(CLI::App& parent, Session& session) {
   CLI::App* command =
       parent.add_subcommand("history", "Revisions, newest first; * marks the one in force");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<HistoryOptions>();
   command->add_option("REVISION", options->revision, "Only this one")
       ->check(CLI::Range(uint64_t{1}, uint64_t{UINT32_MAX}));
   command->add_option("--limit", options->limit, absl::StrCat("At most N (", kUsual, ")"))

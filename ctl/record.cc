@@ -10,7 +10,7 @@
 namespace mseg::ctl {
 namespace {
 
-int RunExport(Session& session, const std::string& file) {
+int RunRecordExport(Session& session, const std::string& file) {
   auto daemon = session.Daemon();
   if (!daemon.ok()) return session.Fail(daemon.status());
   auto text = (*daemon)->ExportRecords();
@@ -26,7 +26,7 @@ int RunExport(Session& session, const std::string& file) {
   return kExitDone;
 }
 
-int RunImport(Session& session, const std::vector<std::string>& names) {
+int RunRecordImport(Session& session, const std::vector<std::string>& names) {
   auto files = session.ReadFiles(names);
   if (!files.ok()) return session.Fail(files.status());
   auto daemon = session.Daemon();
@@ -58,7 +58,7 @@ std::string Counts(const api::IdentityRecord& record) {
   return record.trusted_path ? "trusted path" : "digest only";
 }
 
-int RunList(Session& session, const std::string& host) {
+int RunRecordList(Session& session, const std::string& host) {
   auto daemon = session.Daemon();
   if (!daemon.ok()) return session.Fail(daemon.status());
   auto records = (*daemon)->ListRecords(host);
@@ -97,14 +97,14 @@ void AddRecord(CLI::App& parent, Session& session) {
   give->add_option("-o,--output", *to, "Where to; - (default) is standard output")
       ->type_name("FILE");
   give->callback(
-      [&session, to]() { session.action = [&session, to]() { return RunExport(session, *to); }; });
+      [&session, to]() { session.action = [&session, to]() { return RunRecordExport(session, *to); }; });
 
   CLI::App* take = group->add_subcommand("import", "Take records of trusted hosts: all or none");
   auto files = std::make_shared<std::vector<std::string>>();
   take->add_option("FILE", *files, "What `record export` said there; - for stdin")->required();
   AddOutputOption(*take, session, {Format::kTable, Format::kJson, Format::kYaml});
   take->callback([&session, files]() {
-    session.action = [&session, files]() { return RunImport(session, *files); };
+    session.action = [&session, files]() { return RunRecordImport(session, *files); };
   });
 
   CLI::App* list = group->add_subcommand("list", "What each id means, this host's included");
@@ -112,7 +112,7 @@ void AddRecord(CLI::App& parent, Session& session) {
   list->add_option("--host", *host, "Only of this one")->type_name("ID|NAME");
   AddOutputOption(*list, session, {Format::kTable, Format::kWide, Format::kJson, Format::kYaml});
   list->callback([&session, host]() {
-    session.action = [&session, host]() { return RunList(session, *host); };
+    session.action = [&session, host]() { return RunRecordList(session, *host); };
   });
 }
 

@@ -9,7 +9,7 @@
 namespace mseg::ctl {
 namespace {
 
-struct Options {
+struct WhyOptions {
   uint32_t pid = 0;
   std::string target;
   std::string protocol = "tcp";
@@ -53,7 +53,7 @@ void PrintAnswer(Session& session, const api::WhyAnswer& answer) {
   }
 }
 
-absl::StatusOr<api::WhyRequest> Request(const Options& options) {
+absl::StatusOr<api::WhyRequest> Request(const WhyOptions& options) {
   api::WhyRequest request{
       .last = options.last, .pid = options.pid, .address = "", .protocol = "", .port = 0};
   if (options.last) {
@@ -71,7 +71,7 @@ absl::StatusOr<api::WhyRequest> Request(const Options& options) {
   return request;
 }
 
-int RunWhy(Session& session, const Options& options) {
+int RunWhy(Session& session, const WhyOptions& options) {
   auto request = Request(options);
   if (!request.ok()) return session.Fail(request.status());
   auto daemon = session.Daemon();
@@ -88,7 +88,7 @@ void AddWhy(CLI::App& parent, Session& session) {
   CLI::App* command = parent.add_subcommand(
       "why",
       "Why a process may not talk to an address, and what would allow it; exit 1 if it may not");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<WhyOptions>();
   command->add_option("PID", options->pid, "The process that connects")
       ->check(CLI::Range(1u, uint32_t{UINT32_MAX}));
   command->add_option("HOST:PORT", options->target,

@@ -16,6 +16,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "daemon/api/service.h"
 #include "daemon/exe_registry.h"
 #include "daemon/flow_log.h"
@@ -35,6 +37,9 @@
 #include "loader/refusals.h"
 
 namespace mseg {
+
+// Microseconds since the epoch.
+inline int64_t NowUs() { return absl::ToUnixMicros(absl::Now()); }
 
 struct ControllerOptions {
   std::string cgroup_root;

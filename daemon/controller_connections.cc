@@ -269,8 +269,8 @@ void Controller::OnQuarantine(const mseg_quarantine_event& event) {
   }
 }
 
-// An entry goes when its socket is released; a connection that was closed before anybody accepted it
-// is released without a word. What is missing from two walks is gone.
+// An entry goes when its socket is released; a connection that was closed before anybody accepted
+// it is released without a word. What is missing from two walks is gone.
 void Controller::ForgetGonePeers() {
   const auto peers = dataplane_.peers();
   auto known = peers.Dump();

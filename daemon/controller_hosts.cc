@@ -14,8 +14,6 @@ namespace {
 
 constexpr uint64_t kTicksBetweenLooks = 10;
 
-int64_t NowUs() { return absl::ToUnixMicros(absl::Now()); }
-
 std::string Words(const absl::Status& status) { return std::string(status.message()); }
 
 void FillFromRecord(const HostRecord& record, api::Host* host) {

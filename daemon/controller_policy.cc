@@ -239,7 +239,7 @@ absl::StatusOr<api::ApplyReport> Controller::Apply(Change change, const PolicySe
   auto before = store_.Documents();
   if (!before.ok()) return before.status();
   RevisionInput input;
-  input.time_us = absl::ToUnixMicros(absl::Now());
+  input.time_us = NowUs();
   input.author = change.author;
   input.peer = change.peer;
   input.message = change.message;
@@ -271,7 +271,7 @@ absl::Status Controller::RevertRevision(const Change& change,
                                         const std::vector<StoredDocument>& before,
                                         const absl::Status& cause) {
   RevisionInput input;
-  input.time_us = absl::ToUnixMicros(absl::Now());
+  input.time_us = NowUs();
   input.author = "msegd";
   input.message = absl::StrCat("taken back: ", std::string(cause.message()));
   input.confirmation = change.confirmation;

@@ -19,7 +19,6 @@ constexpr absl::Duration kLongestConfirmation = absl::Hours(24);
 constexpr absl::Duration kLongestPanic = absl::Hours(24 * 7);
 constexpr std::chrono::seconds kTryAgain{10};
 
-int64_t NowUs() { return absl::ToUnixMicros(absl::Now()); }
 
 std::string TimeText(int64_t us) {
   return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::FromUnixMicros(us), absl::UTCTimeZone());

@@ -12,23 +12,23 @@
 namespace mseg {
 namespace {
 
-constexpr std::string_view kDomain = "mseg host record v1";
-constexpr std::string_view kKind = "mseg.io/HostRecord";
+constexpr std::string_view kRecordDomain = "mseg host record v1";
+constexpr std::string_view kRecordKind = "mseg.io/HostRecord";
 constexpr size_t kMaxRecordBytes = 256 << 10;
 constexpr size_t kMaxName = 253;
 constexpr size_t kMaxList = 256;
 
-absl::Status Bad(const std::string& what) { return absl::InvalidArgumentError(what); }
+absl::Status BadRecord(const std::string& what) { return absl::InvalidArgumentError(what); }
 
 absl::Status CheckName(const std::string& name) {
   if (name.empty() || name.size() > kMaxName) {
-    return Bad(Cat("a host's name has 1 to ", kMaxName, " bytes"));
+    return BadRecord(Cat("a host's name has 1 to ", kMaxName, " bytes"));
   }
   std::string_view rest = name;
   while (!rest.empty()) {
     const std::optional<char32_t> character = TakeCharacter(&rest);
     if (!character || IsControl(*character) || IsSpace(*character)) {
-      return Bad("a host's name is UTF-8 without spaces and control characters");
+      return BadRecord("a host's name is UTF-8 without spaces and control characters");
     }
   }
   return absl::OkStatus();
@@ -43,16 +43,16 @@ bool IsExchangeKey(const PublicKey& key) {
 
 absl::Status CheckFields(const HostRecord& record) {
   if (record.id == 0 || record.id > kMaxHostId) {
-    return Bad(Cat("a host id is a number from 1 to ", kMaxHostId));
+    return BadRecord(Cat("a host id is a number from 1 to ", kMaxHostId));
   }
   if (absl::Status status = CheckName(record.name); !status.ok()) return status;
   if (record.addresses.size() > kMaxList || record.claims.size() > kMaxList) {
-    return Bad(Cat("a host record has at most ", kMaxList, " addresses and claims"));
+    return BadRecord(Cat("a host record has at most ", kMaxList, " addresses and claims"));
   }
   for (const LabelSet& claim : record.claims) {
-    if (claim.empty()) return Bad("an empty claim permits everything: leave the claims out");
+    if (claim.empty()) return BadRecord("an empty claim permits everything: leave the claims out");
   }
-  if (!IsExchangeKey(record.exchange_key)) return Bad("its exchange key is no X25519 key");
+  if (!IsExchangeKey(record.exchange_key)) return BadRecord("its exchange key is no X25519 key");
   return absl::OkStatus();
 }
 
@@ -75,12 +75,12 @@ absl::StatusOr<LabelSet> ParseClaim(std::string_view text) {
     const size_t comma = rest.find(',');
     const std::string_view pair = rest.substr(0, comma);
     const size_t equals = pair.find('=');
-    if (equals == pair.npos) return Bad(Cat("`", pair, "` is no label; write key=value,key=value"));
+    if (equals == pair.npos) return BadRecord(Cat("`", pair, "` is no label; write key=value,key=value"));
     const std::string_view key = pair.substr(0, equals);
     const std::string_view value = pair.substr(equals + 1);
     if (absl::Status status = CheckLabelKey(key); !status.ok()) return status;
     if (absl::Status status = CheckLabelValue(value); !status.ok()) return status;
-    if (claim.values().contains(key)) return Bad(Cat("`", text, "` gives `", key, "` twice"));
+    if (claim.values().contains(key)) return BadRecord(Cat("`", text, "` gives `", key, "` twice"));
     claim.SetReserved(key, value);
     if (comma == rest.npos) return claim;
     rest.remove_prefix(comma + 1);
@@ -104,7 +104,7 @@ std::vector<std::string> ClaimTexts(const Claims& claims) {
 }
 
 std::string HostRecordPayload(const HostRecord& record) {
-  CanonicalWriter out(kDomain);
+  CanonicalWriter out(kRecordDomain);
   out.Number(record.id, 4);
   out.Text(record.name);
   out.Bytes(record.signing_key);
@@ -123,7 +123,7 @@ absl::Status VerifyHostRecord(const HostRecord& record) {
   if (crypto_sign_verify_detached(record.signature.data(),
                                   reinterpret_cast<const uint8_t*>(payload.data()), payload.size(),
                                   record.signing_key.data()) != 0) {
-    return Bad(Cat("the record of host ", record.id, " is not signed with the key that it names"));
+    return BadRecord(Cat("the record of host ", record.id, " is not signed with the key that it names"));
   }
   return absl::OkStatus();
 }
@@ -131,7 +131,7 @@ absl::Status VerifyHostRecord(const HostRecord& record) {
 std::string HostRecordText(const HostRecord& record) {
   RecordJson addresses = RecordJson::array();
   for (const IpAddress& address : record.addresses) addresses.push_back(IpAddressText(address));
-  return RecordText({{"kind", kKind},
+  return RecordText({{"kind", kRecordKind},
                      {"version", 1},
                      {"id", record.id},
                      {"name", record.name},
@@ -149,7 +149,7 @@ absl::StatusOr<HostRecord> ReadHostRecord(std::string_view text, std::string_vie
   absl::Status status;
   RecordFields fields(*tree, Cat(file, ": error: "), &status);
   const std::string kind = fields.Text("kind");
-  if (status.ok() && kind != kKind) fields.Fail("kind", Cat("must be ", kKind));
+  if (status.ok() && kind != kRecordKind) fields.Fail("kind", Cat("must be ", kRecordKind));
   if (fields.Number("version", 1) != 1) fields.Fail("version", "must be 1");
   HostRecord record;
   record.id = static_cast<uint32_t>(fields.Number("id", kMaxHostId));
@@ -183,7 +183,7 @@ absl::StatusOr<HostRecord> DecodeHostRecord(std::string_view bytes) {
   const std::string payload = outer.Text();
   HostRecord record;
   record.signature = outer.Bytes<64>();
-  CanonicalReader in(payload, kDomain);
+  CanonicalReader in(payload, kRecordDomain);
   record.id = static_cast<uint32_t>(in.Number(4));
   record.name = in.Text();
   record.signing_key = in.Bytes<32>();

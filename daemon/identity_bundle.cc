@@ -16,13 +16,13 @@
 namespace mseg {
 namespace {
 
-constexpr std::string_view kDomain = "mseg identity records v1";
-constexpr std::string_view kKind = "mseg.io/IdentityRecords";
+constexpr std::string_view kBundleDomain = "mseg identity records v1";
+constexpr std::string_view kBundleKind = "mseg.io/IdentityRecords";
 constexpr uint64_t kLargestNumber = 1ull << 53;  // that every reader of JSON keeps whole
 constexpr size_t kMaxText = 4096;                // PATH_MAX
 constexpr size_t kMaxAliases = 256;
 
-absl::Status Bad(const std::string& what) { return absl::InvalidArgumentError(what); }
+absl::Status BadBundle(const std::string& what) { return absl::InvalidArgumentError(what); }
 
 auto OrderOf(const ExecutableRecord& record) {
   return std::tie(record.id, record.path, record.trusted_path);
@@ -40,10 +40,10 @@ absl::Status CheckLabels(const IdentityBundle& bundle, const Salt& salt) {
   uint64_t before = 0;
   for (const LabelRecord& record : bundle.labels) {
     const std::string name = Cat("label id ", ShortIdText(record.id));
-    if (record.id <= before) return Bad(Cat(name, " is out of order"));
+    if (record.id <= before) return BadBundle(Cat(name, " is out of order"));
     before = record.id;
     if (LabelId(salt, record.labels) != record.id) {
-      return Bad(Cat(name, " is not the id of `", record.labels.Text(),
+      return BadBundle(Cat(name, " is not the id of `", record.labels.Text(),
                      "` under this fleet's salt; do both hosts have the same fleet.salt_file?"));
     }
   }
@@ -56,19 +56,19 @@ absl::Status CheckExecutables(const IdentityBundle& bundle, const Salt& salt) {
     const std::string name =
         Cat("executable id ", ShortIdText(record.id), " (", Printable(record.path, 200), ")");
     if (before != nullptr && OrderOf(*before) >= OrderOf(record)) {
-      return Bad(Cat(name, " is out of order"));
+      return BadBundle(Cat(name, " is out of order"));
     }
     before = &record;
     bool text = IsText(record.name) && IsText(record.path) && IsText(record.package);
     for (const std::string& alias : record.aliases) text = text && IsText(alias);
     if (!text || record.aliases.size() > kMaxAliases) {
-      return Bad(Cat(name, ": names and paths are UTF-8 of at most ", kMaxText, " bytes"));
+      return BadBundle(Cat(name, ": names and paths are UTF-8 of at most ", kMaxText, " bytes"));
     }
     if (record.trusted_path && !record.path.starts_with('/')) {
-      return Bad(Cat(name, ": a trusted path is an absolute one"));
+      return BadBundle(Cat(name, ": a trusted path is an absolute one"));
     }
     if (ExecutableId(salt, record.digest, record.script) != record.id) {
-      return Bad(Cat(name, " is not the id of its digest under this fleet's salt"));
+      return BadBundle(Cat(name, " is not the id of its digest under this fleet's salt"));
     }
   }
   return absl::OkStatus();
@@ -81,10 +81,10 @@ absl::Status CheckPairs(const IdentityBundle& bundle) {
   IdentityPair before{};
   for (const IdentityPair& pair : bundle.pairs) {
     const std::string name = Cat("pair ", ShortIdText(pair.first), " ", ShortIdText(pair.second));
-    if (&pair != &bundle.pairs.front() && pair <= before) return Bad(Cat(name, " is out of order"));
+    if (&pair != &bundle.pairs.front() && pair <= before) return BadBundle(Cat(name, " is out of order"));
     before = pair;
     if (!labels.contains(pair.first) || !executables.contains(pair.second)) {
-      return Bad(Cat(name, " names an id without a record"));
+      return BadBundle(Cat(name, " names an id without a record"));
     }
   }
   return absl::OkStatus();
@@ -212,7 +212,7 @@ void SortBundle(IdentityBundle* bundle) {
 }
 
 std::string BundlePayload(const IdentityBundle& bundle) {
-  CanonicalWriter out(kDomain);
+  CanonicalWriter out(kBundleDomain);
   out.Number(bundle.host_id, 4);
   out.Number(bundle.sequence);
   out.Number(static_cast<uint64_t>(bundle.issued_us));
@@ -240,7 +240,7 @@ absl::Status VerifyBundle(const IdentityBundle& bundle, const PublicKey& key, co
   if (crypto_sign_verify_detached(bundle.signature.data(),
                                   reinterpret_cast<const uint8_t*>(payload.data()), payload.size(),
                                   key.data()) != 0) {
-    return Bad(Cat("the records are not signed with the key of host ", bundle.host_id));
+    return BadBundle(Cat("the records are not signed with the key of host ", bundle.host_id));
   }
   if (absl::Status status = CheckLabels(bundle, salt); !status.ok()) return status;
   if (absl::Status status = CheckExecutables(bundle, salt); !status.ok()) return status;
@@ -259,7 +259,7 @@ std::string BundleText(const IdentityBundle& bundle) {
   for (const auto& [label, executable] : bundle.pairs) {
     pairs.push_back(RecordJson::array({ShortIdText(label), ShortIdText(executable)}));
   }
-  return RecordText({{"kind", kKind},
+  return RecordText({{"kind", kBundleKind},
                      {"version", 1},
                      {"host", bundle.host_id},
                      {"sequence", bundle.sequence},
@@ -276,7 +276,7 @@ absl::StatusOr<IdentityBundle> ReadBundle(std::string_view text, std::string_vie
   absl::Status status;
   RecordFields fields(*tree, Cat(file, ": error: "), &status);
   const std::string kind = fields.Text("kind");
-  if (status.ok() && kind != kKind) fields.Fail("kind", Cat("must be ", kKind));
+  if (status.ok() && kind != kBundleKind) fields.Fail("kind", Cat("must be ", kBundleKind));
   if (fields.Number("version", 1) != 1) fields.Fail("version", "must be 1");
   IdentityBundle bundle;
   bundle.host_id = static_cast<uint32_t>(fields.Number("host", kMaxHostId));
@@ -301,7 +301,7 @@ absl::StatusOr<IdentityBundle> DecodeBundle(std::string_view bytes) {
   const std::string payload = outer.Text();
   IdentityBundle bundle;
   bundle.signature = outer.Bytes<64>();
-  CanonicalReader in(payload, kDomain);
+  CanonicalReader in(payload, kBundleDomain);
   bool good = true;
   bundle.host_id = static_cast<uint32_t>(in.Number(4));
   bundle.sequence = in.Number();

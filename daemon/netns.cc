@@ -35,12 +35,6 @@ std::optional<IpAddress> AddressOf(const sockaddr* from) {
   return address;
 }
 
-bool IsLoopback(const IpAddress& address) {
-  if (IsIpv4(address)) return address[12] == 127;
-  return std::all_of(address.begin(), address.end() - 1, [](uint8_t b) { return b == 0; }) &&
-         address[15] == 1;
-}
-
 // On a thread that has entered the namespace.
 absl::StatusOr<NetnsView> Look(const IpAddress& address) {
   NetnsView view;

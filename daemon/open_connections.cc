@@ -43,12 +43,6 @@ Tuple Reversed(Tuple tuple) {
   return tuple;
 }
 
-bool IsLoopback(const IpAddress& address) {
-  if (IsIpv4(address)) return address[12] == 127;
-  return std::all_of(address.begin(), address.end() - 1, [](uint8_t b) { return b == 0; }) &&
-         address[15] == 1;
-}
-
 mseg_task TaskOf(const mseg_identity& id) {
   mseg_task task{};
   task.id = id;

@@ -30,6 +30,12 @@ bool IsIpv4(const IpAddress& address) {
   return std::equal(std::begin(kMappedPrefix), std::end(kMappedPrefix), address.begin());
 }
 
+bool IsLoopback(const IpAddress& address) {
+  if (IsIpv4(address)) return address[12] == 127;
+  return std::all_of(address.begin(), address.end() - 1, [](uint8_t b) { return b == 0; }) &&
+         address[15] == 1;
+}
+
 absl::StatusOr<IpAddress> ParseIpAddress(std::string_view text) {
   const std::string copy(text.substr(0, INET6_ADDRSTRLEN));
   IpAddress address{};

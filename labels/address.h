@@ -17,6 +17,8 @@ using IpAddress = std::array<uint8_t, 16>;
 
 absl::StatusOr<IpAddress> ParseIpAddress(std::string_view text);
 bool IsIpv4(const IpAddress& address);
+// 127.0.0.0/8 or ::1
+bool IsLoopback(const IpAddress& address);
 std::string IpAddressText(const IpAddress& address);
 
 // A prefix. `bits` counts all 128 (IPv4: 96 + n). The families are apart: `::/0` holds no IPv4

@@ -398,7 +398,7 @@ class SentenceParser {
 
 // ---- names ----
 
-void AppendItem(std::string* out, char tag, std::string_view text) {
+void AppendPart(std::string* out, char tag, std::string_view text) {
   *out += tag;
   *out += text;
   *out += '\x1f';  // no checked text holds it
@@ -416,7 +416,7 @@ std::string SelectorText(const std::optional<Selector>& selector) {
     for (const SpottedText& exe : process->exes) items.insert(Cat("e", exe.value));
     for (const auto& digest : process->digests) items.insert(Cat("d", DigestText(digest.value)));
   }
-  for (const std::string& item : items) AppendItem(&out, ' ', item);
+  for (const std::string& item : items) AppendPart(&out, ' ', item);
   return out;
 }
 
@@ -424,8 +424,8 @@ std::string SelectorText(const std::optional<Selector>& selector) {
 // must not change.
 std::string RuleText(const Rule& rule) {
   std::string out = rule.verdict == MSEG_ALLOW ? "allow" : "deny";
-  AppendItem(&out, 'f', SelectorText(rule.from));
-  AppendItem(&out, 't', SelectorText(rule.to));
+  AppendPart(&out, 'f', SelectorText(rule.from));
+  AppendPart(&out, 't', SelectorText(rule.to));
   std::set<std::string> services;
   for (const ServiceItem& item : rule.services) {
     if (!item.service.empty()) services.insert(Cat("s", item.service));
@@ -435,7 +435,7 @@ std::string RuleText(const Rule& rule) {
                           "-", range.last));
     }
   }
-  for (const std::string& service : services) AppendItem(&out, ' ', service);
+  for (const std::string& service : services) AppendPart(&out, ' ', service);
   return out;
 }
 

@@ -10,11 +10,6 @@
 namespace mseg {
 namespace {
 
-struct FreeRing {
-  void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
-};
-using Ring = std::unique_ptr<ring_buffer, FreeRing>;
-
 template <typename Event>
 bool Read(const void* data, size_t size, Event* out) {
   if (size < sizeof(Event)) return false;
@@ -25,6 +20,10 @@ bool Read(const void* data, size_t size, Event* out) {
 }  // namespace
 
 struct EventReader::Rings {
+  struct Free {
+    void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
+  };
+  using Ring = std::unique_ptr<ring_buffer, Free>;
   Ring control;
   Ring flows;
 };
@@ -63,7 +62,7 @@ absl::StatusOr<std::unique_ptr<EventReader>> EventReader::Create(const Dataplane
   std::unique_ptr<EventReader> reader(new EventReader(std::move(handlers)));
   reader->rings_ = std::make_unique<Rings>();
   auto open = [&](const char* map) {
-    return Ring(ring_buffer__new(dataplane.MapFd(map), OnEvent, reader.get(), nullptr));
+    return Rings::Ring(ring_buffer__new(dataplane.MapFd(map), OnEvent, reader.get(), nullptr));
   };
   reader->rings_->control = open("mseg_control");
   if (!reader->rings_->control) return ErrnoStatus(errno, "read ring mseg_control");

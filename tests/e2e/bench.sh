@@ -59,7 +59,7 @@ wait "$RUN" || status=$?
 same "it ends well" 0 "$status"
 ((status == 0)) || tail -n 5 "$WORK/bench.log" | sed 's/^/# /'
 check "nothing of it is left" nothing_left "$RUN"
-check "the report has the documented shape and every suite" "$PYTHON" "$SUPPORT/bench_json.py" \
+check "the report has the documented shape and every suite" "$PYTHON" -SE "$SUPPORT/bench_json.py" \
   "$WORK/report/report.json" "${WANTED[@]}"
 has "the page has plots" "$(cat "$WORK/report/report.html")" '<svg'
 

@@ -21,7 +21,7 @@ for ((i = 0; i < COUNT; i++)); do
   printf '%04d' "$i" >>"$PLACE/p$i"
   ((i % 2)) || digests+="${digests:+, }\"$(digest_of "$PLACE/p$i")\""
 done
-serve db tcp 6379 "$PYTHON" "$PROBE" serve tcp 127.0.0.1 6379
+serve db tcp 6379 "$PYTHON" -SE "$PROBE" serve tcp 127.0.0.1 6379
 start_msegd
 order_db_policy "{digest: [$digests]}" tcp/6379 >"$WORK/policy.yaml"
 apply "$WORK/policy.yaml"

@@ -107,7 +107,7 @@ exchange
 
 app() { in_cgroup web "$TRUSTED/webapp" "$PROBE" "$@"; }
 b_line() { # CONDITION...: a flow line of the server's host since `mark`
-  b flows -o json --since 10m | "$PYTHON" "$SUPPORT/flows.py" --since "$MARK" "$@"
+  b flows -o json --since 10m | "$PYTHON" -SE "$SUPPORT/flows.py" --since "$MARK" "$@"
 }
 b_saw() { # DESCRIPTION CONDITION...
   local what=$1 out
@@ -143,7 +143,7 @@ turned_away "another program of the same host does not" peer.exe="$PYTHON" reaso
   probe web tcp "$VIP" 7000
 turned_away "nor the same program with another label" reason=default -- \
   in_cgroup other "$TRUSTED/webapp" "$PROBE" tcp "$VIP" 7000
-b_counter() { b status -o json | "$PYTHON" "$SUPPORT/json_field.py" "counters.$1"; }
+b_counter() { b status -o json | "$PYTHON" -SE "$SUPPORT/json_field.py" "counters.$1"; }
 same "no proof was wrong" 0 "$(b_counter bad_proof)"
 
 
@@ -177,7 +177,7 @@ changed() { # HEX BYTE XOR: one byte of an option changed
   local byte=$((16#${1:$((2 * $2)):2} ^ $3))
   printf '%s%02x%s' "${1:0:$((2 * $2))}" "$byte" "${1:$((2 * $2 + 2))}"
 }
-in_b open "$PYTHON" "$PROBE" serve tcp 0.0.0.0 7009
+in_b open "$PYTHON" -SE "$PROBE" serve tcp 0.0.0.0 7009
 wait_for 10 b_listens 7009 || bail "an open server listens"
 same "a port that no policy guards answers it" answered "$(dial 7009)"
 let_in_not "without an option" dropped denied
@@ -262,7 +262,7 @@ YAML
 apply "$WORK/a-strict.yaml"
 order_db_policy "{exe: $TRUSTED/webapp}" tcp/7000-7001 >"$WORK/b-policy.yaml"
 b policy apply "$WORK/b-policy.yaml" >/dev/null || bail "the server's policy"
-in_b db "$PYTHON" "$PROBE" serve tcp 0.0.0.0 7001
+in_b db "$PYTHON" -SE "$PROBE" serve tcp 0.0.0.0 7001
 wait_for 10 b_listens 7001 || bail "the impostor listens"
 exchange
 allowed "the server that its policy names" app tcp "$VIP" 7000
@@ -303,7 +303,7 @@ check_not "it stays where nothing changed" test -e "$WORK/closed"
 order_db_policy "{exe: /usr/bin/nobody}" tcp/7000 >"$WORK/b-policy.yaml"
 out=$(b policy apply "$WORK/b-policy.yaml" -o json)
 same "one that a new policy denies is closed" 1 \
-  "$("$PYTHON" "$SUPPORT/json_field.py" closed <<<"$out")"
+  "$("$PYTHON" -SE "$SUPPORT/json_field.py" closed <<<"$out")"
 check "its client knows" wait_for 5 test -e "$WORK/closed"
 
 e2e_end

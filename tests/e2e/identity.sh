@@ -81,7 +81,7 @@ by_db=(direction=ingress reason=default rule=order-db local.labels.role=db "loca
 
 # ---- a process that is older than the daemon
 mkfifo "$WORK/go" "$WORK/done"
-spawn web "$PYTHON" "$PROBE" wait-then "$WORK/go" tcp 127.0.0.1 6379
+spawn web "$PYTHON" -SE "$PROBE" wait-then "$WORK/go" tcp 127.0.0.1 6379
 WALKED=$SPAWNED
 old_probe() {
   echo "$WORK/done" >"$WORK/go"
@@ -161,7 +161,7 @@ allowed_soon "by digest: a hard link" ping_with web "$ELSEWHERE/linked"
 cp "$CLI" "$ELSEWHERE/renamed"
 allowed_soon "by digest: a copy under another name" ping_with web "$ELSEWHERE/renamed"
 allowed_soon "by digest: where anybody may write" ping_with web "$PUBLIC/redis-cli"
-"$PYTHON" "$SUPPORT/change_byte.py" "$CLI" "$ELSEWHERE/changed"
+"$PYTHON" -SE "$SUPPORT/change_byte.py" "$CLI" "$ELSEWHERE/changed"
 learn "$ELSEWHERE/changed"
 check "the changed copy differs in one byte and runs" bash -c \
   '[[ $(cmp -l "$0" "$1" | wc -l) == 1 ]] && "$1" --version' "$CLI" "$ELSEWHERE/changed"
@@ -214,7 +214,7 @@ worker() {
   timeout $((10 * SLOW)) cat "$WORK/worker-done"
 }
 same "the worker before its program is replaced" "before open" "$(worker before)"
-"$PYTHON" "$SUPPORT/change_byte.py" "$PLACE/worker" "$PLACE/worker.new"
+"$PYTHON" -SE "$SUPPORT/change_byte.py" "$PLACE/worker" "$PLACE/worker.new"
 mv "$PLACE/worker.new" "$PLACE/worker"
 same "it goes on as what it executed" "after open" "$(worker after)"
 learn "$PLACE/worker"

@@ -80,7 +80,7 @@ apply "$WORK/policy.yaml"
 ports=(7000 7001 7002 7003 7004 7005 7006)
 servers=()
 for port in "${ports[@]}"; do servers+=(tcp 127.0.0.1 "$port"); done
-serve db tcp 7006 "$PYTHON" "$PROBE" serve "${servers[@]}"
+serve db tcp 7006 "$PYTHON" -SE "$PROBE" serve "${servers[@]}"
 
 # is DESCRIPTION ROLE PORT COMMAND-WITH-PORT-AS-LAST-WORD...: reaches its port and no other; the
 # refusal says which role it had.
@@ -100,7 +100,7 @@ curl_in() { # CGROUP PROGRAM PORT
   [[ $status == 0 || $status == 28 || $status == 52 ]]
 }
 as_nobody() {
-  in_cgroup "$1" setpriv --reuid=nobody --clear-groups "$PYTHON" "$PROBE" \
+  in_cgroup "$1" setpriv --reuid=nobody --clear-groups "$PYTHON" -SE "$PROBE" \
     tcp 127.0.0.1 "$2"
 }
 
@@ -125,7 +125,7 @@ is "a new one of nobody's" none 7006 python_in other/late
 
 note "a process that moves"
 mkfifo "$WORK/go" "$WORK/done"
-spawn web "$PYTHON" "$PROBE" wait-then "$WORK/go" tcp 127.0.0.1 7000
+spawn web "$PYTHON" -SE "$PROBE" wait-then "$WORK/go" tcp 127.0.0.1 7000
 MOVER=$SPAWNED
 again() {
   echo "$WORK/done" >"$WORK/go"
@@ -139,7 +139,7 @@ denied_by "the refusal has its new labels" direction=ingress rule=db peer.labels
 echo "$MOVER" >"$CG/web/cgroup.procs"
 check "moved back it is" again
 same "identity show follows" /web "$(msegctl identity show "$MOVER" -o json |
-  "$PYTHON" "$SUPPORT/json_field.py" cgroup)"
+  "$PYTHON" -SE "$SUPPORT/json_field.py" cgroup)"
 kill_tracked "$MOVER"
 
 note "cgroups that appear while the daemon is dead"

@@ -34,7 +34,7 @@ start_msegd
 policy allow >"$WORK/allow.yaml"
 policy judge >"$WORK/judge.yaml"
 apply "$WORK/allow.yaml"
-serve pod/server tcp 7000 "$PYTHON" "$PROBE" serve tcp 0.0.0.0 7000 udp 0.0.0.0 7000 tcp ::1 7001
+serve pod/server tcp 7000 "$PYTHON" -SE "$PROBE" serve tcp 0.0.0.0 7000 udp 0.0.0.0 7000 tcp ::1 7001
 
 allowed "TCP to 127.0.0.1 within the workload" probe pod/client tcp 127.0.0.1 7000
 allowed "UDP to 127.0.0.1 within the workload" probe pod/client udp 127.0.0.1 7000

@@ -39,8 +39,8 @@ start_b() {
 start_a() { start_msegd --config "$WORK/a.yaml"; }
 b() { msegctl --socket "$WORK/sock2" "$@"; }
 a() { msegctl "$@"; }
-field() { "$PYTHON" "$SUPPORT/json_field.py" "$1"; }
-value() { "$PYTHON" "$SUPPORT/map_value.py" "$@"; }
+field() { "$PYTHON" -SE "$SUPPORT/json_field.py" "$1"; }
+value() { "$PYTHON" -SE "$SUPPORT/map_value.py" "$@"; }
 
 # fails DESCRIPTION STATUS PATTERN COMMAND...
 fails() {

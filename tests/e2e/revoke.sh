@@ -61,9 +61,9 @@ fi
 
 start_msegd
 apply "$WORK/documents.yaml"
-serve db tcp 7000 "$PYTHON" "$PROBE" serve udp 127.0.0.1 7000 udp ::1 7000 udp :: 7002 \
+serve db tcp 7000 "$PYTHON" -SE "$PROBE" serve udp 127.0.0.1 7000 udp ::1 7000 udp :: 7002 \
   tcp :: 7001 tcp :: 7002 tcp ::1 7000 tcp 127.0.0.1 7000
-NS=$PEER serve db tcp 7500 "$PYTHON" "$PROBE" serve tcp 127.0.0.1 7500
+NS=$PEER serve db tcp 7500 "$PYTHON" -SE "$PROBE" serve tcp 127.0.0.1 7500
 spawn db "$PYTHON" "$CONNECTIONS" listen 0.0.0.0 7600
 wait_for 10 listens tcp 7600 || bail "somebody listens who never accepts"
 
@@ -119,7 +119,7 @@ for name in "${LOSERS[@]}"; do lost+=("$WORK/$name.opened"); done
 OPEN=$(total "${opened[@]}") LOST=$(total "${lost[@]}")
 check "at least 500 connections are open ($OPEN, of which $LOST will lose)" test "$OPEN" -ge 500
 
-field() { "$PYTHON" "$SUPPORT/json_field.py" "$1" <<<"$report"; }
+field() { "$PYTHON" -SE "$SUPPORT/json_field.py" "$1" <<<"$report"; }
 everyone() { # FUNCTION NAME...: holds for each
   local function=$1 name
   shift

@@ -106,11 +106,11 @@ spec:
 YAML
 apply "$WORK/policy.yaml"
 
-serve db tcp 7000 "$PYTHON" "$PROBE" serve \
+serve db tcp 7000 "$PYTHON" -SE "$PROBE" serve \
   udp 127.0.0.1 7000 udp ::1 7000 udp 0.0.0.0 7001 udp :: 7002 udp 127.0.0.1 7300 \
   tcp 0.0.0.0 7001 tcp :: 7002 tcp 127.0.0.1 7300 tcp ::1 7000 tcp 127.0.0.1 7000
-serve other tcp 7400 "$PYTHON" "$PROBE" serve udp 0.0.0.0 7400 tcp 0.0.0.0 7400
-serve dns udp 7200 "$PYTHON" "$PROBE" serve udp 0.0.0.0 7200
+serve other tcp 7400 "$PYTHON" -SE "$PROBE" serve udp 0.0.0.0 7400 tcp 0.0.0.0 7400
+serve dns udp 7200 "$PYTHON" -SE "$PROBE" serve udp 0.0.0.0 7200
 
 # both_ways ALLOWED DENIED DIRECTION RULE ACT...: every act is ok from one cgroup, and EPERM at once
 # with a flow line of its own from the other.
@@ -136,7 +136,7 @@ both_ways() {
     [[ $address == :: ]] && address=::1
     if [[ $out != EPERM* ]]; then
       not_ok "$no may not: $act" "result: $out"
-    elif ! line=$("$PYTHON" "$SUPPORT/flows.py" --since "$MARK" verdict=deny \
+    elif ! line=$("$PYTHON" -SE "$SUPPORT/flows.py" --since "$MARK" verdict=deny \
       "direction=$direction" "rule=$rule" reason=default "protocol=$protocol" \
       "port=${words[2]}" "peer.address~^(::ffff:)?$address\$" <"$WORK/flows.json"); then
       not_ok "$no may not: $act" "EPERM, but no flow line of $rule for $protocol $address: $line"
@@ -205,12 +205,12 @@ done
 in_ns ip link set "${link}a" up
 ip -n "$PEER" link set "${link}b" up
 ip -n "$PEER" link set lo up
-peer() { nsenter --net="/run/netns/$PEER" "$PYTHON" "$PROBE" "$@"; }
-nsenter --net="/run/netns/$PEER" "$PYTHON" "$PROBE" serve tcp 0.0.0.0 7100 \
+peer() { nsenter --net="/run/netns/$PEER" "$PYTHON" -SE "$PROBE" "$@"; }
+nsenter --net="/run/netns/$PEER" "$PYTHON" -SE "$PROBE" serve tcp 0.0.0.0 7100 \
   udp 0.0.0.0 7100 tcp :: 7101 >/dev/null 2>&1 &
 track $!
 wait_for 10 peer tcp 127.0.0.1 7100 || bail "the peer's server listens"
-wait_for 10 in_ns "$PYTHON" "$PROBE" tcp 10.77.0.2 7100 || bail "the link works"
+wait_for 10 in_ns "$PYTHON" -SE "$PROBE" tcp 10.77.0.2 7100 || bail "the link works"
 
 mark
 allowed "outbound, by address group, TCP" probe worker tcp 10.77.0.2 7100

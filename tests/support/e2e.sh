@@ -321,7 +321,7 @@ apply() {
 }
 
 # status FIELD: a dotted path into `msegctl status -o json`.
-status() { msegctl status -o json | "$PYTHON" "$SUPPORT/json_field.py" "$1"; }
+status() { msegctl status -o json | "$PYTHON" -SE "$SUPPORT/json_field.py" "$1"; }
 
 # learn FILE...: has the daemon hash a file before it is run. Without this a fresh file is unknown
 # for the first milliseconds, and so is matched by no allow rule that names a process.
@@ -387,7 +387,7 @@ denied_by() {
 }
 
 flow_line() {
-  msegctl flows -o json --since 10m | "$PYTHON" "$SUPPORT/flows.py" --since "$MARK" "$@"
+  msegctl flows -o json --since 10m | "$PYTHON" -SE "$SUPPORT/flows.py" --since "$MARK" "$@"
 }
 
 # workloads NAME...: documents that give the processes of cgroup /NAME the label role=NAME; another
@@ -423,5 +423,5 @@ YAML
 probe() {
   local group=$1
   shift
-  in_cgroup "$group" "$PYTHON" "$PROBE" "$@"
+  in_cgroup "$group" "$PYTHON" -SE "$PROBE" "$@"
 }

@@ -5,8 +5,6 @@
 namespace mseg {
 namespace {
 
-constexpr int64_t kStartUs = 1767323045000000;  // 2026-01-02T03:04:05Z
-
 api::Host Own() {
   api::Host host;
   host.own = true;

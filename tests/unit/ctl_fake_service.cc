@@ -12,7 +12,6 @@
 namespace mseg {
 namespace {
 
-constexpr int64_t kStartUs = 1767323045000000;  // 2026-01-02T03:04:05Z
 constexpr char kDigest[] =
     "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 

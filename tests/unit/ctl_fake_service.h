@@ -13,6 +13,8 @@
 
 namespace mseg {
 
+inline constexpr int64_t kStartUs = 1767323045000000;  // 2026-01-02T03:04:05Z
+
 // A daemon in memory: documents are really parsed and kept, everything else is made up. The members
 // may be changed while no call runs.
 class FakeService final : public api::Service {

@@ -73,4 +73,10 @@ void CheckGolden(const std::string& name, const std::vector<std::string>& argume
   CHECK(text == golden.str());
 }
 
+void RunCases(CtlHost& host, const std::vector<GoldenCase>& cases) {
+  for (const GoldenCase& one : cases) {
+    CheckGolden(one.golden, one.arguments, host.Run(one.arguments));
+  }
+}
+
 }  // namespace mseg

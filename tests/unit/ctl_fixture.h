@@ -56,6 +56,14 @@ class CtlHost {
 void CheckGolden(const std::string& name, const std::vector<std::string>& arguments,
                  const CtlResult& result);
 
+struct GoldenCase {
+  const char* golden;
+  std::vector<std::string> arguments;
+};
+
+// Runs one after the other and checks each.
+void RunCases(CtlHost& host, const std::vector<GoldenCase>& cases);
+
 }  // namespace mseg
 
 #endif  // MSEG_TESTS_UNIT_CTL_FIXTURE_H_

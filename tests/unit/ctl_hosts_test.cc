@@ -9,15 +9,6 @@
 namespace mseg {
 namespace {
 
-struct Case {
-  const char* golden;
-  std::vector<std::string> arguments;
-};
-
-void RunCases(CtlHost& host, const std::vector<Case>& cases) {
-  for (const Case& one : cases) CheckGolden(one.golden, one.arguments, host.Run(one.arguments));
-}
-
 TEST_CASE("host: init, show, list, trust, distrust", "[ctl]") {
   CtlHost host;
   RunCases(host, {{"host_init", {"host", "init", "--id", "7", "--address", "10.0.0.7"}},

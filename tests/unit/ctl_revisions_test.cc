@@ -15,15 +15,6 @@
 namespace mseg {
 namespace {
 
-struct Case {
-  const char* golden;
-  std::vector<std::string> arguments;
-};
-
-void RunCases(CtlHost& host, const std::vector<Case>& cases) {
-  for (const Case& one : cases) CheckGolden(one.golden, one.arguments, host.Run(one.arguments));
-}
-
 TEST_CASE("policy history, diff and rollback", "[ctl]") {
   CtlHost host;
   RunCases(host,

@@ -8,13 +8,13 @@ namespace {
 
 constexpr char kNoSocket[] = "/nonexistent/msegd.sock";
 
-struct Case {
+struct UsageCase {
   std::vector<std::string> arguments;
   std::string expected;
 };
 
-void CheckRefused(const std::vector<Case>& cases) {
-  for (const Case& one : cases) {
+void CheckRefused(const std::vector<UsageCase>& cases) {
+  for (const UsageCase& one : cases) {
     CtlResult result = RunCtl(kNoSocket, one.arguments);
     INFO(result.err);
     CHECK(result.code == 2);
