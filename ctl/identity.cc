@@ -89,7 +89,8 @@ void AddIdentity(CLI::App& parent, Session& session) {
 
   CLI::App* list = group->add_subcommand("list", "Every process that mseg judges");
   AddOutputOption(*list, session, formats);
-  list->callback([&session]() { session.action = [&session]() { return RunIdentityList(session); }; });
+  list->callback(
+      [&session]() { session.action = [&session]() { return RunIdentityList(session); }; });
 
   CLI::App* show = group->add_subcommand("show", "One process, or a file as if it were executed");
   auto what = std::make_shared<std::string>();

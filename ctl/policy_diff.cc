@@ -102,8 +102,8 @@ absl::StatusOr<Sides> BetweenRevisions(api::Service& daemon, const DiffOptions& 
 }
 
 // What `apply` would change: documents that the files do not name stay.
-absl::StatusOr<Sides> AgainstFiles(Session& session, api::Service& daemon, const DiffOptions& options,
-                                   Diagnostics* diagnostics) {
+absl::StatusOr<Sides> AgainstFiles(Session& session, api::Service& daemon,
+                                   const DiffOptions& options, Diagnostics* diagnostics) {
   auto files = session.ReadFiles(options.files);
   if (!files.ok()) return files.status();
   auto wanted = ReadDocuments(*files, diagnostics);

@@ -96,8 +96,9 @@ void AddRecord(CLI::App& parent, Session& session) {
   auto to = std::make_shared<std::string>("-");
   give->add_option("-o,--output", *to, "Where to; - (default) is standard output")
       ->type_name("FILE");
-  give->callback(
-      [&session, to]() { session.action = [&session, to]() { return RunRecordExport(session, *to); }; });
+  give->callback([&session, to]() {
+    session.action = [&session, to]() { return RunRecordExport(session, *to); };
+  });
 
   CLI::App* take = group->add_subcommand("import", "Take records of trusted hosts: all or none");
   auto files = std::make_shared<std::vector<std::string>>();

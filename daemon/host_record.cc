@@ -75,7 +75,8 @@ absl::StatusOr<LabelSet> ParseClaim(std::string_view text) {
     const size_t comma = rest.find(',');
     const std::string_view pair = rest.substr(0, comma);
     const size_t equals = pair.find('=');
-    if (equals == pair.npos) return BadRecord(Cat("`", pair, "` is no label; write key=value,key=value"));
+    if (equals == pair.npos)
+      return BadRecord(Cat("`", pair, "` is no label; write key=value,key=value"));
     const std::string_view key = pair.substr(0, equals);
     const std::string_view value = pair.substr(equals + 1);
     if (absl::Status status = CheckLabelKey(key); !status.ok()) return status;
@@ -123,7 +124,8 @@ absl::Status VerifyHostRecord(const HostRecord& record) {
   if (crypto_sign_verify_detached(record.signature.data(),
                                   reinterpret_cast<const uint8_t*>(payload.data()), payload.size(),
                                   record.signing_key.data()) != 0) {
-    return BadRecord(Cat("the record of host ", record.id, " is not signed with the key that it names"));
+    return BadRecord(
+        Cat("the record of host ", record.id, " is not signed with the key that it names"));
   }
   return absl::OkStatus();
 }

@@ -43,8 +43,9 @@ absl::Status CheckLabels(const IdentityBundle& bundle, const Salt& salt) {
     if (record.id <= before) return BadBundle(Cat(name, " is out of order"));
     before = record.id;
     if (LabelId(salt, record.labels) != record.id) {
-      return BadBundle(Cat(name, " is not the id of `", record.labels.Text(),
-                     "` under this fleet's salt; do both hosts have the same fleet.salt_file?"));
+      return BadBundle(
+          Cat(name, " is not the id of `", record.labels.Text(),
+              "` under this fleet's salt; do both hosts have the same fleet.salt_file?"));
     }
   }
   return absl::OkStatus();
@@ -81,7 +82,8 @@ absl::Status CheckPairs(const IdentityBundle& bundle) {
   IdentityPair before{};
   for (const IdentityPair& pair : bundle.pairs) {
     const std::string name = Cat("pair ", ShortIdText(pair.first), " ", ShortIdText(pair.second));
-    if (&pair != &bundle.pairs.front() && pair <= before) return BadBundle(Cat(name, " is out of order"));
+    if (&pair != &bundle.pairs.front() && pair <= before)
+      return BadBundle(Cat(name, " is out of order"));
     before = pair;
     if (!labels.contains(pair.first) || !executables.contains(pair.second)) {
       return BadBundle(Cat(name, " names an id without a record"));
