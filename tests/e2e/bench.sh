@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# guests: none
 # mseg-bench: a few slices of every quick suite give a report of the documented shape, bad usage and
 # missing rights are refused, a comparison says worse when it is, and nothing is left behind, not
 # even when it is interrupted or killed. No figure is judged.
