@@ -41,11 +41,6 @@ class Pod:
         return json.loads(self.process.stdout.readline())
 
 
-def documents_of(text):
-    return {(block.split("\nkind: ")[1].split("\n")[0], block.split("{name: ")[1].split("}")[0])
-            for block in text.split("---\n") if "\nkind: " in block}
-
-
 def cells_of(folder):
     addresses = {}
     for item in json.loads((folder / "pods.json").read_text()):
@@ -100,8 +95,7 @@ def sample(folders):
 
 def main():
     kept, cgroup, netns, least = sys.argv[1:]
-    folders = sorted(Path(kept).iterdir(), key=lambda folder: [
-        int(part) for part in folder.name.split("-") if part.isdigit()])
+    folders = truth.kept_steps(kept)
     pods = {f"{ns}/{name}": Pod(cgroup, netns, ns, name) for ns, name in PODS}
     count = differences = steps = 0
     before = set()
@@ -111,12 +105,7 @@ def main():
             break
         for folder in case:
             print(f"# {folder.name}")
-            documents = documents_of((folder / "documents.yaml").read_text())
-            gone = [f"{kind}/{name}" for kind, name in before - documents]
-            truth.run(["policy", "apply", str(folder / "documents.yaml")])
-            if gone:
-                truth.run(["policy", "delete", *gone])
-            before = documents
+            before = truth.put_in_force(folder, before)
             cells, wrong = judge(folder, pods, seen)
             count, differences, steps = count + cells, differences + wrong, steps + 1
     for pod in pods.values():

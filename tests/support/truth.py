@@ -87,9 +87,42 @@ def run(arguments, stdin=None):
     return done.stdout
 
 
+def kept_steps(folder):
+    """The steps that `--keep` wrote, in their order."""
+    return sorted(Path(folder).iterdir(), key=lambda step: [
+        int(part) for part in step.name.split("-") if part.isdigit()])
+
+
+def put_in_force(step, before):
+    """Applies a kept step, deletes the documents that it no longer has; {KIND/NAME} of it."""
+    text = (step / "documents.yaml").read_text()
+    documents = {block.split("\nkind: ")[1].split("\n")[0] + "/" +
+                 block.split("{name: ")[1].split("}")[0]
+                 for block in text.split("---\n") if "\nkind: " in block}
+    run(["policy", "apply", str(step / "documents.yaml")])
+    if before - documents:
+        run(["policy", "delete", *sorted(before - documents)])
+    return documents
+
+
 def query_of(cell):
     return {"from": f"pod:{cell['from']}", "to": f"pod:{cell['to']}",
             "protocol": cell["protocol"].lower(), "port": cell["port"]}
+
+
+def compare(name, cells, answers):
+    """The cells that differ from what `explain --batch` answered, described."""
+    if len(answers) != len(cells):
+        return [f"{name}: {len(answers)} answers to {len(cells)} questions"]
+    differences = []
+    for cell, line in zip(cells, answers):
+        answer = json.loads(line)
+        for end in ENDS:
+            if end in cell and answer.get(end) != cell[end]:
+                differences.append(f"{name}: {cell['from']} to {cell['to']} "
+                                   f"{cell['protocol']}/{cell['port']}: {end} is "
+                                   f"{answer.get(end)}, should be {cell[end]}: {line}")
+    return differences
 
 
 def judge(numbered, keep):
@@ -111,17 +144,7 @@ def judge(numbered, keep):
                 "".join(json.dumps(cell) + "\n" for cell in step["cells"]))
         answers = run(["explain", "--batch", "-", "-o", "json", "--policy",
                        str(folder / "documents.yaml")], queries).splitlines()
-    if len(answers) != len(step["cells"]):
-        return [f"{step['name']}: {len(answers)} answers to {len(step['cells'])} questions"]
-    differences = []
-    for cell, line in zip(step["cells"], answers):
-        answer = json.loads(line)
-        for end in ENDS:
-            if end in cell and answer.get(end) != cell[end]:
-                differences.append(f"{step['name']}: {cell['from']} to {cell['to']} "
-                                   f"{cell['protocol']}/{cell['port']}: {end} is "
-                                   f"{answer.get(end)}, should be {cell[end]}: {line}")
-    return differences
+    return compare(step["name"], step["cells"], answers)
 
 
 def main(steps, least_cells):
