@@ -45,7 +45,7 @@ VIP=10.9.1.1
 
 od -An -v -tx1 -N32 /dev/urandom | tr -d " \n" >"$WORK/salt"
 chmod 600 "$WORK/salt"
-EPOCH=$([[ -n $GUEST ]] && echo 6 || echo 2) # seconds
+EPOCH=$([[ -n $GUEST ]] && echo 15 || echo 2) # seconds
 configure() { # SECONDS: how long a key is used
   local host
   for host in alpha beta; do
