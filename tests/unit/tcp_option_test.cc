@@ -2,6 +2,7 @@
 // The identity option: its bytes, its MACs against published vectors, and its parser.
 #include <sodium.h>
 
+#include <algorithm>
 #include <array>
 #include <catch2/catch.hpp>
 #include <cstring>
@@ -60,7 +61,7 @@ bool Verifies(const mseg_wire_key& key, uint32_t client, uint32_t server,
 // Where the walk finds an option of this length, -1 for nowhere.
 int Find(const std::vector<uint8_t>& options, uint8_t want) {
   mseg_option_walk walk{};
-  std::memcpy(walk.bytes, options.data(), options.size());
+  std::copy(options.begin(), options.end(), walk.bytes);
   walk.size = static_cast<uint32_t>(options.size());
   walk.want = want;
   walk.kind = kKind;
