@@ -4,9 +4,40 @@
 find_package(PkgConfig REQUIRED)
 # Once for every folder: imported targets cannot be made twice.
 find_package(absl REQUIRED GLOBAL)
+find_package(yaml-cpp REQUIRED GLOBAL)
 if(MSEG_KERNEL)
   find_package(CapnProto REQUIRED GLOBAL)
 endif()
+
+# mseg_archive(OUT LIBRARY): the static archive beside a shared library, or the library where there
+# is none. With forty shared libraries the dynamic linker was most of what a short command did.
+function(mseg_archive out library)
+  string(REGEX REPLACE "(-[0-9.]+)?\\.so[.0-9]*$" ".a" archive "${library}")
+  if(EXISTS "${archive}")
+    set(${out} "${archive}" PARENT_SCOPE)
+  else()
+    set(${out} "${library}" PARENT_SCOPE)
+  endif()
+endfunction()
+
+# mseg_link_archives(PATTERN...): imported targets whose names match are linked as archives.
+function(mseg_link_archives)
+  get_property(targets DIRECTORY PROPERTY IMPORTED_TARGETS)
+  list(JOIN ARGN "|" names)
+  list(FILTER targets INCLUDE REGEX "^(${names})$")
+  foreach(target IN LISTS targets)
+    get_target_property(configurations ${target} IMPORTED_CONFIGURATIONS)
+    list(TRANSFORM configurations PREPEND IMPORTED_LOCATION_ OUTPUT_VARIABLE locations)
+    foreach(location IN LISTS locations ITEMS IMPORTED_LOCATION)
+      get_target_property(library ${target} ${location})
+      if(library)
+        mseg_archive(archive "${library}")
+        set_target_properties(${target} PROPERTIES ${location} "${archive}")
+      endif()
+    endforeach()
+  endforeach()
+endfunction()
+mseg_link_archives("absl::.*" "CapnProto::.*" yaml-cpp)
 
 # Line tables and function names, for backtraces and profiles; the rest only makes the programs four
 # times as large.
@@ -31,6 +62,14 @@ target_include_directories(mseg_options INTERFACE ${CMAKE_SOURCE_DIR})
 # mseg_pkg(NAME PKG...): an imported target mseg_dep::NAME from pkg-config, headers as system ones.
 function(mseg_pkg name)
   pkg_check_modules(${name} REQUIRED IMPORTED_TARGET ${ARGN})
+  get_target_property(libraries PkgConfig::${name} INTERFACE_LINK_LIBRARIES)
+  list(TRANSFORM libraries STRIP)
+  set(archives)
+  foreach(library IN LISTS libraries)
+    mseg_archive(library "${library}")
+    list(APPEND archives "${library}")
+  endforeach()
+  set_target_properties(PkgConfig::${name} PROPERTIES INTERFACE_LINK_LIBRARIES "${archives}")
   add_library(mseg_dep::${name} ALIAS PkgConfig::${name})
 endfunction()
 
