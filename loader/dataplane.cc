@@ -15,6 +15,7 @@
 #include <ctime>
 #include <thread>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "loader/errno_status.h"
@@ -47,10 +48,6 @@ absl::StatusOr<bpf_prog_info> ProgramInfo(int fd) {
   uint32_t size = sizeof(info);
   if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0) return ErrnoStatus(errno, "program info");
   return info;
-}
-
-bool ModeHas(mseg_mode mode, const ProgramSpec& spec) {
-  return mode == MSEG_MODE_FULL || spec.attach != Attach::kLsm;
 }
 
 }  // namespace
@@ -207,9 +204,14 @@ absl::Status Dataplane::AdoptOrLoad(const Features& features) {
   return Load(features, /*reuse_maps=*/true);
 }
 
+bool Dataplane::Wants(const ProgramSpec& spec) const {
+  return (mode_ == MSEG_MODE_FULL || spec.attach != Attach::kLsm) &&
+         !absl::c_linear_search(options_.without, spec.name);
+}
+
 absl::Status Dataplane::Adopt(const mseg_manifest& manifest) {
   for (size_t i = 0; i < kPrograms.size(); i++) {
-    if (!ModeHas(mode_, kPrograms[i])) continue;
+    if (!Wants(kPrograms[i])) continue;
     const std::string pin =
         absl::StrCat(options_.pin_dir, "/", kProgramPins, "/", kPrograms[i].name);
     programs_[i] = ScopedFd(bpf_obj_get(pin.c_str()));
@@ -249,6 +251,7 @@ absl::Status Dataplane::Load(const Features& features, bool reuse_maps) {
                     {"mseg_tasks", options_.max_tasks},
                     {"mseg_listeners", options_.max_listeners},
                     {"mseg_listening", 2 * options_.max_listeners}};
+  options.without = options_.without;
   options.pin_dir = options_.pin_dir;
   options.reuse_maps = reuse_maps;
   auto loaded = LoadObject(options);

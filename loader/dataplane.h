@@ -27,6 +27,9 @@ struct DataplaneOptions {
   uint32_t max_identities = 32768;  // of one side
   uint32_t max_tasks = 65536;
   uint32_t max_listeners = 16384;
+  // Programs that are not to be loaded. For tests of what does not depend on them: on an emulated
+  // processor the verifier takes seconds for a few of them.
+  std::vector<absl::string_view> without = {};
 };
 
 // One attached program, as `msegctl status` shows it.
@@ -120,6 +123,7 @@ class Dataplane {
   absl::Status CheckForeignPrograms() const;
   absl::Status WaitForOwnCgroup() const;
   absl::Status AdoptOrLoad(const Features& features);
+  bool Wants(const ProgramSpec& spec) const;
   absl::Status Adopt(const mseg_manifest& manifest);
   absl::Status Load(const Features& features, bool reuse_maps);
   absl::Status WriteManifest(mseg_mode mode);

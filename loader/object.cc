@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "loader/errno_status.h"
@@ -79,8 +80,9 @@ void ChoosePrograms(const ObjectOptions& options, mseg_bpf* skeleton) {
   for (const ProgramSpec& spec : kPrograms) {
     bpf_program* program =
         bpf_object__find_program_by_name(skeleton->obj, std::string(spec.name).c_str());
-    if (program != nullptr && spec.attach == Attach::kLsm) {
-      bpf_program__set_autoload(program, options.mode == MSEG_MODE_FULL);
+    const bool left_out = absl::c_linear_search(options.without, spec.name);
+    if (program != nullptr && (left_out || spec.attach == Attach::kLsm)) {
+      bpf_program__set_autoload(program, !left_out && options.mode == MSEG_MODE_FULL);
     }
   }
 }

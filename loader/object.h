@@ -21,12 +21,13 @@ struct ObjectOptions {
   uint64_t cgroup_root_id = 0;
   uint32_t cgroup_root_level = 0;
   std::map<std::string, uint32_t> limits;  // max_entries by map
+  std::vector<absl::string_view> without;  // programs that are not loaded
   std::string pin_dir;
   bool reuse_maps = false;  // take what is pinned in pin_dir instead of making maps anew
 };
 
 struct LoadedObject {
-  std::array<ScopedFd, kPrograms.size()> programs;  // not ok: the mode does not have it
+  std::array<ScopedFd, kPrograms.size()> programs;  // not ok: not wanted, or not in this mode
   std::map<std::string, ScopedFd, std::less<>> maps;
 };
 
