@@ -51,7 +51,7 @@ DENIED=$SPAWNED
 connects() { in_cgroup web bash -c ": 3<>/dev/tcp/127.0.0.1/$1" 2>/dev/null && echo yes || echo no; }
 kernel_says() {
   msegctl explain labels:role=web "labels:role=db" "tcp/$1" --kernel -o json 2>/dev/null |
-    "$PYTHON" -SE "$SUPPORT/json_field.py" verdict
+    json_field verdict
 }
 
 now=7001 old=0 new=0 mixed=''
@@ -81,7 +81,7 @@ note "applies that were through: $new, that were not: $old"
 # Few rounds in a guest may all end the same way.
 [[ -n $GUEST ]] ||
   check "some applies were through, some were not" test "$new" -gt 0 -a "$old" -gt 0
-result() { tail -n 1 "$WORK/$1.log" | "$PYTHON" -SE "$SUPPORT/json_field.py" "$2"; }
+result() { tail -n 1 "$WORK/$1.log" | json_field "$2"; }
 check "allowed traffic ran all the time" test "$(result churn-allowed attempts)" -gt "$RATE"
 same "none of it was refused" "$(result churn-allowed attempts) {}" \
   "$(result churn-allowed ok) $(result churn-allowed errors)"

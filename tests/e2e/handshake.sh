@@ -107,7 +107,7 @@ exchange
 
 app() { in_cgroup web "$TRUSTED/webapp" "$PROBE" "$@"; }
 b_line() { # CONDITION...: a flow line of the server's host since `mark`
-  b flows -o json --since 10m | "$PYTHON" -SE "$SUPPORT/flows.py" --since "$MARK" "$@"
+  b flows -o json --since 10m | matching_flow "$@"
 }
 b_saw() { # DESCRIPTION CONDITION...
   local what=$1 out
@@ -143,7 +143,7 @@ turned_away "another program of the same host does not" peer.exe="$PYTHON" reaso
   probe web tcp "$VIP" 7000
 turned_away "nor the same program with another label" reason=default -- \
   in_cgroup other "$TRUSTED/webapp" "$PROBE" tcp "$VIP" 7000
-b_counter() { b status -o json | "$PYTHON" -SE "$SUPPORT/json_field.py" "counters.$1"; }
+b_counter() { b status -o json | json_field "counters.$1"; }
 same "no proof was wrong" 0 "$(b_counter bad_proof)"
 
 
@@ -303,7 +303,7 @@ check_not "it stays where nothing changed" test -e "$WORK/closed"
 order_db_policy "{exe: /usr/bin/nobody}" tcp/7000 >"$WORK/b-policy.yaml"
 out=$(b policy apply "$WORK/b-policy.yaml" -o json)
 same "one that a new policy denies is closed" 1 \
-  "$("$PYTHON" -SE "$SUPPORT/json_field.py" closed <<<"$out")"
+  "$(json_field closed <<<"$out")"
 check "its client knows" wait_for 5 test -e "$WORK/closed"
 
 e2e_end

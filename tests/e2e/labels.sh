@@ -140,7 +140,7 @@ denied_by "the refusal has its new labels" direction=ingress rule=db peer.labels
 echo "$MOVER" >"$CG/web/cgroup.procs"
 check "moved back it is" again
 same "identity show follows" /web "$(msegctl identity show "$MOVER" -o json |
-  "$PYTHON" -SE "$SUPPORT/json_field.py" cgroup)"
+  json_field cgroup)"
 kill_tracked "$MOVER"
 
 note "cgroups that appear while the daemon is dead"

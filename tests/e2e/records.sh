@@ -40,7 +40,7 @@ start_b() {
 start_a() { start_msegd --config "$WORK/a.yaml"; }
 b() { msegctl --socket "$WORK/sock2" "$@"; }
 a() { msegctl "$@"; }
-field() { "$PYTHON" -SE "$SUPPORT/json_field.py" "$1"; }
+field() { json_field "$1"; }
 value() { "$PYTHON" -SE "$SUPPORT/map_value.py" "$@"; }
 
 # fails DESCRIPTION STATUS PATTERN COMMAND...

@@ -37,7 +37,7 @@ exit_code() {
   out=$("$@" 2>&1) || got=$?
   if ((got == want)); then ok "$what"; else not_ok "$what" "exit $got, not $want: $out"; fi
 }
-field() { "$PYTHON" -SE "$SUPPORT/json_field.py" "$1"; }
+field() { json_field "$1"; }
 connect() { probe web tcp 127.0.0.1 7001; }
 opened() { allowed "$1" connect; }
 shut() { refused "$1" rule~^db -- connect; }

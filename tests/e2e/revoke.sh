@@ -120,7 +120,7 @@ for name in "${LOSERS[@]}"; do lost+=("$WORK/$name.opened"); done
 OPEN=$(total "${opened[@]}") LOST=$(total "${lost[@]}")
 check "at least 500 connections are open ($OPEN, of which $LOST will lose)" test "$OPEN" -ge 500
 
-field() { "$PYTHON" -SE "$SUPPORT/json_field.py" "$1" <<<"$report"; }
+field() { json_field "$1" <<<"$report"; }
 everyone() { # FUNCTION NAME...: holds for each
   local function=$1 name
   shift

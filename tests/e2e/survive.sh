@@ -35,18 +35,18 @@ eperm() { # a refusal without a daemon that could say who refused
   fi
 }
 
-# Kind and id of everything that is pinned.
+# Kind, name and id of everything that is pinned.
 pinned_ids() {
-  local pin kind
-  for pin in "$PINS"/*/*; do
-    case $(basename "$(dirname "$pin")") in
-      links) kind='link' ;;
-      maps) kind=map ;;
-      *) kind=prog ;;
-    esac
-    printf '%s %s %s\n' "$kind" "${pin##*/}" \
-      "$(bpftool -j "$kind" show pinned "$pin" | grep -oE '"id":[0-9]+' | head -1 | cut -d: -f2)"
-  done
+  local kind
+  for kind in link map prog; do
+    bpftool -j -f "$kind" show | "$PYTHON" -SE -c '
+import json, sys
+kind, pins = sys.argv[1:]
+for entry in json.load(sys.stdin):
+    for pin in entry.get("pinned", []):
+        if pin.startswith(pins + "/"):
+            print(kind, pin.rsplit("/", 1)[1], entry["id"])' "$kind" "$PINS"
+  done | sort
 }
 
 serve_redis db 6379
@@ -102,7 +102,7 @@ allowed_result=$(tail -n 1 "$WORK/churn-allowed.log")
 denied_result=$(tail -n 1 "$WORK/churn-denied.log")
 note "allowed: $allowed_result"
 note "denied:  $denied_result"
-result() { "$PYTHON" -SE "$SUPPORT/json_field.py" "$2" <<<"$1"; }
+result() { json_field "$2" <<<"$1"; }
 attempts=$(result "$allowed_result" attempts)
 check "allowed traffic ran all the time" test "$attempts" -gt $((RATE * 3))
 same "none of $attempts allowed connections was refused" "$attempts" \
@@ -110,7 +110,7 @@ same "none of $attempts allowed connections was refused" "$attempts" \
 attempts=$(result "$denied_result" attempts)
 check "denied attempts ran all the time" test "$attempts" -gt $((RATE * 3))
 same "none of $attempts denied attempts came through" 0 "$(result "$denied_result" ok)"
-same "each of them got EPERM" "{\"EPERM\": $attempts}" "$(result "$denied_result" errors)"
+same "each of them got EPERM" "{\"EPERM\":$attempts}" "$(result "$denied_result" errors)"
 if [[ -z $GUEST ]]; then
   for word in "$allowed_result" "$denied_result"; do
     rate=$(result "$word" rate)
@@ -123,10 +123,13 @@ pinned_ids >"$WORK/ids"
 check "detach-all" "$MSEG_BIN/msegd" --detach-all --bpffs "$PINS"
 check "it stops the daemon" wait_for 5 test ! -e "/proc/$MSEGD_PID"
 check "no pin is left" test ! -e "$PINS"
-left=''
-while read -r kind name id; do
-  bpftool "$kind" show id "$id" >/dev/null 2>&1 && left+=" $kind:$name:$id"
-done <"$WORK/ids"
+in_kernel() { # kind and id of everything there is
+  local kind
+  for kind in link map prog; do
+    bpftool "$kind" show | sed -n "s/^\([0-9]*\):.*/$kind \1/p"
+  done | sort
+}
+left=$(comm -12 <(awk '{ print $1, $3 }' "$WORK/ids" | sort) <(in_kernel))
 same "no program, link or map is left in the kernel ($(wc -l <"$WORK/ids") looked for)" '' "$left"
 same "nothing is attached to the cgroup" '' "$(bpftool cgroup show "$CG" 2>/dev/null |
   awk '/mseg_/ { print $1 }')"

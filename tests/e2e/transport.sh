@@ -136,7 +136,7 @@ both_ways() {
     [[ $address == :: ]] && address=::1
     if [[ $out != EPERM* ]]; then
       not_ok "$no may not: $act" "result: $out"
-    elif ! line=$("$PYTHON" -SE "$SUPPORT/flows.py" --since "$MARK" verdict=deny \
+    elif ! line=$(matching_flow verdict=deny \
       "direction=$direction" "rule=$rule" reason=default "protocol=$protocol" \
       "port=${words[2]}" "peer.address~^(::ffff:)?$address\$" <"$WORK/flows.json"); then
       not_ok "$no may not: $act" "EPERM, but no flow line of $rule for $protocol $address: $line"

@@ -73,7 +73,7 @@ same() {
 
 # has DESCRIPTION TEXT PATTERN (extended regular expression)
 has() {
-  if grep -Eq -- "$3" <<<"$2"; then ok "$1"; else not_ok "$1" "no \`$3\` in: $2"; fi
+  if matches "$2" "$3"; then ok "$1"; else not_ok "$1" "no \`$3\` in: $2"; fi
 }
 
 # A suite cannot go on: what is missing is no verdict on the product, so it is not a failed check.
@@ -89,11 +89,26 @@ wait_for() {
   shift
   until "$@" >/dev/null 2>&1; do
     ((SECONDS <= deadline)) || return 1
-    sleep 0.05
+    pause 0.05
   done
 }
 
-now_ms() { echo $(($(date +%s%N) / 1000000)); }
+# What follows is bash alone, with no program to start: on an emulated processor a program is a tenth
+# of a second.
+
+exec {NEVER}<> <(:) # nobody writes there
+pause() { read -rt "$1" -u "$NEVER" || true; } # SECONDS
+
+now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
+
+# matches TEXT PATTERN: does a line of the text match the extended regular expression?
+matches() {
+  local line
+  while IFS= read -r line || [[ -n $line ]]; do
+    [[ ! $line =~ $2 ]] || return 0
+  done <<<"$1"
+  return 1
+}
 
 # ---- set-up and clean-up ----------------------------------------------------------------------
 
@@ -213,20 +228,20 @@ e2e_verify_clean() {
 
 # ---- processes --------------------------------------------------------------------------------
 
-start_time() {
+# process PID: $STATE_OF, a letter, and $STARTED, its start time; false when there is none.
+process() {
   local stat
-  stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
-  awk '{ print $20 }' <<<"${stat##*) }"
+  local -a fields
+  { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
+  read -ra fields <<<"${stat##*) }"
+  STATE_OF=${fields[0]} STARTED=${fields[19]}
 }
 
-track() { E2E_PIDS[$1]=$(start_time "$1" || echo gone); }
-
-is_tracked() {
-  local now state
-  now=$(start_time "$1") || return 1
-  state=$(awk '/^State:/ { print $2 }' "/proc/$1/status" 2>/dev/null) || return 1
-  [[ ${E2E_PIDS[$1]-} == "$now" && $state != Z ]]
+track() {
+  if process "$1"; then E2E_PIDS[$1]=$STARTED; else E2E_PIDS[$1]=gone; fi
 }
+
+is_tracked() { process "$1" && [[ ${E2E_PIDS[$1]-} == "$STARTED" && $STATE_OF != Z ]]; }
 
 # kill_tracked PID [SIGNAL]: ends a process that this shell started, and waits for it.
 kill_tracked() {
@@ -242,7 +257,7 @@ in_ns() { nsenter --net="/run/netns/$NS" "$@"; }
 in_cgroup() {
   local dir=$CG/$1
   shift
-  mkdir -p "$dir"
+  [[ -d $dir ]] || mkdir -p "$dir"
   bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="$2" "${@:3}"' in_cgroup \
     "$dir" "/run/netns/$NS" "$@"
 }
@@ -252,8 +267,8 @@ in_cgroup() {
 spawn() {
   local dir=$CG/$1 log
   shift
-  mkdir -p "$dir"
-  log=$WORK/$(basename "$1").log
+  [[ -d $dir ]] || mkdir -p "$dir"
+  log=$WORK/${1##*/}.log
   bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="$2" "${@:3}"' spawn \
     "$dir" "/run/netns/$NS" "$@" </dev/null >>"$log" 2>&1 &
   SPAWNED=$!
@@ -287,7 +302,7 @@ msegctl() { "$MSEG_BIN/msegctl" "$@"; }
 
 msegd_ready() {
   kill -0 "$MSEGD_PID" 2>/dev/null || return 0 # dead: no use in waiting, the caller looks
-  [[ -S $SOCK ]] && tail -n +"$LOG_FROM" "$LOG" | grep -q ' mode, cgroup root '
+  [[ -S $SOCK && $(msegd_log) == *' mode, cgroup root '* ]]
 }
 
 # start_msegd [OPTION...]: $MSEGD_PID; returns when it answers. $MSEGD_START_MS: how long that took.
@@ -302,7 +317,7 @@ start_msegd() {
   track "$MSEGD_PID"
   until msegd_ready; do
     (($(now_ms) - start < 30000 * SLOW)) || bail "msegd starts" "not ready in time"
-    sleep 0.02
+    pause 0.02
   done
   MSEGD_START_MS=$(($(now_ms) - start))
   kill -0 "$MSEGD_PID" 2>/dev/null || bail "msegd starts" "$(tail -n +"$LOG_FROM" "$LOG")"
@@ -312,7 +327,11 @@ start_msegd() {
 stop_msegd() { kill_tracked "$MSEGD_PID" "${1:-TERM}"; }
 
 # The part of the log that the running daemon wrote.
-msegd_log() { tail -n +"$LOG_FROM" "$LOG"; }
+msegd_log() {
+  local -a lines
+  mapfile -s $((LOG_FROM - 1)) lines <"$LOG"
+  printf '%s' "${lines[@]}"
+}
 
 # apply FILE...: a policy that must be accepted.
 apply() {
@@ -321,7 +340,9 @@ apply() {
 }
 
 # status FIELD: a dotted path into `msegctl status -o json`.
-status() { msegctl status -o json | "$PYTHON" -SE "$SUPPORT/json_field.py" "$1"; }
+status() { msegctl status -o json | json_field "$1"; }
+
+json_field() { "$MSEG_TESTS/e2e_json" field "$1"; } # PATH, of the object on stdin
 
 # learn FILE...: has the daemon hash a file before it is run. Without this a fresh file is unknown
 # for the first milliseconds, and so is matched by no allow rule that names a process.
@@ -335,7 +356,10 @@ digest_of() { echo "sha256:$(sha256sum "$1" | cut -d' ' -f1)"; }
 # ---- who may talk to whom ---------------------------------------------------------------------
 
 # From here on flow lines count for `denied_by`.
-mark() { MARK=$(date -u +%Y-%m-%dT%H:%M:%S.%6NZ); }
+mark() {
+  local now=$EPOCHREALTIME
+  TZ=UTC0 printf -v MARK '%(%Y-%m-%dT%H:%M:%S)T.%06dZ' "${now%[.,]*}" "$((10#${now#*[.,]}))"
+}
 
 # allowed DESCRIPTION COMMAND...: succeeds. For programs that report what they did by exit status.
 allowed() { check "$@"; }
@@ -350,13 +374,13 @@ allowed_soon() {
       not_ok "$what" "$* still fails: $out"
       return 0
     fi
-    sleep 0.1
+    pause 0.1
   done
   ok "$what"
 }
 
 # refused DESCRIPTION [FLOW-CONDITION...] -- COMMAND...: fails with EPERM, and a flow line says who
-# refused it: every condition (see tests/support/flows.py) holds for one line newer than the act.
+# refused it: every condition (see tests/support/e2e_json.cc) holds for one line newer than the act.
 refused() {
   local what=$1 out status=0
   local -a conditions=()
@@ -367,7 +391,7 @@ refused() {
   out=$("$@" 2>&1) || status=$?
   if ((status == 0)); then
     not_ok "$what" "it was allowed: $out"
-  elif ! grep -Eq 'Operation not permitted|EPERM|Permission denied to connect' <<<"$out"; then
+  elif ! matches "$out" 'Operation not permitted|EPERM|Permission denied to connect'; then
     not_ok "$what" "it failed (status $status), but not with EPERM: $out"
   else
     denied_by "$what" "${conditions[@]}"
@@ -387,8 +411,11 @@ denied_by() {
 }
 
 flow_line() {
-  msegctl flows -o json --since 10m | "$PYTHON" -SE "$SUPPORT/flows.py" --since "$MARK" "$@"
+  msegctl flows -o json --since 10m | matching_flow "$@"
 }
+
+# matching_flow CONDITION...: the newest of the flow lines on stdin, since `mark`, that is like this.
+matching_flow() { "$MSEG_TESTS/e2e_json" flows --since "$MARK" "$@"; }
 
 # workloads NAME...: documents that give the processes of cgroup /NAME the label role=NAME; another
 # document may follow.

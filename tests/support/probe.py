@@ -13,22 +13,23 @@ Acts print `ok 0.21 ms` or `EPERM 0.05 ms` (milliseconds of the call itself) and
 is ok only if an answer came back through it (but udp-send and udp-elsewhere, which only send).
 """
 import errno
-import selectors
-import socket
-import struct
 import sys
 import time
+
+# What `socket` is made of: that module names every constant anew when it is imported, most of what
+# a short act would do, and on an emulated processor most of a second.
+import _socket
 
 TIMEOUT = 5.0
 SOURCE = ""
 
 
 def family_of(host):
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+    return _socket.AF_INET6 if ":" in host else _socket.AF_INET
 
 
 def client(host, kind):
-    sock = socket.socket(family_of(host), kind)
+    sock = _socket.socket(family_of(host), kind)
     if SOURCE:
         sock.bind((SOURCE, 0))
     sock.settimeout(TIMEOUT)
@@ -39,7 +40,7 @@ def report(act, *args):
     start = time.monotonic()
     try:
         took = act(*args)
-    except socket.timeout:
+    except TimeoutError:
         print(f"timeout {(time.monotonic() - start) * 1000:.2f} ms")
         return 1
     except OSError as error:
@@ -57,59 +58,61 @@ def answered(sock, start):
 
 
 def tcp(host, port):
-    with client(host, socket.SOCK_STREAM) as sock:
-        start = time.monotonic()
-        sock.connect((host, int(port)))
-        took = time.monotonic() - start
-        sock.sendall(b"PING\r\n")
-        answered(sock, start)
-        return took
+    sock = client(host, _socket.SOCK_STREAM)
+    start = time.monotonic()
+    sock.connect((host, int(port)))
+    took = time.monotonic() - start
+    sock.sendall(b"PING\r\n")
+    answered(sock, start)
+    return took
 
 
 def fastopen(host, port):
-    with client(host, socket.SOCK_STREAM) as sock:
-        # Without a cookie it connects first, which a socket that does not block would not wait for.
-        sock.settimeout(None)
-        limit = struct.pack("ll", int(TIMEOUT), 0)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-        start = time.monotonic()
-        sock.sendto(b"PING\r\n", socket.MSG_FASTOPEN, (host, int(port)))
-        return answered(sock, start)
+    sock = client(host, _socket.SOCK_STREAM)
+    # Without a cookie it connects first, which a socket that does not block would not wait for.
+    sock.settimeout(None)
+    import struct
+
+    limit = struct.pack("ll", int(TIMEOUT), 0)
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, limit)
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, limit)
+    start = time.monotonic()
+    sock.sendto(b"PING\r\n", _socket.MSG_FASTOPEN, (host, int(port)))
+    return answered(sock, start)
 
 
 def udp(host, port):
-    with client(host, socket.SOCK_DGRAM) as sock:
-        start = time.monotonic()
-        sock.sendto(b"PING\r\n", (host, int(port)))
-        return answered(sock, start)
+    sock = client(host, _socket.SOCK_DGRAM)
+    start = time.monotonic()
+    sock.sendto(b"PING\r\n", (host, int(port)))
+    return answered(sock, start)
 
 
 def udp_connected(host, port):
-    with client(host, socket.SOCK_DGRAM) as sock:
-        start = time.monotonic()
-        sock.connect((host, int(port)))
-        sock.send(b"PING\r\n")
-        return answered(sock, start)
+    sock = client(host, _socket.SOCK_DGRAM)
+    start = time.monotonic()
+    sock.connect((host, int(port)))
+    sock.send(b"PING\r\n")
+    return answered(sock, start)
 
 
 def udp_elsewhere(host, port, host2, port2):
-    with client(host, socket.SOCK_DGRAM) as sock:
-        sock.connect((host, int(port)))
-        sock.send(b"PING\r\n")
-        answered(sock, 0)
-        start = time.monotonic()
-        sock.sendto(b"PING\r\n", (host2, int(port2)))
-        # The answer comes from elsewhere and a connected socket does not take it; sent is enough.
-        return time.monotonic() - start
+    sock = client(host, _socket.SOCK_DGRAM)
+    sock.connect((host, int(port)))
+    sock.send(b"PING\r\n")
+    answered(sock, 0)
+    start = time.monotonic()
+    sock.sendto(b"PING\r\n", (host2, int(port2)))
+    # The answer comes from elsewhere and a connected socket does not take it; sent is enough.
+    return time.monotonic() - start
 
 
 def send_now(host, port):
     """A datagram that nobody has to answer."""
-    with client(host, socket.SOCK_DGRAM) as sock:
-        start = time.monotonic()
-        sock.sendto(b"PING\r\n", (host, int(port)))
-        return time.monotonic() - start
+    sock = client(host, _socket.SOCK_DGRAM)
+    start = time.monotonic()
+    sock.sendto(b"PING\r\n", (host, int(port)))
+    return time.monotonic() - start
 
 
 ACTS = {
@@ -123,6 +126,8 @@ ACTS = {
 
 
 def listen(protocol, host, port):
+    import socket
+
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     sock = socket.socket(family_of(host), kind)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -138,6 +143,8 @@ def listen(protocol, host, port):
 
 
 def serve(*args):
+    import selectors
+
     selector = selectors.DefaultSelector()
     for at in range(0, len(args), 3):
         protocol = args[at]
