@@ -118,6 +118,11 @@ DataplaneOptions Scratch::Options() const {
   DataplaneOptions options;
   options.cgroup_root = cgroup_;
   options.pin_dir = pin_dir_;
+  // Reading a table takes as long as it is large, however little is in it.
+  options.max_rows = 16384;
+  options.max_identities = 8192;
+  options.max_tasks = 16384;
+  options.max_listeners = 4096;
   return options;
 }
 

@@ -156,14 +156,13 @@ const Features& ThisKernel() {
   return features;
 }
 
-// Without what the verifier looks at longest, and with small maps: for what is about pins, links
-// and locks, whatever the programs are.
+// Without what the verifier looks at longest: for what is about pins, links and locks, whatever the
+// programs are.
 DataplaneOptions Light(const Scratch& scratch) {
   DataplaneOptions options = scratch.Options();
   options.without = {"mseg_ingress",     "mseg_sockops",         "mseg_connect6",
                      "mseg_sendmsg4",    "mseg_sendmsg6",        "mseg_lsm_connect",
                      "mseg_lsm_sendmsg", "mseg_lsm_file_receive"};
-  options.max_rows = options.max_identities = options.max_tasks = options.max_listeners = 4096;
   return options;
 }
 
