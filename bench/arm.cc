@@ -60,6 +60,20 @@ const std::vector<ArmKind>& ArmKinds() {
       {"mseg-client", true, 100000, {}, "mseg", "mseg, only the client managed"},
       {"mseg-both", true, 100000, {}, "mseg", "mseg, both ends managed"},
       {"mseg-both-quiet", true, 100000, {}, "mseg", "the same, allowed connections not reported"},
+      {"mseg-wire-strict",
+       true,
+       100000,
+       {},
+       "mseg",
+       "mseg on two hosts, identities proven before there is a connection",
+       true},
+      {"mseg-wire-fast",
+       true,
+       100000,
+       {},
+       "mseg",
+       "the same, proven when the connection is there",
+       true},
       {"nft-set", true, 100000, {"nft"}, "nftables", "nftables, one set"},
       {"nft-ct-set", true, 100000, {"nft"}, "nftables", "nftables, conntrack and one set"},
       {"nft-linear", true, 100000, {"nft"}, "nftables", "nftables, a rule a permission"},
@@ -89,6 +103,13 @@ Arm::~Arm() {
 std::string Arm::Id() const {
   return absl::StrReplaceAll(spec_.Name(), {{"@", "-r"}}) +
          (spec_.topology == Topology::kVeth ? "-veth_" : "_");
+}
+
+std::string Arm::ServerCidr() const { return absl::StrCat("{cidrs: [", address_, "/32]}"); }
+
+std::string Arm::ClientCidr() const {
+  return absl::StrCat("{cidrs: [", spec_.topology == Topology::kVeth ? kClientAddress : address_,
+                      "/32]}");
 }
 
 absl::Status Arm::MakeNetwork() {
@@ -166,6 +187,10 @@ absl::StatusOr<std::unique_ptr<Arm>> MakeArm(const ArmSpec& spec, const ArmConte
     arm = std::make_unique<MsegArm>(spec, context, MsegArm::Ends::kClient);
   } else if (spec.kind == "mseg-both" || spec.kind == kQuiet) {
     arm = std::make_unique<MsegArm>(spec, context, MsegArm::Ends::kBoth);
+  } else if (spec.kind == "mseg-wire-strict") {
+    arm = std::make_unique<WireArm>(spec, context, "strict");
+  } else if (spec.kind == "mseg-wire-fast") {
+    arm = std::make_unique<WireArm>(spec, context, "fast");
   } else if (spec.kind == "nft-linear") {
     arm = std::make_unique<NftArm>(spec, context, "linear");
   } else if (spec.kind == "nft-set") {

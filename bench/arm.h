@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "bench/managed_host.h"
 #include "bench/process.h"
 #include "bench/worker.h"
 #include "bench/workspace.h"
@@ -34,9 +35,17 @@ struct ArmKind {
   std::vector<std::string> programs;  // that must be installed
   std::string family;                 // for --compare: none | mseg | nftables | iptables
   std::string what;
+  bool two_hosts = false;  // needs client and server in namespaces of their own
 };
 const std::vector<ArmKind>& ArmKinds();
 const ArmKind* FindArmKind(const std::string& kind);
+
+// Who may reach whom: selectors of a policy's rule.
+struct Permission {
+  std::string from, to;
+};
+inline constexpr char kBenchClient[] = "{labels: {bench: client}}";
+inline constexpr char kBenchServer[] = "{labels: {bench: server}}";
 
 // What a run needs to know to make arms.
 struct ArmContext {
@@ -74,11 +83,17 @@ class Arm {
  protected:
   virtual absl::Status Enforce() = 0;
   virtual bool Refuses() const { return true; }
+  // For policies that know an end by its address only.
+  std::string ClientCidr() const;
+  std::string ServerCidr() const;
   // Where the client's and the server's processes are, below the arm's cgroup.
   virtual std::string ClientCgroup() const { return "client"; }
   virtual std::string ServerCgroup() const { return "server"; }
 
   const ArmContext& context() const { return context_; }
+  // A msegd that manages the arm's cgroup `name`, started. Its files are in Dir()/NAME.
+  absl::StatusOr<std::unique_ptr<ManagedHost>> MakeHost(const std::string& name,
+                                                        const std::string& config) const;
   // A name for files and cgroups of this arm.
   std::string Id() const;
   std::string Dir() const { return context_.workspace->dir() + "/" + Id(); }
@@ -101,20 +116,10 @@ class MsegArm : public Arm {
 
   MsegArm(ArmSpec spec, ArmContext context, Ends ends)
       : Arm(std::move(spec), std::move(context)), ends_(ends) {}
-  ~MsegArm() override;
 
-  uint64_t DaemonCpuNs() const override { return ProcessCpuNs(daemon_.pid()); }
-  pid_t daemon_pid() const { return daemon_.pid(); }
-  std::string pin_dir() const;
-  std::string cgroup_root() const { return root_; }
-  // `msegctl ARGUMENTS -o json` against this arm's daemon: what it prints.
-  absl::StatusOr<std::string> Ctl(const std::vector<std::string>& arguments) const;
+  uint64_t DaemonCpuNs() const override { return host_->CpuNs(); }
+  const ManagedHost& host() const { return *host_; }
   absl::StatusOr<std::map<std::string, uint64_t>> Counters() const;
-  std::string policy_file() const { return Dir() + "/policy.yaml"; }
-  const std::string& ctl_program() const { return context().msegctl; }
-  // How the whole policy came into force: the command's time, and what it printed.
-  uint64_t apply_ns() const { return apply_ns_; }
-  const std::string& apply_output() const { return apply_output_; }
 
  protected:
   absl::Status Enforce() override;
@@ -124,13 +129,31 @@ class MsegArm : public Arm {
   }
 
  private:
-  absl::Status StartDaemon();
-  absl::Status MakeFleetCgroups() const;
+  std::vector<Permission> Permissions() const;
 
   Ends ends_;
-  std::string root_, socket_, apply_output_;
-  uint64_t apply_ns_ = 0;
-  Child daemon_;
+  std::unique_ptr<ManagedHost> host_;
+};
+
+// A msegd for each end, and identities proven in the handshake.
+class WireArm : public Arm {
+ public:
+  // proof: strict | fast, as the server's configuration names it.
+  WireArm(ArmSpec spec, ArmContext context, std::string proof)
+      : Arm(std::move(spec), std::move(context)), proof_(std::move(proof)) {}
+
+  uint64_t DaemonCpuNs() const override { return client_host_->CpuNs() + server_host_->CpuNs(); }
+
+ protected:
+  absl::Status Enforce() override;
+  std::string ClientCgroup() const override { return "alpha/client"; }
+  std::string ServerCgroup() const override { return "beta/server"; }
+
+ private:
+  absl::Status Tell(const ManagedHost& from, const ManagedHost& to) const;
+
+  std::string proof_;
+  std::unique_ptr<ManagedHost> client_host_, server_host_;
 };
 
 absl::StatusOr<std::unique_ptr<Arm>> MakeArm(const ArmSpec& spec, const ArmContext& context);
@@ -138,7 +161,7 @@ absl::StatusOr<std::unique_ptr<Arm>> MakeArm(const ArmSpec& spec, const ArmConte
 // ---- rule sets, as text ----
 
 // The harness's own workloads and policy, with a fleet's around them until there are `rules` rules.
-std::string MsegPolicy(uint64_t rules, bool both_ends, const std::string& address);
+std::string MsegPolicy(uint64_t rules, const std::vector<Permission>& permissions);
 // The cgroups (below the managed root) that the fleet's workloads of this host live in.
 std::vector<std::string> FleetCgroups(uint64_t rules);
 // For `nft -f`: form is linear | set | ct-set.

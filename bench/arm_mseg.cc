@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <unistd.h>
-
+// One msegd that judges both ends, or only the client's.
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/match.h"
@@ -9,71 +8,50 @@
 #include "loader/errno_status.h"
 
 namespace mseg::bench {
-namespace {
 
-constexpr uint64_t kStartNs = 120'000'000'000;  // a guest takes its time
-
-}  // namespace
-
-MsegArm::~MsegArm() { daemon_.Kill(15); }
-
-std::string MsegArm::pin_dir() const { return context().workspace->PinDir(Id()); }
-
-absl::Status MsegArm::MakeFleetCgroups() const {
-  for (const std::string& path : FleetCgroups(spec().rules)) {
-    auto made = context().workspace->MakeCgroup(absl::StrCat(Id(), "/managed/", path));
-    if (!made.ok()) return made.status();
+absl::StatusOr<std::unique_ptr<ManagedHost>> Arm::MakeHost(const std::string& name,
+                                                           const std::string& config) const {
+  const Workspace& workspace = *context_.workspace;
+  const std::string id = absl::StrCat(Id(), "/", name);
+  auto root = workspace.MakeCgroup(id);
+  if (!root.ok()) return root.status();
+  auto outside = workspace.MakeCgroup(absl::StrCat(Id(), "/daemon-", name));
+  if (!outside.ok()) return outside.status();
+  for (const std::string& path : FleetCgroups(spec_.rules)) {
+    if (auto made = workspace.MakeCgroup(absl::StrCat(id, "/", path)); !made.ok()) {
+      return made.status();
+    }
   }
-  return absl::OkStatus();
+  auto dir = workspace.MakeDir(id);
+  if (!dir.ok()) return dir.status();
+  auto host = std::make_unique<ManagedHost>(
+      ManagedHostPlaces{.msegd = context_.msegd,
+                        .msegctl = context_.msegctl,
+                        .dir = *dir,
+                        .pin_dir = workspace.PinDir(absl::StrCat(Id(), "-", name)),
+                        .cgroup_root = *root,
+                        .own_cgroup = *outside});
+  MSEG_RETURN_IF_ERROR(host->Start(config));
+  return host;
 }
 
-absl::Status MsegArm::StartDaemon() {
-  auto outside = context().workspace->MakeCgroup(Id() + "/daemon");
-  if (!outside.ok()) return outside.status();
-  socket_ = Dir() + "/sock";
-  const std::string log = Dir() + "/msegd.log";
-  const std::string config = Dir() + "/msegd.yaml";
-  const bool quiet = absl::EndsWith(spec().kind, "-quiet");
-  MSEG_RETURN_IF_ERROR(
-      WriteWhole(config, absl::StrCat("report_allowed: ", quiet ? "false" : "true", "\n")));
-  auto daemon = Child::Start({context().msegd, "--config", config, "--state-dir", Dir() + "/state",
-                              "--socket", socket_, "--cgroup-root", root_, "--bpffs", pin_dir()},
-                             {.cgroup = *outside}, log);
-  if (!daemon.ok()) return daemon.status();
-  daemon_ = *std::move(daemon);
-  for (const uint64_t end = NowNs() + kStartNs; NowNs() < end && !Interrupted(); usleep(20'000)) {
-    if (!daemon_.Running()) break;
-    if (access(socket_.c_str(), F_OK) == 0 && Ctl({"status"}).ok()) return absl::OkStatus();
-  }
-  if (Interrupted()) return InterruptedStatus();
-  auto said = ReadWhole(log);
-  return absl::InternalError(
-      absl::StrCat("msegd does not start: ", said.ok() ? said->substr(0, 500) : "it says nothing"));
+// Without identities on the wire, the other end of a link is known by its address only.
+std::vector<Permission> MsegArm::Permissions() const {
+  if (ends_ == Ends::kClient) return {{kBenchClient, ServerCidr()}};
+  if (spec().topology == Topology::kLo) return {{kBenchClient, kBenchServer}};
+  return {{kBenchClient, ServerCidr()}, {ClientCidr(), kBenchServer}};
 }
 
 absl::Status MsegArm::Enforce() {
-  root_ = context().workspace->cgroup() + "/" + Id() + "/managed";
-  MSEG_RETURN_IF_ERROR(MakeFleetCgroups());
-  MSEG_RETURN_IF_ERROR(StartDaemon());
-  MSEG_RETURN_IF_ERROR(
-      WriteWhole(policy_file(), MsegPolicy(spec().rules, ends_ == Ends::kBoth, address())));
-  const uint64_t start = NowNs();
-  auto applied = Ctl({"policy", "apply", policy_file()});
-  if (!applied.ok()) return applied.status();
-  apply_ns_ = NowNs() - start;
-  apply_output_ = *std::move(applied);
-  return absl::OkStatus();
-}
-
-absl::StatusOr<std::string> MsegArm::Ctl(const std::vector<std::string>& arguments) const {
-  std::vector<std::string> command = {context().msegctl, "--socket", socket_};
-  command.insert(command.end(), arguments.begin(), arguments.end());
-  command.insert(command.end(), {"-o", "json"});
-  return MustRun(command);
+  const bool quiet = absl::EndsWith(spec().kind, "-quiet");
+  auto host = MakeHost("managed", absl::StrCat("report_allowed: ", quiet ? "false" : "true", "\n"));
+  if (!host.ok()) return host.status();
+  host_ = *std::move(host);
+  return host_->Apply(MsegPolicy(spec().rules, Permissions()));
 }
 
 absl::StatusOr<std::map<std::string, uint64_t>> MsegArm::Counters() const {
-  auto text = Ctl({"status"});
+  auto text = host_->CtlJson({"status"});
   if (!text.ok()) return text.status();
   const auto json = nlohmann::json::parse(*text, nullptr, false);
   std::map<std::string, uint64_t> out;

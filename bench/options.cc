@@ -207,6 +207,7 @@ std::vector<ArmSpec> ArmsOf(const Options& options, uint64_t most_linear) {
   };
   for (const ArmKind& kind : ArmKinds()) {
     if (!compared(kind.family)) continue;
+    if (kind.two_hosts && options.topology != Topology::kVeth) continue;
     if (!kind.has_rules) out.push_back({kind.kind, 0, options.topology});
     if (!kind.has_rules) continue;
     const bool linear = absl::EndsWith(kind.kind, "-linear");
@@ -214,6 +215,7 @@ std::vector<ArmSpec> ArmsOf(const Options& options, uint64_t most_linear) {
       const bool end = rules == options.rules.front() || rules == options.rules.back();
       // A linear rule set has to be seen growing, mseg not growing; sets only stand beside it.
       if (!end && !linear && kind.kind != "mseg-both") continue;
+      if (kind.two_hosts && rules != options.rules.front()) continue;
       if (absl::EndsWith(kind.kind, "-quiet") && rules != options.rules.front()) continue;
       if (linear && rules > std::min(kind.most_rules, most_linear)) continue;
       out.push_back({kind.kind, rules, options.topology});

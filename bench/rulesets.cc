@@ -49,19 +49,21 @@ metadata: {name: bench}
 spec:
   selects: {matchExpressions: [{key: bench, operator: Exists}]}
   rules:
-  - name: client-to-server
+)";
+constexpr char kRule[] = R"(  - name: client-to-server-%d
     verdict: allow
-    from: {labels: {bench: client}}
+    from: %s
     to: %s
     services: [tcp/7000-7400, udp/7400]
 )";
 
 }  // namespace
 
-std::string MsegPolicy(uint64_t rules, bool both_ends, const std::string& address) {
-  const std::string to =
-      both_ends ? "{labels: {bench: server}}" : absl::StrCat("{cidrs: [", address, "/32]}");
-  std::string out = absl::StrFormat(kPolicy, to);
+std::string MsegPolicy(uint64_t rules, const std::vector<Permission>& permissions) {
+  std::string out = kPolicy;
+  for (size_t i = 0; i < permissions.size(); i++) {
+    absl::StrAppend(&out, absl::StrFormat(kRule, i, permissions[i].from, permissions[i].to));
+  }
   if (rules <= 1) return out;
   const testing::Fleet fleet = FleetOf(rules - 1);
   for (const auto& documents : {fleet.Workloads(), fleet.Policies()}) {

@@ -83,14 +83,15 @@ void ApplyRun::AddTimings(const std::string& prefix, const std::string& output) 
 
 // All documents at once, into a daemon that had none: done when the arm was made.
 absl::Status ApplyRun::Whole() {
-  whole_ms_ = static_cast<double>(arm_.apply_ns()) / 1e6;
+  whole_ms_ = static_cast<double>(arm_.host().apply_ns()) / 1e6;
   Add("mseg", "all_command", "ms", Exactly(whole_ms_));
-  AddTimings("all_", arm_.apply_output());
-  const auto json = nlohmann::json::parse(arm_.apply_output(), nullptr, false);
+  AddTimings("all_", arm_.host().apply_output());
+  const auto json = nlohmann::json::parse(arm_.host().apply_output(), nullptr, false);
   if (!json.is_discarded() && json.contains("timings_ms")) {
     stage_ms_ = json["timings_ms"].value("stage", 0.0) + json["timings_ms"].value("flip", 0.0);
   }
-  auto check = RunProgram({arm_.ctl_program(), "policy", "check", arm_.policy_file()});
+  auto check =
+      RunProgram({arm_.host().places().msegctl, "policy", "check", arm_.host().policy_file()});
   if (!check.ok()) return check.status();
   Add("mseg", "check_command", "ms", Exactly(static_cast<double>(check->wall_ns) / 1e6));
   return absl::OkStatus();
@@ -99,14 +100,14 @@ absl::Status ApplyRun::Whole() {
 // ms from the command's start until a connect sees the change.
 absl::StatusOr<double> ApplyRun::Change(const std::string& verdict, int want,
                                         std::string* output) const {
-  const std::string file = arm_.policy_file() + ".change.yaml";
+  const std::string file = arm_.host().policy_file() + ".change.yaml";
   MSEG_RETURN_IF_ERROR(
       WriteWhole(file, absl::StrFormat(kChange, verdict, static_cast<int>(kPortMany))));
   constexpr uint64_t kLimit = 60'000'000'000;
   MSEG_RETURN_IF_ERROR(arm_.client().Begin(
       {.work = Work::kWatch, .port = kPortMany, .want = want, .max_ns = kLimit}));
   const uint64_t start = NowNs();
-  auto done = arm_.Ctl({"policy", "apply", file});
+  auto done = arm_.host().CtlJson({"policy", "apply", file});
   auto seen = arm_.client().End(2 * kLimit);
   if (!done.ok()) return done.status();
   if (!seen.ok()) return seen.status();
@@ -141,7 +142,7 @@ absl::Status ApplyRun::Memory() {
   Add("mseg", "map_bytes", "bytes", Exactly(maps));
   Add("mseg", "map_bytes_per_rule", "bytes", Exactly(maps / rules));
   Add("mseg", "daemon_bytes", "bytes",
-      Exactly(static_cast<double>(ResidentBytes(arm_.daemon_pid()))));
+      Exactly(static_cast<double>(ResidentBytes(arm_.host().pid()))));
   return absl::OkStatus();
 }
 

@@ -18,7 +18,7 @@ constexpr double kSeconds = 2;
 
 // Connections to the refused port that the daemon has counted.
 absl::StatusOr<uint64_t> Counted(const MsegArm& arm) {
-  auto text = arm.Ctl({"flows", "--since", "1h", "--verdict", "deny"});
+  auto text = arm.host().CtlJson({"flows", "--since", "1h", "--verdict", "deny"});
   if (!text.ok()) return text.status();
   uint64_t sum = 0;
   std::istringstream lines(*text);

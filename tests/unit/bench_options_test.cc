@@ -77,7 +77,7 @@ TEST_CASE("every rule set has as many permissions as asked for") {
     CHECK(Lines(NftRules("linear", rules, "127.0.0.1"), " tcp dport ") == rules - 1);
     CHECK(Lines(NftRules("set", rules, "127.0.0.1"), "   10.") == rules - 1);
     CHECK(Lines(IptablesRules(rules, "127.0.0.1"), "-s 10.") == rules - 1);
-    CHECK(Lines(MsegPolicy(rules, true, "127.0.0.1"), "verdict:") == rules);
+    CHECK(Lines(MsegPolicy(rules, {{kBenchClient, kBenchServer}}), "verdict:") == rules);
   }
   CHECK(NftRules("ct-set", 10, "127.0.0.1").find("ct state established,related accept") !=
         std::string::npos);
