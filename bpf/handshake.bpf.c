@@ -10,7 +10,7 @@
  * whoever happens to run.
  *
  * Here: options are written; the client judges the server; the server records who was proven, in the
- * strict form after server.bpf.c let the proof pass, in the fast form after verifying it here. A
+ * strict form after server.bpf.c let the proof pass; in the fast form it judges the client here. A
  * loser is quarantined (quarantine.bpf.c).
  *
  * Hook: sockops. Also who listens: TCP_LISTEN_CB runs in the process that called listen().
@@ -108,6 +108,7 @@ static __always_inline void mseg_report_quarantine(struct bpf_sock_ops *ctx, __u
  */
 static __always_inline void mseg_cut_off(struct bpf_sock_ops *ctx, __u64 cookie)
 {
+	__u64 *put = mseg_quarantine_count(MSEG_QUARANTINE_PUT);
 	int nowhere = 0x7ffffffe;
 
 	mseg_write_options(ctx, false);
@@ -115,6 +116,8 @@ static __always_inline void mseg_cut_off(struct bpf_sock_ops *ctx, __u64 cookie)
 	if (bpf_sock_hash_update(ctx, &mseg_quarantine, &cookie, BPF_ANY)) {
 		mseg_count(MSEG_CNT_QUARANTINE_FAILED);
 		bpf_setsockopt(ctx, SOL_SOCKET, SO_BINDTOIFINDEX, &nowhere, sizeof(nowhere));
+	} else if (put) {
+		__sync_fetch_and_add(put, 1);
 	}
 	mseg_report_quarantine(ctx, cookie);
 }
@@ -215,12 +218,31 @@ static __always_inline int mseg_load_option(struct bpf_sock_ops *ctx, const stru
 }
 
 /*
+ * For whom to make the MAC of an answer: whose claim the SYN carried. 0: nobody's. A global function:
+ * the verifier looks at it once.
+ */
+__weak __noinline int mseg_claimant(struct bpf_sock_ops *ctx, __u32 client_isn)
+{
+	const struct mseg_wire *wire = mseg_wire_config();
+	__u32 place = mseg_syn_place(client_isn);
+	__u8 claim[MSEG_CLAIM_LEN] = {};
+	const __u64 *note;
+
+	if (!wire)
+		return 0;
+	if (!mseg_load_option(ctx, wire, claim, sizeof(claim), BPF_LOAD_HDR_OPT_TCP_SYN))
+		return mseg_parse_claim(claim).host_id;
+	note = bpf_map_lookup_elem(&mseg_syns, &place);
+	return note ? mseg_syn_host(*(volatile const __u64 *)note, client_isn) : 0;
+}
+
+/*
  * Who answers: the listener at this address. There is no socket here, and a SYN-ACK that is sent
- * again no longer sees the SYN, hence not for whom to make a MAC: then it stays zero.
+ * again no longer sees the SYN. Where nobody knows any more for whom to make a MAC, it stays zero.
  */
 static __noinline int mseg_write_answer(struct bpf_sock_ops *ctx, const struct mseg_wire *wire)
 {
-	__u8 claim[MSEG_CLAIM_LEN] = {}, option[MSEG_ANSWER_LEN] = {};
+	__u8 option[MSEG_ANSWER_LEN] = {};
 	__u32 generation = mseg_active_generation();
 	struct mseg_addr local = mseg_local_of(ctx), remote;
 	struct mseg_answer answer = {};
@@ -228,6 +250,7 @@ static __noinline int mseg_write_answer(struct bpf_sock_ops *ctx, const struct m
 	struct mseg_listener *listener;
 	struct mseg_wire_key key;
 	struct mseg_isns isns;
+	__u32 host;
 
 	listener = mseg_find_listener(bpf_get_netns_cookie(ctx), &local, IPPROTO_TCP,
 				      ctx->local_port);
@@ -239,9 +262,12 @@ static __noinline int mseg_write_answer(struct bpf_sock_ops *ctx, const struct m
 	answer.epoch = mseg_epoch(wire);
 	mseg_build_answer(option, wire->kind, wire->exid, &answer);
 	remote = mseg_remote_of(ctx);
-	if (!mseg_load_option(ctx, wire, claim, sizeof(claim), BPF_LOAD_HDR_OPT_TCP_SYN) &&
-	    mseg_read_isns(ctx, true, mseg_path_of(wire, &remote), &isns) &&
-	    !mseg_key_of_host(wire, mseg_parse_claim(claim).host_id, answer.epoch, &key))
+	if (!mseg_read_isns(ctx, true, 0, &isns))
+		return 0;
+	host = mseg_claimant(ctx, isns.client);
+	if (mseg_path_of(wire, &remote) & MSEG_PATH_UNBOUND)
+		isns.client = isns.server = 0;
+	if (host && !mseg_key_of_host(wire, host, answer.epoch, &key))
 		mseg_put48(option + 14, mseg_answer_mac(&key, isns.client, isns.server, option));
 	bpf_store_hdr_opt(ctx, option, sizeof(option), 0);
 	return 0;
@@ -380,7 +406,7 @@ static __always_inline bool mseg_server_unproven(struct bpf_sock_ops *ctx, struc
 		*d = mseg_refusal(MSEG_REASON_NO_PROOF);
 		return false;
 	}
-	mseg_count(MSEG_CNT_UNPROVEN);
+	mseg_count_proof(MSEG_PROOF_NONE);
 	if (!(slot->wire & MSEG_SLOT_PROVE))
 		mseg_write_options(ctx, false);
 	return true;
@@ -399,6 +425,7 @@ static __noinline int mseg_client_established(struct bpf_sock_ops *ctx, const st
 	if (!slot)
 		return 0;
 	conn = mseg_conn_of(ctx, cookie);
+	conn.proof = MSEG_PROOF_NONE;
 	self = slot->owner;
 	reason = mseg_read_answer(ctx, wire, slot, &server);
 	if (reason == MSEG_REASON_NO_PROOF) {
@@ -407,7 +434,8 @@ static __noinline int mseg_client_established(struct bpf_sock_ops *ctx, const st
 		d = mseg_refusal(reason);
 		keep = false;
 	} else {
-		mseg_count(MSEG_CNT_PROVEN);
+		conn.proof = mseg_proof_kind_of(slot->path);
+		mseg_count_proof(conn.proof);
 		mseg_judge_server(&self, &server, conn.peer_port, &d);
 		keep = d.verdict == MSEG_ALLOW;
 		/* Where the address would not do, later generations must know who it was. */
@@ -429,32 +457,142 @@ static __noinline int mseg_client_established(struct bpf_sock_ops *ctx, const st
 
 /* ---- the server's side of it ---- */
 
+/* Who answers here: the listener; where none is on record, what the child's cgroup says. */
+static __noinline int mseg_server_self(struct bpf_sock_ops *ctx, struct mseg_identity *out,
+				       __u32 generation)
+{
+	struct mseg_addr local = mseg_local_of(ctx);
+	struct mseg_listener *listener;
+	struct sock *address;
+
+	listener = mseg_find_listener(bpf_get_netns_cookie(ctx), &local, IPPROTO_TCP,
+				      ctx->local_port);
+	if (listener)
+		return mseg_owner(listener, out, generation);
+	if (!ctx->sk)
+		return 0;
+	address = (void *)mseg_address_of(ctx->sk);
+	__builtin_memset(out, 0, sizeof(*out));
+	out->cgroup_id = BPF_CORE_READ(address, sk_cgrp_data.cgroup, kn, id);
+	out->uid = MSEG_USER_UNKNOWN;
+	out->flags = MSEG_ID_NO_RECORD;
+	mseg_count(MSEG_CNT_NO_TASK);
+	return mseg_resolve(out, generation);
+}
+
+/* What this host sent to itself was judged by its sockets, in server.bpf.c. */
+static __always_inline bool mseg_came_by_loopback(struct bpf_sock_ops *ctx)
+{
+	struct sock *address;
+
+	if (!ctx->sk)
+		return false;
+	address = (void *)mseg_address_of(ctx->sk);
+	return BPF_CORE_READ(address, sk_rx_dst_ifindex) == LOOPBACK_IFINDEX;
+}
+
 /*
- * The segment that completed the handshake has passed server.bpf.c, so a proof on it is good; what
- * Fast Open completes with a SYN has not, and has no proof. Records who was proven for as long as
- * the connection lives.
+ * This and the next one are global functions, which the verifier looks at once.
+ *
+ * Who does the segment that completed the handshake say that it is from? As mseg_word_of() in
+ * server.bpf.c, but that the sequence numbers are the child's own: the segment need not be the first
+ * one after the SYN. Whatever else stands in the option's place is no proof: what one parser passes
+ * over another might not. Fast Open completes with the SYN, which can only claim.
+ */
+__weak __noinline int mseg_word_of_child(struct bpf_sock_ops *ctx, __u8 path, __u32 verify,
+					 struct mseg_peer *peer)
+{
+	const struct mseg_wire *wire = mseg_wire_config();
+	bool syn = ctx->skb_tcp_flags & 0x02;
+	__u8 option[MSEG_PROOF_LEN] = {};
+	struct mseg_claim claim;
+	int found;
+
+	if (!wire || !peer)
+		return MSEG_REASON_NO_ROW;
+	peer->proof = path & MSEG_PATH_MODE ? MSEG_PROOF_NONE : MSEG_PROOF_LEGACY;
+	if (!(path & MSEG_PATH_MODE))
+		return 0;
+	found = mseg_load_option(ctx, wire, option, syn ? MSEG_CLAIM_LEN : MSEG_PROOF_LEN, 0);
+	if (found == -ENOMSG && (!verify || (path & MSEG_PATH_MODE) != MSEG_PATH_REQUIRE))
+		return 0;
+	if (found || syn) {
+		mseg_count(MSEG_CNT_NO_PROOF);
+		return MSEG_REASON_NO_PROOF;
+	}
+	claim = mseg_parse_claim(option);
+	peer->id = mseg_identity_of_claim(&claim);
+	peer->proof = mseg_proof_kind_of(path);
+	if (!verify)
+		return 0;
+	return mseg_check_proof(wire, path, MSEG_CTX(rcv_nxt) - 1, MSEG_CTX(snd_nxt) - 1, option,
+				&claim);
+}
+
+/* The server's verdict, in the fast form. 1: allowed. */
+__weak __noinline int mseg_admit_child(struct bpf_sock_ops *ctx, const struct mseg_peer *peer,
+				       int reason, __u32 generation)
+{
+	struct mseg_conn conn = mseg_conn_of(ctx, bpf_get_socket_cookie(ctx));
+	__u32 side = MSEG_SIDE(generation), peer_class;
+	struct mseg_identity self = {};
+	struct mseg_decision d;
+	__u16 port = ctx->local_port;
+
+	if (!peer)
+		return 0;
+	peer_class = peer->id.cls;
+	conn.proof = peer->proof;
+	if (!mseg_server_self(ctx, &self, generation))
+		reason = MSEG_REASON_NO_ROW;
+	if (!peer->id.flags)
+		peer_class = mseg_address_class(&conn.peer, side);
+	if (reason)
+		d = mseg_refusal(reason);
+	else
+		d = mseg_judge_end(self.cls, peer_class, MSEG_INGRESS,
+				   mseg_port_class(side, IPPROTO_TCP, port), side);
+	mseg_name_unrecorded(&d, &peer->id);
+	/* On a path that carries nothing the SYN was reported. */
+	if (d.verdict != MSEG_ALLOW || peer->proof != MSEG_PROOF_LEGACY)
+		mseg_report(&conn, &self, peer->id.flags ? &peer->id : NULL, &d, MSEG_INGRESS, port,
+			    generation);
+	if (d.verdict != MSEG_ALLOW)
+		return 0;
+	mseg_count_proof(peer->proof);
+	return 1;
+}
+
+/*
+ * In the strict form the segment that completed the handshake has passed server.bpf.c, so a proof on
+ * it is good; what Fast Open completes with a SYN has not. In the fast form it is judged here.
+ * Records who was proven for as long as the connection lives.
  */
 static __noinline int mseg_server_established(struct bpf_sock_ops *ctx, const struct mseg_wire *wire)
 {
 	__u64 cookie = bpf_get_socket_cookie(ctx);
-	__u8 option[MSEG_PROOF_LEN] = {};
-	struct mseg_identity peer;
-	struct mseg_claim claim;
+	__u32 generation = mseg_active_generation();
+	struct mseg_addr remote = mseg_remote_of(ctx);
+	__u16 port = ctx->local_port;
+	struct mseg_peer peer = {};
+	bool verify = false;
+	int reason;
 
 	if (ctx->bpf_sock_ops_cb_flags & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG)
 		mseg_write_options(ctx, false);
-	if (ctx->skb_tcp_flags & 0x02) {
-		/* Judged by its claim only, if it had one: not enough. */
-		if (!mseg_load_option(ctx, wire, option, MSEG_CLAIM_LEN, 0))
-			mseg_cut_off(ctx, cookie);
+	if (!generation)
+		return 0;
+	if (!mseg_came_by_loopback(ctx))
+		verify = ctx->skb_tcp_flags & 0x02 ||
+			 mseg_proven_when_established(mseg_forms_of(port), port);
+	reason = mseg_word_of_child(ctx, mseg_path_of(wire, &remote), verify, &peer);
+	if (!reason && peer.id.flags)
+		reason = mseg_resolve_remote(&peer.id, generation);
+	if ((reason || verify) && !mseg_admit_child(ctx, &peer, reason, generation)) {
+		mseg_cut_off(ctx, cookie);
 		return 0;
 	}
-	if (mseg_load_option(ctx, wire, option, MSEG_PROOF_LEN, 0))
-		return 0;
-	claim = mseg_parse_claim(option);
-	peer = mseg_identity_of_claim(&claim);
-	mseg_resolve_remote(&peer, mseg_active_generation());
-	if (!bpf_map_update_elem(&mseg_peers, &cookie, &peer, BPF_ANY))
+	if (!peer.id.flags || !bpf_map_update_elem(&mseg_peers, &cookie, &peer.id, BPF_ANY))
 		return 0;
 	mseg_count(MSEG_CNT_PEERS_FULL);
 	mseg_cut_off(ctx, cookie);
@@ -496,11 +634,14 @@ int mseg_sockops(struct bpf_sock_ops *ctx)
 		else
 			mseg_write_answer(ctx, wire);
 		break;
-	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
-		mseg_client_established(ctx, wire);
-		break;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		mseg_server_established(ctx, wire);
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		/* Also where both ends connected (simultaneous open): who is there, if nobody
+		 * listened? */
+		if (mseg_wire_slot(bpf_get_socket_cookie(ctx)))
+			mseg_client_established(ctx, wire);
+		else if (ctx->op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
+			mseg_server_established(ctx, wire);
 		break;
 	}
 	return 1;

@@ -18,13 +18,16 @@ struct mseg_conn {
 	__u8 protocol;
 	__u8 hook; /* enum mseg_hook */
 	__u8 family; /* of a socket that is judged by its kind */
+	__u8 proof; /* enum mseg_proof_kind, of the other end */
 };
 
 /* The other end. */
 struct mseg_peer {
 	struct mseg_identity id;
 	__u32 cls;
-	__u32 known; /* a process of this host */
+	__u8 known; /* a process of this host */
+	__u8 proof; /* enum mseg_proof_kind */
+	__u8 pad[2];
 };
 
 static const struct mseg_row *mseg_row_from_map(const void *rows, const struct mseg_row_key *key)
@@ -192,7 +195,8 @@ static __always_inline void mseg_report(const struct mseg_conn *conn,
 	event->would_rule = d->would_rule;
 	event->port = port;
 	/* At connect the client has no port yet, and conn's is the service's. */
-	event->peer_port = direction == MSEG_INGRESS && conn->hook != MSEG_HOOK_INGRESS ?
+	event->peer_port = direction == MSEG_INGRESS && conn->hook != MSEG_HOOK_INGRESS &&
+					   conn->hook != MSEG_HOOK_ESTABLISHED ?
 				   0 : conn->peer_port;
 	event->protocol = conn->protocol;
 	event->direction = direction;
@@ -203,6 +207,7 @@ static __always_inline void mseg_report(const struct mseg_conn *conn,
 	event->peer_known = peer ? 1 : 0;
 	event->hook = conn->hook;
 	event->family = conn->family;
+	event->proof = conn->proof;
 	__builtin_memset(event->pad, 0, sizeof(event->pad));
 	/* The reader polls; waking it for every flow would cost more than the flow. */
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
@@ -408,7 +413,7 @@ static __always_inline bool mseg_judge_remote(const struct mseg_conn *conn,
 }
 
 /* May the current process open this connection, or send this datagram? */
-static __always_inline bool mseg_judge_client(const struct mseg_conn *conn)
+static __always_inline bool mseg_judge_client(struct mseg_conn *conn)
 {
 	__u32 generation = mseg_active_generation();
 	struct mseg_identity self;
@@ -426,14 +431,19 @@ static __always_inline bool mseg_judge_client(const struct mseg_conn *conn)
 	if (!mseg_peer_at(conn, &peer, generation))
 		return mseg_refuse(conn, &self, &peer, MSEG_REASON_NO_ROW, generation);
 	config = conn->protocol == IPPROTO_TCP && !peer.known ? mseg_wire_config() : NULL;
-	if (config)
+	if (config) {
 		path = mseg_path_of(config, &conn->peer);
+		if (!(path & MSEG_PATH_MODE))
+			conn->proof = MSEG_PROOF_LEGACY;
+	}
 	if (path & MSEG_PATH_MODE) {
 		if (!mseg_judge_remote(conn, &self, &peer, generation, &wire))
 			return false;
 	} else if (!mseg_judge_pair(conn, &self, &peer, generation)) {
 		return false;
 	}
+	if (conn->proof == MSEG_PROOF_LEGACY && conn->hook == MSEG_HOOK_CONNECT)
+		mseg_count(MSEG_CNT_LEGACY);
 	if (!mseg_own_socket(conn->cookie, &self, wire, path))
 		return mseg_refuse(conn, &self, &peer, MSEG_REASON_NO_STATE, generation);
 	if (is_udp && !mseg_udp_flow_open(conn, generation, &self, MSEG_EGRESS))

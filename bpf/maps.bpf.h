@@ -225,6 +225,13 @@ struct {
 	__type(value, __u32);
 } mseg_paths MSEG_MAP;
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MSEG_FORM_WORDS);
+	__type(key, __u32);
+	__type(value, struct mseg_forms);
+} mseg_forms MSEG_MAP;
+
 /* Not preallocated, and never an LRU: a connection's peer must be known as long as it lives. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -243,6 +250,13 @@ struct {
 } mseg_prints MSEG_MAP;
 
 struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MSEG_SYNS);
+	__type(key, __u32);
+	__type(value, __u64);
+} mseg_syns MSEG_MAP;
+
+struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
 	__type(key, struct mseg_refused_key);
@@ -252,10 +266,17 @@ struct {
 /* Sockets that carry nothing until they are closed: programs hang on the map (quarantine.bpf.c). */
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKHASH);
-	__uint(max_entries, 16384);
+	__uint(max_entries, MSEG_QUARANTINE_PLACES);
 	__type(key, __u64);
 	__type(value, __u64);
 } mseg_quarantine MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MSEG_QUARANTINE_USES);
+	__type(key, __u32);
+	__type(value, __u64);
+} mseg_quarantine_use MSEG_MAP;
 
 /* ---- out to the daemon ---- */
 

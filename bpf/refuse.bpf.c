@@ -10,6 +10,7 @@
  * Hook: sk_lookup, of each network namespace with a listener.
  */
 #include "maps.bpf.h"
+#include "mseg/tcp_option.h"
 #include <bpf/bpf_endian.h>
 
 static __always_inline void mseg_refused_ends(struct bpf_sk_lookup *ctx,
@@ -41,20 +42,22 @@ SEC("sk_lookup")
 int mseg_refuse_lookup(struct bpf_sk_lookup *ctx)
 {
 	struct mseg_refused_key key = {};
-	const __u64 *when;
-	__u64 then;
+	const __u64 *found;
+	__u64 note;
 
 	if (ctx->protocol != IPPROTO_TCP)
 		return SK_PASS;
 	mseg_refused_ends(ctx, &key);
 	key.remote_port = bpf_ntohs(ctx->remote_port);
 	key.local_port = ctx->local_port;
-	when = bpf_map_lookup_elem(&mseg_refused, &key);
-	if (!when)
+	found = bpf_map_lookup_elem(&mseg_refused, &key);
+	if (!found)
 		return SK_PASS;
-	then = *when;
+	note = *found;
+	if (note & MSEG_REFUSED_NO_ROOM)
+		return SK_PASS;
 	bpf_map_delete_elem(&mseg_refused, &key);
-	return bpf_ktime_get_ns() - then < MSEG_REFUSED_NS ? SK_DROP : SK_PASS;
+	return mseg_refusal_holds(note, bpf_ktime_get_ns()) ? SK_DROP : SK_PASS;
 }
 
 char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";

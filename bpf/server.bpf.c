@@ -14,7 +14,8 @@
  * for an early refusal and no more; the proof on the last segment of the handshake is believed, since
  * its MAC has the key of the two hosts and both initial sequence numbers. The kernel shows that
  * segment to the listener before a child exists, with SYN cookies too. Without either the source
- * address decides, if the path allows that.
+ * address decides, if the path allows that. Listeners of the fast form leave that segment to
+ * handshake.bpf.c.
  *
  * Hook: cgroup_skb/ingress.
  */
@@ -154,33 +155,13 @@ static __always_inline bool mseg_find_option(struct __sk_buff *skb,
 	return mseg_search_option(skb, packet, wire, option, len);
 }
 
-/* A proof that is not one is refused, whatever else might be allowed. 0, or a reason. */
-static __always_inline int mseg_verify_proof(const struct mseg_packet *packet,
-					     const struct mseg_wire *wire, __u8 path,
-					     const __u8 *option, const struct mseg_claim *claim)
-{
-	__u32 client = packet->seq - 1, server = packet->ack - 1;
-	struct mseg_wire_key key;
-	int reason;
-
-	if (path & MSEG_PATH_UNBOUND)
-		client = server = 0;
-	reason = mseg_key_of_host(wire, claim->host_id, claim->epoch, &key);
-	if (reason)
-		return reason;
-	if (mseg_proof_mac(&key, client, server, option) != mseg_get64(option + 20)) {
-		mseg_count(MSEG_CNT_BAD_PROOF);
-		return MSEG_REASON_BAD_PROOF;
-	}
-	return 0;
-}
-
 /*
- * Who does the packet say that it is from? 0 and `id` filled in; 0 and `id` all zero: it does not
- * say, and may do without; else a reason to refuse. A global function: the verifier looks at it once.
+ * Who does the packet say that it is from? 0 and `peer` filled in; 0 and its identity all zero: it
+ * does not say, and may do without; else a reason to refuse. A global function: the verifier looks at
+ * it once.
  */
 __weak __noinline int mseg_word_of(struct __sk_buff *skb, const struct mseg_packet *packet,
-				   struct mseg_identity *id)
+				   struct mseg_peer *peer)
 {
 	const struct mseg_wire *wire = mseg_wire_config();
 	__u8 option[MSEG_PROOF_LEN] = {};
@@ -189,10 +170,11 @@ __weak __noinline int mseg_word_of(struct __sk_buff *skb, const struct mseg_pack
 	bool found, syn;
 	__u8 path;
 
-	if (!wire || !packet || !id)
+	if (!wire || !packet || !peer)
 		return 0;
 	syn = packet->tcp_flags & TCP_FLAG_SYN;
 	path = mseg_path_of(wire, &packet->source);
+	peer->proof = path & MSEG_PATH_MODE ? MSEG_PROOF_NONE : MSEG_PROOF_LEGACY;
 	if (!(path & MSEG_PATH_MODE))
 		return 0;
 	if (syn)
@@ -207,10 +189,12 @@ __weak __noinline int mseg_word_of(struct __sk_buff *skb, const struct mseg_pack
 	}
 	claim = mseg_parse_claim(option);
 	if (!syn)
-		reason = mseg_verify_proof(packet, wire, path, option, &claim);
-	*id = mseg_identity_of_claim(&claim);
+		reason = mseg_check_proof(wire, path, packet->seq - 1, packet->ack - 1, option,
+					  &claim);
+	peer->id = mseg_identity_of_claim(&claim);
+	peer->proof = syn ? MSEG_PROOF_NOT_ASKED : mseg_proof_kind_of(path);
 	if (syn)
-		id->flags |= MSEG_ID_CLAIMED;
+		peer->id.flags |= MSEG_ID_CLAIMED;
 	return reason;
 }
 
@@ -292,7 +276,7 @@ static __always_inline int mseg_sender(struct __sk_buff *skb, const struct mseg_
 	}
 	__builtin_memset(&peer->id, 0, sizeof(peer->id));
 	if (protocol == IPPROTO_TCP) {
-		reason = mseg_word_of(skb, packet, &peer->id);
+		reason = mseg_word_of(skb, packet, peer);
 		if (!reason && peer->id.flags)
 			reason = mseg_resolve_remote(&peer->id, generation);
 		if (reason)
@@ -318,22 +302,39 @@ static __always_inline bool mseg_anonymous_receiver(struct __sk_buff *skb,
 	return mseg_resolve(out, generation);
 }
 
-/* So that the client's next SYN is answered (refuse.bpf.c). */
-static __noinline int mseg_remember_refusal(const struct mseg_packet *packet)
+/*
+ * So that the client's next SYN is answered (refuse.bpf.c); unless that one may say who it is, which
+ * this one had no room for.
+ */
+static __noinline int mseg_remember_refusal(const struct mseg_packet *packet, __u8 proof)
 {
+	bool may_claim = proof == MSEG_PROOF_NONE && mseg_lacks_room(packet->header_len);
 	struct mseg_refused_key key = {};
-	__u64 now = bpf_ktime_get_ns();
+	const __u64 *before;
+	__u64 note;
 
 	__builtin_memcpy(key.remote, packet->source.bytes, sizeof(key.remote));
 	__builtin_memcpy(key.local, packet->destination.bytes, sizeof(key.local));
 	key.remote_port = packet->source_port;
 	key.local_port = packet->destination_port;
-	return bpf_map_update_elem(&mseg_refused, &key, &now, BPF_ANY);
+	before = bpf_map_lookup_elem(&mseg_refused, &key);
+	note = mseg_refusal_note(bpf_ktime_get_ns(), before ? *before : 0, may_claim);
+	return bpf_map_update_elem(&mseg_refused, &key, &note, BPF_ANY);
+}
+
+static __always_inline void mseg_note_claim(const struct mseg_packet *packet, __u32 host_id)
+{
+	__u32 place = mseg_syn_place(packet->seq);
+	__u64 *note = bpf_map_lookup_elem(&mseg_syns, &place);
+
+	if (note)
+		*(volatile __u64 *)note = mseg_syn_note(packet->seq, host_id);
 }
 
 /*
  * What is worth a line. A process of this host was reported when it connected or sent; a claim that
- * is let pass will be proven or not; the rest of a handshake was reported with its SYN.
+ * is let pass will be proven or not, and where it might have been proven the end of the handshake
+ * tells; the rest was reported with its SYN.
  */
 static __always_inline bool mseg_is_news(const struct mseg_packet *packet,
 					 const struct mseg_peer *peer,
@@ -343,7 +344,7 @@ static __always_inline bool mseg_is_news(const struct mseg_packet *packet,
 		return true;
 	if (peer->known || peer->id.flags & MSEG_ID_CLAIMED)
 		return false;
-	return !last || peer->id.flags & MSEG_ID_REMOTE;
+	return peer->proof && peer->proof != MSEG_PROOF_LEGACY ? last : !last;
 }
 
 static __always_inline struct mseg_decision
@@ -389,11 +390,13 @@ __weak __noinline int mseg_admit(struct __sk_buff *skb, struct mseg_arrival *arr
 			    MSEG_INGRESS, packet->destination_port, generation);
 	if (d.verdict != MSEG_ALLOW) {
 		if (conn->protocol == IPPROTO_TCP)
-			mseg_remember_refusal(packet);
+			mseg_remember_refusal(packet, peer->proof);
 		return false;
 	}
-	if (last && peer->id.flags & MSEG_ID_REMOTE)
-		mseg_count(MSEG_CNT_PROVEN);
+	if (peer->id.flags & MSEG_ID_CLAIMED)
+		mseg_note_claim(packet, peer->id.tgid);
+	if (last)
+		mseg_count_proof(peer->proof);
 	return conn->protocol != IPPROTO_UDP ||
 	       mseg_udp_flow_open(conn, generation, &self, MSEG_INGRESS);
 }
@@ -404,6 +407,27 @@ static __always_inline bool mseg_opens(const struct mseg_packet *packet)
 	__u8 flags = packet->tcp_flags & (TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_RST);
 
 	return flags == TCP_FLAG_SYN || (flags == TCP_FLAG_ACK && mseg_wire_config());
+}
+
+/*
+ * The end of a handshake that handshake.bpf.c verifies (the fast form): not what this host sent to
+ * itself, and not while there is no place to put losers in.
+ */
+static __always_inline bool mseg_left_to_established(const struct __sk_buff *skb,
+						     const struct mseg_packet *packet)
+{
+	const __u64 *put, *gone;
+
+	if (packet->tcp_flags & TCP_FLAG_SYN || skb->ifindex == LOOPBACK_IFINDEX ||
+	    mseg_proven_at_ingress(mseg_forms_of(packet->destination_port),
+				   packet->destination_port))
+		return false;
+	put = mseg_quarantine_count(MSEG_QUARANTINE_PUT);
+	gone = mseg_quarantine_count(MSEG_QUARANTINE_GONE);
+	if (put && gone && !mseg_quarantine_is_full(*put, *gone))
+		return true;
+	mseg_count(MSEG_CNT_QUARANTINE_FULL);
+	return false;
 }
 
 static __always_inline bool mseg_receive(struct __sk_buff *skb, __u8 protocol)
@@ -419,7 +443,8 @@ static __always_inline bool mseg_receive(struct __sk_buff *skb, __u8 protocol)
 		mseg_count(MSEG_CNT_UNREADABLE_PACKETS);
 		return false;
 	}
-	if (protocol == IPPROTO_TCP && !mseg_opens(packet))
+	if (protocol == IPPROTO_TCP &&
+	    (!mseg_opens(packet) || mseg_left_to_established(skb, packet)))
 		return true;
 	conn->cookie = bpf_get_socket_cookie(skb);
 	conn->peer = packet->source;
@@ -429,6 +454,7 @@ static __always_inline bool mseg_receive(struct __sk_buff *skb, __u8 protocol)
 	if (protocol == IPPROTO_UDP && mseg_udp_flow_holds(conn, arrival.generation, NULL))
 		return true;
 	arrival.reason = mseg_sender(skb, packet, protocol, &arrival.peer, arrival.generation);
+	conn->proof = arrival.peer.proof;
 	return mseg_admit(skb, &arrival);
 }
 

@@ -97,6 +97,7 @@ enum {
 	S_IFREG = 0100000,
 	HASH_ALGO_SHA256 = 4, /* include/uapi/linux/hash_info.h */
 	EPERM = 1,
+	ENOMSG = 42,
 	ENOENT = 2,
 	EEXIST = 17,
 };
@@ -523,6 +524,7 @@ struct sock {
 	unsigned short sk_type;
 	unsigned short sk_protocol;
 	struct sock_cgroup_data sk_cgrp_data;
+	int sk_rx_dst_ifindex;
 };
 
 struct socket {

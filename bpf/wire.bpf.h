@@ -66,6 +66,58 @@ static __always_inline int mseg_key_of_host(const struct mseg_wire *wire, __u32 
 	return 0;
 }
 
+/* A proof that is not one is refused, whatever else might be allowed. 0, or a reason. */
+static __always_inline int mseg_check_proof(const struct mseg_wire *wire, __u8 path, __u32 client,
+					    __u32 server, const __u8 *option,
+					    const struct mseg_claim *claim)
+{
+	struct mseg_wire_key key;
+	int reason;
+
+	if (path & MSEG_PATH_UNBOUND)
+		client = server = 0;
+	reason = mseg_key_of_host(wire, claim->host_id, claim->epoch, &key);
+	if (reason)
+		return reason;
+	if (mseg_proof_mac(&key, client, server, option) != mseg_get64(option + 20)) {
+		mseg_count(MSEG_CNT_BAD_PROOF);
+		return MSEG_REASON_BAD_PROOF;
+	}
+	return 0;
+}
+
+static __always_inline __u8 mseg_proof_kind_of(__u8 path)
+{
+	return path & MSEG_PATH_UNBOUND ? MSEG_PROOF_UNBOUND : MSEG_PROOF_BOUND;
+}
+
+/* A connection between hosts that was let through: by what its other end is known. */
+static __always_inline void mseg_count_proof(__u8 kind)
+{
+	if (kind == MSEG_PROOF_BOUND || kind == MSEG_PROOF_UNBOUND)
+		mseg_count(MSEG_CNT_PROVEN);
+	if (kind == MSEG_PROOF_UNBOUND)
+		mseg_count(MSEG_CNT_UNBOUND);
+	if (kind == MSEG_PROOF_NONE)
+		mseg_count(MSEG_CNT_UNPROVEN);
+	if (kind == MSEG_PROOF_LEGACY)
+		mseg_count(MSEG_CNT_LEGACY);
+}
+
+static __always_inline const struct mseg_forms *mseg_forms_of(__u16 port)
+{
+	__u32 at = port / 64;
+
+	return bpf_map_lookup_elem(&mseg_forms, &at);
+}
+
+static __always_inline __u64 *mseg_quarantine_count(enum mseg_quarantine_use which)
+{
+	__u32 key = which;
+
+	return bpf_map_lookup_elem(&mseg_quarantine_use, &key);
+}
+
 static __always_inline __u64 mseg_peer_exe_class(const struct mseg_identity *id, __u32 side)
 {
 	struct mseg_peer_exe_key key = { .exe_id = id->exe_id, .grade = id->grade, .side = side };

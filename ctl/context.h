@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "ctl/dial.h"
 
 namespace mseg::ctl {
 
@@ -23,6 +24,7 @@ struct Context {
   std::function<int64_t()> now_us;
   // Waits between two looks at a stream; false: stop following.
   std::function<bool(absl::Duration)> pause;
+  std::function<Dialled(const std::string& address, uint32_t port)> dial;
 };
 
 // Runs one command line, without the program's name, and gives its exit code (see ExitCode).

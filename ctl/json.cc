@@ -240,6 +240,7 @@ Json ToJson(const api::FlowRecord& flow) {
       {"rule", Text(flow.rule)},
       {"would_rule", Text(flow.would_rule)},
       {"hook", Text(flow.hook)},
+      {"proof", Text(flow.proof)},
       {"generation", flow.generation},
       {"count", flow.count},
   };

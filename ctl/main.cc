@@ -45,6 +45,7 @@ int main(int argc, char** argv) {
             absl::SleepFor(duration);
             return true;
           },
+      .dial = mseg::ctl::DialTcp,
   };
   return mseg::ctl::Run(std::vector<std::string>(argv + 1, argv + argc), context);
 }

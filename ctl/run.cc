@@ -37,6 +37,7 @@ void AddCommands(CLI::App& app, Session& session) {
   AddIdentity(app, session);
   AddHost(app, session);
   AddRecord(app, session);
+  AddPath(app, session);
   AddFlows(app, session);
   AddImport(app, session);
   AddSelftest(app, session);

@@ -78,6 +78,7 @@ void AddIdentity(CLI::App& parent, Session& session);
 void AddHost(CLI::App& parent, Session& session);
 void AddRecord(CLI::App& parent, Session& session);
 void AddImport(CLI::App& parent, Session& session);
+void AddPath(CLI::App& parent, Session& session);
 void AddFlows(CLI::App& parent, Session& session);
 void AddSelftest(CLI::App& parent, Session& session);
 void AddCompletion(CLI::App& parent, Session& session);

@@ -71,7 +71,7 @@ Controller::Controller(Dataplane& dataplane, Store& store, const Features& featu
       exes_(dataplane, store),
       flows_(kFlowCapacity),
       directory_(store, options_.host_key),
-      wire_(dataplane, directory_, options_.wire) {}
+      wire_(dataplane, directory_, options_.wire, features.mode) {}
 
 Controller::~Controller() = default;
 
@@ -403,6 +403,9 @@ void Controller::Tick() {
   if (ticks_ % kTicksBetweenTrustChecks == 0) {
     RecheckTrust();
     ForgetGonePeers();
+    if (const absl::Status status = dataplane_.CountQuarantine(); !status.ok()) {
+      log_(absl::StrCat("connections: ", std::string(status.message())));
+    }
   }
   auto counters = dataplane_.Counters();
   if (!counters.ok()) return;

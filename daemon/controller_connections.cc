@@ -115,7 +115,8 @@ absl::StatusOr<Controller::Walk> Controller::WalkConnections(const GenerationIma
 }
 
 // Connections that wait to be accepted, are half-open, or on their way to another process. Those of
-// other cgroups are not ours; a half-open one has no cgroup, and is its listener's.
+// other cgroups are not ours; a half-open one has no cgroup, and is its listener's. Where hosts
+// carry identities the end of its handshake is judged, by who proves to be there; now nobody knows.
 void Controller::AddUnheld(const GenerationImage& image, Walk* walk) const {
   std::set<uint64_t> held;
   for (const OpenSocket& socket : walk->open.sockets) held.insert(socket.record.cookie);
@@ -137,7 +138,8 @@ void Controller::AddUnheld(const GenerationImage& image, Walk* walk) const {
     for (const mseg_socket_record& record : *listed) {
       const bool half_open = record.state == kSynReceived;
       if (held.count(record.cookie) != 0) continue;
-      if (half_open || is_managed(record.holder.id.cgroup_id)) {
+      const bool judged_later = half_open && directory_.identity() != nullptr;
+      if (!judged_later && (half_open || is_managed(record.holder.id.cgroup_id))) {
         walk->open.sockets.push_back(OpenSocket{record, {}, {}, {}, false});
       } else {
         walk->open.foreign.push_back(record);

@@ -104,6 +104,21 @@ std::string HookName(uint8_t hook) {
   }
 }
 
+std::string ProofName(uint8_t proof) {
+  switch (proof) {
+    case MSEG_PROOF_BOUND:
+      return "bound";
+    case MSEG_PROOF_UNBOUND:
+      return "unbound";
+    case MSEG_PROOF_NONE:
+      return "none";
+    case MSEG_PROOF_LEGACY:
+      return "legacy";
+    default:
+      return "";
+  }
+}
+
 std::shared_ptr<const GenerationNames> NamesOf(uint32_t generation, const GenerationImage& image) {
   auto names = std::make_shared<GenerationNames>();
   names->generation = generation;
@@ -171,6 +186,7 @@ api::FlowRecord FlowLog::Render(const Record& record, const FindExe& exes) const
   out.rule = RuleName(names, event.rule);
   out.would_rule = RuleName(names, event.would_rule);
   out.hook = HookName(event.hook);
+  out.proof = ProofName(event.proof);
   out.generation = event.generation;
   out.count = record.count;
   return out;

@@ -74,6 +74,7 @@ class FlowLog {
 
 std::string ProtocolName(uint8_t protocol);
 std::string HookName(uint8_t hook);
+std::string ProofName(uint8_t proof);
 
 }  // namespace mseg
 

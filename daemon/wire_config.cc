@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/wire_config.h"
 
+#include <netinet/in.h>
+
 #include <algorithm>
 #include <charconv>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "labels/field_reader.h"
 #include "labels/text.h"
@@ -46,9 +49,11 @@ class WireReader {
     ReadFlags(fields, "path", &config_.default_path);
     if (const YamlNode* paths = fields.Take("paths")) ReadPaths(*paths);
     if (const YamlNode* proof = fields.Take("proof")) {
-      const int index = OneOf(source_, *proof, "proof", {"strict"});
-      if (index >= 0) config_.proof = static_cast<mseg_proof_form>(index);
+      const int index = OneOf(source_, *proof, "proof", {"strict", "fast", "auto"});
+      config_.proof.reset();
+      if (index >= 0 && index < 2) config_.proof = static_cast<mseg_proof_form>(index);
     }
+    if (const YamlNode* listeners = fields.Take("listeners")) ReadListeners(*listeners);
     fields.Finish();
   }
 
@@ -120,11 +125,74 @@ class WireReader {
     config_.paths.push_back(path);
   }
 
+  void ReadListeners(const YamlNode& node) {
+    if (node.kind != YamlNode::Kind::kSequence) {
+      source_.Error(node.spot, Cat("listeners must be a list, not ", YamlKindName(node.kind)));
+      return;
+    }
+    for (const YamlNode& item : node.children) ReadListener(item);
+  }
+
+  void ReadListener(const YamlNode& node) {
+    FieldReader fields(source_, node, "an item of listeners");
+    WireConfig::Listeners listeners;
+    if (const YamlNode* services = fields.TakeRequired("services")) {
+      for (const SpottedText& item : TextList(source_, *services, "services")) {
+        ReadTcpPorts(item, &listeners.ports);
+      }
+    }
+    if (const YamlNode* proof = fields.TakeRequired("proof")) {
+      const int index = OneOf(source_, *proof, "proof", {"strict", "fast"});
+      if (index >= 0) listeners.proof = static_cast<mseg_proof_form>(index);
+    }
+    fields.Finish();
+    config_.listeners.push_back(std::move(listeners));
+  }
+
+  void ReadTcpPorts(const SpottedText& item, std::vector<PortRange>* to) {
+    if (!LooksLikePortItem(item.value)) return NotTcpPorts(item);
+    const absl::StatusOr<std::vector<PortRange>> ports = ParsePortItem(item.value);
+    if (!ports.ok()) return source_.Error(item.spot, std::string(ports.status().message()));
+    for (const PortRange& range : *ports) {
+      if (range.kind != PortRange::Kind::kPorts || range.protocol != IPPROTO_TCP) {
+        return NotTcpPorts(item);
+      }
+      to->push_back(range);
+    }
+  }
+
+  void NotTcpPorts(const SpottedText& item) {
+    source_.Error(item.spot, Cat("`", item.value, "` proves nothing in a handshake; write ",
+                                 "tcp/PORT or tcp/FIRST-LAST"));
+  }
+
   const SourceText& source_;
   WireConfig& config_;
 };
 
 }  // namespace
+
+mseg_proof_form DefaultForm(mseg_mode mode) {
+  return mode == MSEG_MODE_FULL ? MSEG_PROOF_FAST : MSEG_PROOF_STRICT;
+}
+
+std::vector<mseg_forms> FormsOf(const WireConfig& config, mseg_mode mode) {
+  std::vector<mseg_forms> forms(MSEG_FORM_WORDS);
+  const auto set = [&forms](uint32_t port, mseg_proof_form form) {
+    const uint64_t bit = uint64_t{1} << port % 64;
+    mseg_forms& word = forms[port / 64];
+    word.strict = form == MSEG_PROOF_STRICT ? word.strict | bit : word.strict & ~bit;
+    word.fast = form == MSEG_PROOF_FAST ? word.fast | bit : word.fast & ~bit;
+  };
+  const mseg_proof_form otherwise = config.proof.value_or(DefaultForm(mode));
+  for (uint32_t port = 0; port < 64 * MSEG_FORM_WORDS; port++) set(port, otherwise);
+  for (const WireConfig::Listeners& listeners : config.listeners) {
+    for (const PortRange& range : listeners.ports) {
+      for (uint32_t port = range.first; port <= range.last; port++) set(port, listeners.proof);
+    }
+  }
+  return forms;
+}
 
 void ReadWireConfig(const SourceText& source, const YamlNode& node, WireConfig* config) {
   WireReader(source, config).Read(node);

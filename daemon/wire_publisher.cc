@@ -5,7 +5,9 @@
 #include <time.h>
 
 #include <algorithm>
+#include <chrono>
 #include <set>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -16,6 +18,7 @@ namespace mseg {
 namespace {
 
 constexpr size_t kMaxFingerprints = 262144;  // of map mseg_fingerprints
+constexpr std::chrono::milliseconds kLongestSoftirq(50);
 
 int64_t NowNs(clockid_t clock) {
   timespec now{};
@@ -34,8 +37,8 @@ int64_t WallOffsetNs() {
 }  // namespace
 
 WirePublisher::WirePublisher(const Dataplane& dataplane, const RemoteDirectory& directory,
-                             const WireConfig& config)
-    : directory_(directory), config_(config), tables_(dataplane) {}
+                             const WireConfig& config, mseg_mode mode)
+    : directory_(directory), config_(config), mode_(mode), tables_(dataplane) {}
 
 // Keys and paths are there before the word that has them used.
 absl::Status WirePublisher::Publish(const OwnIdentities& own) {
@@ -46,6 +49,7 @@ absl::Status WirePublisher::Publish(const OwnIdentities& own) {
     return tables_.SetFingerprints({});
   }
   MSEG_RETURN_IF_ERROR(PublishPaths());
+  MSEG_RETURN_IF_ERROR(PublishForms());
   MSEG_RETURN_IF_ERROR(PublishFingerprints(own));
   MSEG_RETURN_IF_ERROR(TakeHosts());
   MSEG_RETURN_IF_ERROR(PublishKeys(/*all=*/true));
@@ -61,6 +65,25 @@ absl::Status WirePublisher::PublishPaths() const {
     entries.emplace_back(key, path.flags);
   }
   return tables_.SetPaths(entries);
+}
+
+// Both forms first where one takes the place of the other, until no handshake is between the two
+// hooks any more: one must not leave to the other what that one takes for done.
+absl::Status WirePublisher::PublishForms() const {
+  const std::vector<mseg_forms> wanted = FormsOf(config_, mode_);
+  auto there = tables_.Forms();
+  if (!there.ok()) return there.status();
+  std::vector<mseg_forms> both = wanted;
+  bool changed = false;
+  for (size_t i = 0; i < both.size(); i++) {
+    changed |= (*there)[i].strict != wanted[i].strict || (*there)[i].fast != wanted[i].fast;
+    both[i].strict |= (*there)[i].strict;
+    both[i].fast |= (*there)[i].fast;
+  }
+  if (!changed) return absl::OkStatus();
+  MSEG_RETURN_IF_ERROR(tables_.SetForms(both));
+  std::this_thread::sleep_for(kLongestSoftirq);
+  return tables_.SetForms(wanted);
 }
 
 absl::Status WirePublisher::PublishFingerprints(const OwnIdentities& own) {
@@ -131,7 +154,6 @@ absl::Status WirePublisher::PublishClock() const {
   wire.wall_offset_ns = WallOffsetNs();
   wire.slot_ns = static_cast<uint64_t>(absl::ToInt64Nanoseconds(config_.epoch));
   wire.has_paths = config_.paths.empty() ? 0 : 1;
-  wire.proof = config_.proof;
   return tables_.SetWire(wire);
 }
 

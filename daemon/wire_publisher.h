@@ -20,7 +20,7 @@ namespace mseg {
 class WirePublisher {
  public:
   WirePublisher(const Dataplane& dataplane, const RemoteDirectory& directory,
-                const WireConfig& config);
+                const WireConfig& config, mseg_mode mode);
   WirePublisher(const WirePublisher&) = delete;
   WirePublisher& operator=(const WirePublisher&) = delete;
 
@@ -36,12 +36,14 @@ class WirePublisher {
 
  private:
   absl::Status PublishPaths() const;
+  absl::Status PublishForms() const;
   absl::Status PublishClock() const;
   absl::Status PublishKeys(bool all);
   absl::Status TakeHosts();
 
   const RemoteDirectory& directory_;
   const WireConfig config_;
+  const mseg_mode mode_;
   WireTables tables_;
   std::optional<PairwiseKeys> keys_;
   PublicKey keys_of_{};  // whose keys those are

@@ -79,6 +79,8 @@ class Dataplane {
   // Runs mseg_explain in the kernel.
   absl::Status Explain(mseg_explain* args) const;
   absl::StatusOr<std::array<uint64_t, MSEG_CNT_MAX>> Counters() const;
+  // Tells the kernel how many sockets have left the quarantine.
+  absl::Status CountQuarantine() const;
   // Bytes that the kernel says its maps take.
   absl::StatusOr<uint64_t> MapMemory() const;
 

@@ -121,6 +121,22 @@ absl::StatusOr<std::array<uint64_t, MSEG_CNT_MAX>> Dataplane::Counters() const {
   return sums;
 }
 
+absl::Status Dataplane::CountQuarantine() const {
+  const auto use = View<uint32_t, uint64_t>("mseg_quarantine_use");
+  const auto put = use.Lookup(MSEG_QUARANTINE_PUT);
+  if (!put.ok()) return put.status();
+  if (put->value_or(0) == 0) return absl::OkStatus();
+  const int fd = MapFd("mseg_quarantine");
+  uint64_t cookie = 0, next = 0, there = 0;
+  for (bool first = true; bpf_map_get_next_key(fd, first ? nullptr : &cookie, &next) == 0;
+       first = false) {
+    // A socket that went meanwhile makes the walk start again.
+    if (there++ >= MSEG_QUARANTINE_PLACES) break;
+    cookie = next;
+  }
+  return use.Update(MSEG_QUARANTINE_GONE, **put - there);
+}
+
 absl::StatusOr<uint64_t> Dataplane::MapMemory() const {
   uint64_t total = 0;
   for (const auto& [name, fd] : maps_) {

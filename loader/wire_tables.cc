@@ -102,4 +102,20 @@ absl::Status WireTables::SetPaths(
   return Replace(dataplane_.View<mseg_address_key, uint32_t>("mseg_paths"), entries);
 }
 
+absl::StatusOr<std::vector<mseg_forms>> WireTables::Forms() const {
+  auto entries = dataplane_.View<uint32_t, mseg_forms>("mseg_forms").Dump();
+  if (!entries.ok()) return entries.status();
+  std::vector<mseg_forms> forms(MSEG_FORM_WORDS);
+  for (const auto& [at, word] : *entries) {
+    if (at < forms.size()) forms[at] = word;
+  }
+  return forms;
+}
+
+absl::Status WireTables::SetForms(absl::Span<const mseg_forms> forms) const {
+  std::vector<std::pair<uint32_t, mseg_forms>> entries;
+  for (uint32_t i = 0; i < forms.size(); i++) entries.emplace_back(i, forms[i]);
+  return dataplane_.View<uint32_t, mseg_forms>("mseg_forms").UpdateAll(entries);
+}
+
 }  // namespace mseg

@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "loader/dataplane.h"
 #include "mseg/abi.h"
@@ -32,6 +34,10 @@ class WireTables {
   absl::Status SetFingerprints(
       absl::Span<const std::pair<mseg_fingerprint_key, mseg_fingerprint_value>> entries) const;
   absl::Status SetPaths(absl::Span<const std::pair<mseg_address_key, uint32_t>> entries) const;
+
+  // MSEG_FORM_WORDS of them.
+  absl::StatusOr<std::vector<mseg_forms>> Forms() const;
+  absl::Status SetForms(absl::Span<const mseg_forms> forms) const;
 
  private:
   const Dataplane& dataplane_;

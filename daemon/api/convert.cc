@@ -411,6 +411,7 @@ void Write(const api::FlowRecord& from, FlowRecord::Builder to) {
   to.setRule(ToText(from.rule));
   to.setWouldRule(ToText(from.would_rule));
   to.setHook(ToText(from.hook));
+  to.setProof(ToText(from.proof));
   to.setGeneration(from.generation);
   to.setCount(from.count);
 }
@@ -432,6 +433,7 @@ api::FlowRecord Read(FlowRecord::Reader from) {
   to.rule = FromText(from.getRule());
   to.would_rule = FromText(from.getWouldRule());
   to.hook = FromText(from.getHook());
+  to.proof = FromText(from.getProof());
   to.generation = from.getGeneration();
   to.count = from.getCount();
   return to;

@@ -305,6 +305,7 @@ struct FlowRecord {
   hook @11 :Text;
   generation @12 :UInt64;
   count @13 :UInt64;
+  proof @14 :Text;
 }
 
 struct FlowsRequest {

@@ -396,6 +396,7 @@ struct FlowRecord {
   std::string rule;  // POLICY/RULE
   std::string would_rule;
   std::string hook;
+  std::string proof;  // bound, unbound, none, legacy; empty: not between hosts
   uint64_t generation = 0;
   uint64_t count = 0;  // how many times
 };

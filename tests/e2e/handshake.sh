@@ -7,34 +7,9 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../support/e2e.sh"
 
 e2e_begin handshake
-e2e_need nft ss
+# shellcheck source=../support/two_hosts.sh
+source "$SUPPORT/two_hosts.sh"
 
-# Host a (the suite's own) is the clients', host b the server's.
-CG2=$CG-2 PINS2=$PINS-2 NS2=$NS-b ROUTER=$NS-r
-mkdir "$CG2" "$CG"/{web,other} "$CG2"/{db,open}
-E2E_LEFT+=("$CG2" "$PINS2")
-forget_second() {
-  "$MSEG_BIN/msegd" --detach-all --bpffs "$PINS2" >/dev/null 2>&1
-  rm -rf "$PINS2"
-  remove_cgroup "$CG2"
-}
-E2E_AT_EXIT+=(forget_second)
-
-ip netns add "$NS2"
-ip netns add "$ROUTER"
-ip -n "$NS2" link set lo up
-ip -n "$NS" link add wire0 type veth peer name side_a netns "$ROUTER"
-ip -n "$NS2" link add wire0 type veth peer name side_b netns "$ROUTER"
-connect() { # NETNS ADDRESS ROUTER-DEVICE ROUTER-ADDRESS
-  ip -n "$1" addr add "$2/24" dev wire0
-  ip -n "$1" link set wire0 up
-  ip -n "$ROUTER" addr add "$4/24" dev "$3"
-  ip -n "$ROUTER" link set "$3" up
-  ip -n "$1" route add default via "$4"
-}
-connect "$NS" 10.9.1.2 side_a 10.9.1.1
-connect "$NS2" 10.9.2.2 side_b 10.9.2.1
-ip netns exec "$ROUTER" sysctl -qw net.ipv4.ip_forward=1
 ip netns exec "$ROUTER" nft -f - <<'NFT'
 table ip nat {
   chain pre { type nat hook prerouting priority -100; ip daddr 10.9.1.1 dnat to 10.9.2.2; }
@@ -42,97 +17,16 @@ table ip nat {
 }
 NFT
 VIP=10.9.1.1
-
-od -An -v -tx1 -N32 /dev/urandom | tr -d " \n" >"$WORK/salt"
-chmod 600 "$WORK/salt"
 EPOCH=$([[ -n $GUEST ]] && echo 15 || echo 2) # seconds
-configure() { # SECONDS: how long a key is used
-  local host
-  for host in alpha beta; do
-    printf 'fleet: {salt_file: %s}\nhost: {name: %s}\nwire: {epoch: %ss}\n' "$WORK/salt" \
-      "$host" "$1" >"$WORK/$host.yaml"
-  done
-}
-configure 3600
-
-a() { msegctl "$@"; }
-b() { msegctl --socket "$WORK/sock2" "$@"; }
-start_b() {
-  "$MSEG_BIN/msegd" --state-dir "$WORK/state2" --socket "$WORK/sock2" --cgroup-root "$CG2" \
-    --bpffs "$PINS2" --config "$WORK/beta.yaml" </dev/null >>"$WORK/second.log" 2>&1 &
-  B_PID=$!
-  track "$B_PID"
-  wait_for 30 b status || bail "the second msegd starts" "$(cat "$WORK/second.log")"
-}
-
-# Programs of their own: between hosts an executable is known by its content.
-for program in webapp dbserver; do
-  cp "$PYTHON" "$TRUSTED/$program"
-  echo "$program" >>"$TRUSTED/$program"
-done
-start_msegd --config "$WORK/alpha.yaml"
-start_b
-a host init --id 1 >/dev/null
-b host init --id 2 >/dev/null
-a host show -o json >"$WORK/a.json"
-b host show -o json >"$WORK/b.json"
-a host trust "$WORK/b.json" >/dev/null
-b host trust "$WORK/a.json" >/dev/null
+start_hosts 'epoch: 3600s, proof: strict'
 
 workloads web >"$WORK/a-policy.yaml"
 order_db_policy "{exe: $TRUSTED/webapp}" tcp/7000 >"$WORK/b-policy.yaml"
 apply "$WORK/a-policy.yaml"
-learn "$TRUSTED/webapp" "$PYTHON"
 b policy apply "$WORK/b-policy.yaml" >/dev/null || bail "the server's policy"
-b identity show "$TRUSTED/dbserver" >/dev/null
-
-# in_b CGROUP COMMAND...: in the background on host b.
-in_b() {
-  bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="$2" "${@:3}"' spawn "$CG2/$1" \
-    "/run/netns/$NS2" "${@:2}" </dev/null >>"$WORK/servers.log" 2>&1 &
-  track "$!"
-}
 in_b db "$TRUSTED/dbserver" "$PROBE" serve tcp 0.0.0.0 7000
-b_listens() { ip netns exec "$NS2" ss -Hlnt "sport = :$1" | grep -q .; }
 wait_for 10 b_listens 7000 || bail "the server listens" "$(cat "$WORK/servers.log")"
-
-# exchange: each host learns what the other's ids mean.
-exchange() {
-  a record export -o "$WORK/records-a.json"
-  b record export -o "$WORK/records-b.json"
-  a record import "$WORK/records-b.json" >/dev/null
-  b record import "$WORK/records-a.json" >/dev/null
-}
 exchange
-
-app() { in_cgroup web "$TRUSTED/webapp" "$PROBE" "$@"; }
-b_line() { # CONDITION...: a flow line of the server's host since `mark`
-  b flows -o json --since 10m | matching_flow "$@"
-}
-b_saw() { # DESCRIPTION CONDITION...
-  local what=$1 out
-  shift
-  if out=$(b_line "$@"); then ok "$what" && note "$out"; else not_ok "$what" "$*: $out"; fi
-}
-# turned_away DESCRIPTION CONDITION... -- COMMAND...: ECONNREFUSED in 1.5 s, and the server's host says why.
-turned_away() {
-  local what=$1 out took
-  local -a conditions=()
-  shift
-  while [[ $1 != -- ]]; do conditions+=("$1") && shift; done
-  shift
-  mark
-  if out=$("$@" 2>&1); then
-    not_ok "$what" "it was allowed: $out"
-    return 0
-  fi
-  took=$(sed -n 's/.*ECONNREFUSED \([0-9]*\).*/\1/p' <<<"$out")
-  if [[ -z $took ]] || ((took > 1500 * SLOW)); then
-    not_ok "$what" "not refused in time: $out"
-    return 0
-  fi
-  b_saw "$what" verdict=deny "${conditions[@]}"
-}
 
 note "the same address for everybody"
 mark
@@ -143,57 +37,28 @@ turned_away "another program of the same host does not" peer.exe="$PYTHON" reaso
   probe web tcp "$VIP" 7000
 turned_away "nor the same program with another label" reason=default -- \
   in_cgroup other "$TRUSTED/webapp" "$PROBE" tcp "$VIP" 7000
-b_counter() { b status -o json | json_field "counters.$1"; }
 same "no proof was wrong" 0 "$(b_counter bad_proof)"
 
 
 note "made by hand, by a machine on the way, from the address that the clients have"
-install -m 644 "$SUPPORT/forge.py" "$WORK/forge.py"
-ip netns exec "$ROUTER" nft -f - <<'NFT'
-table ip quiet {
-  chain out { type filter hook output priority 0; oifname "side_b" tcp flags rst drop; }
-}
-NFT
-forge() { ip netns exec "$ROUTER" "$PYTHON" "$WORK/forge.py" "$@"; }
-forge capture side_a "$WORK/captured" >"$WORK/capture.log" 2>&1 &
-CAPTURE=$!
-track "$CAPTURE"
-wait_for 10 grep -q ready "$WORK/capture.log" || bail "a capture" "$(cat "$WORK/capture.log")"
-app tcp "$VIP" 7000 >/dev/null
-wait_for 10 test -s "$WORK/captured" || bail "a handshake is captured"
-kill_tracked "$CAPTURE"
-CLAIM=$(awk '$1 == "claim" { print $2 }' "$WORK/captured")
-PROOF=$(awk '$1 == "proof" { print $2 }' "$WORK/captured")
-dial() { forge dial side_b 10.9.2.1 10.9.2.2 "$@"; }
-# let_in_not DESCRIPTION ANSWER COUNTER ARGUMENT...: that answer, and the counter moves.
-let_in_not() {
-  local what=$1 want=$2 counter=$3 before
-  shift 3
-  before=$(b_counter "$counter")
-  same "$what" "$want" "$(dial 7000 "$@" 2>&1)"
-  check "$what: counted as $counter" test "$(b_counter "$counter")" -gt "$before"
-}
-changed() { # HEX BYTE XOR: one byte of an option changed
-  local byte=$((16#${1:$((2 * $2)):2} ^ $3))
-  printf '%s%02x%s' "${1:0:$((2 * $2))}" "$byte" "${1:$((2 * $2 + 2))}"
-}
+capture app tcp "$VIP" 7000
 in_b open "$PYTHON" -SE "$PROBE" serve tcp 0.0.0.0 7009
 wait_for 10 b_listens 7009 || bail "an open server listens"
 same "a port that no policy guards answers it" answered "$(dial 7009)"
-let_in_not "without an option" dropped denied
-let_in_not "a captured claim alone" silent denied claim="$CLAIM"
-let_in_not "a captured proof, replayed" silent bad_proof claim="$CLAIM" proof="$PROOF"
-let_in_not "another executable's id" silent bad_proof claim="$CLAIM" \
+let_in_not "without an option" dropped denied 7000
+let_in_not "a captured claim alone" silent denied 7000 claim="$CLAIM"
+let_in_not "a captured proof, replayed" silent bad_proof 7000 claim="$CLAIM" proof="$PROOF"
+let_in_not "another executable's id" silent bad_proof 7000 claim="$CLAIM" \
   proof="$(changed "$PROOF" 19 1)"
-let_in_not "another label id" silent bad_proof claim="$CLAIM" proof="$(changed "$PROOF" 8 64)"
-let_in_not "another grade" silent bad_proof claim="$CLAIM" proof="$(changed "$PROOF" 4 32)"
-let_in_not "another MAC" silent bad_proof claim="$CLAIM" proof="$(changed "$PROOF" 27 1)"
-let_in_not "the key of another time" silent stale_epoch claim="$CLAIM" \
+let_in_not "another label id" silent bad_proof 7000 claim="$CLAIM" proof="$(changed "$PROOF" 8 64)"
+let_in_not "another grade" silent bad_proof 7000 claim="$CLAIM" proof="$(changed "$PROOF" 4 32)"
+let_in_not "another MAC" silent bad_proof 7000 claim="$CLAIM" proof="$(changed "$PROOF" 27 1)"
+let_in_not "the key of another time" silent stale_epoch 7000 claim="$CLAIM" \
   proof="$(changed "$PROOF" 4 8)"
-let_in_not "another host, in the proof" silent unknown_host claim="$CLAIM" \
+let_in_not "another host, in the proof" silent unknown_host 7000 claim="$CLAIM" \
   proof="$(changed "$PROOF" 7 8)"
 mark
-let_in_not "another host, in the claim" dropped denied claim="$(changed "$CLAIM" 7 8)"
+let_in_not "another host, in the claim" dropped denied 7000 claim="$(changed "$CLAIM" 7 8)"
 b_saw "its reason" verdict=deny reason=no_record
 
 note "labels beyond what a host may claim"
@@ -205,8 +70,8 @@ allowed "and now it may" app tcp "$VIP" 7000
 note "many, while keys change"
 stop_msegd
 kill_tracked "$B_PID"
-configure "$EPOCH"
-start_msegd --config "$WORK/alpha.yaml"
+configure "epoch: ${EPOCH}s, proof: strict"
+start_a
 start_b
 cat >"$WORK/exchanges.py" <<'PY'
 """exchanges.py HOST PORT COUNT SECONDS: that many exchanges over that time, each on its own connection."""
@@ -277,7 +142,7 @@ kill_tracked "$B_PID" KILL
 allowed "webapp, both daemons dead" app tcp "$VIP" 7000
 check_not "another program, both daemons dead" probe web tcp "$VIP" 7000
 check_not "an impostor, both daemons dead" app --timeout 3 tcp "$VIP" 7001
-start_msegd --config "$WORK/alpha.yaml"
+start_a
 start_b
 allowed "and with both back" app tcp "$VIP" 7000
 

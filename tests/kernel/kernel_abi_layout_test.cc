@@ -144,7 +144,11 @@ const std::map<std::string, Layout>& Layouts() {
       using T = mseg_wire;
       all["mseg_wire"] = {sizeof(T),
                           {F(host_id), F(exid), F(kind), F(default_path), F(wall_offset_ns),
-                           F(slot_ns), F(has_paths), F(proof)}};
+                           F(slot_ns), F(has_paths), F(pad)}};
+    }
+    {
+      using T = mseg_forms;
+      all["mseg_forms"] = {sizeof(T), {F(strict), F(fast)}};
     }
     {
       using T = mseg_host_keys;
@@ -195,7 +199,8 @@ const std::map<std::string, Layout>& Layouts() {
           sizeof(T), {F(type),         F(generation), F(time_ns),    F(local),    F(peer),
                       F(peer_addr),    F(rule),       F(would_rule), F(port),     F(peer_port),
                       F(protocol),     F(direction),  F(verdict),    F(would_be), F(reason),
-                      F(would_reason), F(peer_known), F(hook),       F(family),   F(pad)}};
+                      F(would_reason), F(peer_known), F(hook),       F(family),   F(proof),
+                      F(pad)}};
     }
     {
       using T = mseg_config;

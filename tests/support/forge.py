@@ -6,8 +6,11 @@ forge.py capture DEVICE FILE          writes the identity options of the next ha
                                       a line `claim HEX` and a line `proof HEX`
 forge.py dial DEVICE SOURCE ADDRESS PORT [claim=HEX] [proof=HEX]
                                       SYN with that option, ACK and a byte of data with the other;
-                                      prints `dropped` (no SYN-ACK), `reset`, `silent` (no answer to
-                                      the data) or `answered`
+                                      prints `dropped` (no SYN-ACK), `reset`, `closed` (an end and
+                                      nothing before it), `silent` (no answer to the data) or
+                                      `answered`
+forge.py flood DEVICE SOURCE ADDRESS PORT COUNT claim=HEX
+                                      that many SYNs with that option, and nothing after them
 Bytes are as on the wire, kind and length included. Needs root. The kernel of this machine knows
 nothing of the connection: its resets must be kept from the device (nft).
 """
@@ -17,7 +20,7 @@ import struct
 import sys
 import time
 
-KIND, ETH_IP, TCP, FLAG_SYN, FLAG_RST, FLAG_ACK = 253, 0x0800, 6, 2, 4, 16
+KIND, ETH_IP, TCP, FLAG_FIN, FLAG_SYN, FLAG_RST, FLAG_ACK = 253, 0x0800, 6, 1, 2, 4, 16
 SECONDS = 3.0
 
 
@@ -103,6 +106,11 @@ class Dial:
             if source == self.ends[1] and struct.unpack_from("!HH", tcp) == self.ports[::-1]:
                 yield tcp
 
+    def flood(self, count, claim):
+        for _ in range(count):
+            self.ports = random.randrange(1024, 65535), self.ports[1]
+            self.send(random.randrange(1 << 32), 0, FLAG_SYN, b"\x02\x04\x05\xb4" + claim)
+
     def run(self, claim, proof):
         seq = random.randrange(1 << 31)
         mss = b"\x02\x04\x05\xb4"
@@ -121,6 +129,8 @@ class Dial:
                 return "reset"
             if len(tcp) > (tcp[12] >> 4) * 4:
                 return "answered"
+            if tcp[13] & FLAG_FIN:
+                return "closed"
         return "silent"
 
 
@@ -128,8 +138,11 @@ def main(args):
     if args[0] == "capture":
         capture(*args[1:])
         return
-    options = dict(word.split("=") for word in args[5:])
     dial = Dial(args[1], args[2], args[3], int(args[4]))
+    if args[0] == "flood":
+        dial.flood(int(args[5]), bytes.fromhex(args[6].split("=")[1]))
+        return
+    options = dict(word.split("=") for word in args[5:])
     print(dial.run(bytes.fromhex(options.get("claim", "")),
                    bytes.fromhex(options.get("proof", ""))))
 

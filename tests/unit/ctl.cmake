@@ -16,6 +16,7 @@ mseg_test(ctl_test
     ${CMAKE_CURRENT_LIST_DIR}/ctl_hosts_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_offline_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_output_test.cc
+    ${CMAKE_CURRENT_LIST_DIR}/ctl_path_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_revisions_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_rpc_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_usage_test.cc

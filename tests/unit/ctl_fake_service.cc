@@ -402,6 +402,7 @@ api::FlowRecord MakeFlow(int n, const std::string& verdict) {
   flow.rule = verdict == "allow" ? "order-db/web-to-db" : "order-db";
   flow.would_rule = "order-db";
   flow.hook = "connect";
+  flow.proof = verdict == "allow" ? "bound" : "";
   flow.generation = 37;
   flow.count = 1 + static_cast<uint64_t>(n);
   return flow;

@@ -26,7 +26,8 @@ CtlResult RunCtl(const std::string& socket_path, const std::vector<std::string>&
                        .socket_path = socket_path,
                        .user = "alice",
                        .now_us = []() { return int64_t{1767323105000000}; },  // 03:05:05
-                       .pause = input.pause};
+                       .pause = input.pause,
+                       .dial = input.dial};
   int code = ctl::Run(arguments, context);
   return {.code = code, .out = out.str(), .err = err.str()};
 }

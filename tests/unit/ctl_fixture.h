@@ -24,6 +24,8 @@ struct CtlInput {
   std::string in = "";
   bool color = false;
   std::function<bool(absl::Duration)> pause = [](absl::Duration) { return false; };
+  std::function<ctl::Dialled(const std::string&, uint32_t)> dial =
+      [](const std::string&, uint32_t) { return ctl::Dialled{}; };
 };
 
 // Runs msegctl in-process, from the directory of the golden inputs.

@@ -29,7 +29,7 @@ TEST_CASE("wrong usage is exit 2 and says what to do", "[ctl]") {
        {{"statsu"}, "did you mean \"status\"?"},
        {{"polic", "get"}, "did you mean \"policy\"?"},
        {{"history"},
-        "commands: status, policy, panic, explain, why, identity, host, record, flows"},
+        "commands: status, policy, panic, explain, why, identity, host, record, path, flows"},
        {{"policy", "aply", "x"}, "did you mean \"apply\"?"},
        {{"policy", "zzz"},
         "commands: check, apply, get, delete, fmt, history, diff, rollback, confirm"},

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/daemon_config.h"
 
+#include <netinet/in.h>
+
 #include "tests/unit/daemon_test_util.h"
 
 namespace mseg::testing {
@@ -31,7 +33,8 @@ TEST_CASE("every key is read") {
   const auto config = ParseDaemonConfig(
       "state_dir: /a\nsocket: /b\ncgroup_root: /c\nbpffs: /d\nhost: {name: 订单-1}\n"
       "fleet: {salt_file: /e}\n"
-      "wire: {kind: 254, exid: 0xabcd, epoch: 1s, path: legacy, bind: none, proof: strict,\n"
+      "wire: {kind: 254, exid: 0xabcd, epoch: 1s, path: legacy, bind: none, proof: fast,\n"
+      "  listeners: [{services: [tcp/22, tcp/8000-8010], proof: strict}],\n"
       "  paths: [{cidr: 10.0.0.0/8, mode: require}, {cidr: 2001:db8::/32, bind: none}]}\n"
       "udp_flow_timeout: 1m30s\nreport_allowed: false\n"
       "limits: {rows: 1, identities: 2, tasks: 3, listeners: 4}\nexec_watch: true\n"
@@ -50,7 +53,11 @@ TEST_CASE("every key is read") {
   expected.wire.default_path = MSEG_PATH_LEGACY | MSEG_PATH_UNBOUND;
   expected.wire.paths = {{*ParseCidr("10.0.0.0/8"), MSEG_PATH_REQUIRE},
                          {*ParseCidr("2001:db8::/32"), MSEG_PATH_PREFER | MSEG_PATH_UNBOUND}};
-  expected.wire.proof = MSEG_PROOF_STRICT;
+  expected.wire.proof = MSEG_PROOF_FAST;
+  expected.wire.listeners = {
+      {{{.protocol = IPPROTO_TCP, .first = 22, .last = 22},
+        {.protocol = IPPROTO_TCP, .first = 8000, .last = 8010}},
+       MSEG_PROOF_STRICT}};
   expected.socket = "/b";
   expected.cgroup_root = "/c";
   expected.bpffs = "/d";
@@ -69,6 +76,34 @@ TEST_CASE("every key is read") {
   expected.log_level = LogLevel::kDebug;
   CHECK(*config == expected);
   CHECK(LogLevelName(config->log_level) == "debug");
+}
+
+TEST_CASE("each port has one form: its listener's, else the host's, else the mode's") {
+  const auto form = [](const WireConfig& config, mseg_mode mode, uint16_t port) {
+    const std::vector<mseg_forms> forms = FormsOf(config, mode);
+    REQUIRE(forms.size() == MSEG_FORM_WORDS);
+    const uint64_t bit = uint64_t{1} << port % 64;
+    const bool strict = forms[port / 64].strict & bit, fast = forms[port / 64].fast & bit;
+    CHECK(strict != fast);
+    return fast ? MSEG_PROOF_FAST : MSEG_PROOF_STRICT;
+  };
+  for (const uint16_t port : {0, 63, 64, 3306, 65535}) {
+    CHECK(form({}, MSEG_MODE_CGROUP, port) == MSEG_PROOF_STRICT);
+    CHECK(form({}, MSEG_MODE_FULL, port) == MSEG_PROOF_FAST);
+    WireConfig chosen;
+    chosen.proof = MSEG_PROOF_FAST;
+    CHECK(form(chosen, MSEG_MODE_CGROUP, port) == MSEG_PROOF_FAST);
+    chosen.proof = MSEG_PROOF_STRICT;
+    CHECK(form(chosen, MSEG_MODE_FULL, port) == MSEG_PROOF_STRICT);
+  }
+  WireConfig config;
+  config.listeners = {
+      {{{.protocol = IPPROTO_TCP, .first = 65000, .last = 65535}}, MSEG_PROOF_FAST},
+      {{{.protocol = IPPROTO_TCP, .first = 65534, .last = 65534}}, MSEG_PROOF_STRICT}};
+  CHECK(form(config, MSEG_MODE_CGROUP, 64999) == MSEG_PROOF_STRICT);
+  CHECK(form(config, MSEG_MODE_CGROUP, 65000) == MSEG_PROOF_FAST);
+  CHECK(form(config, MSEG_MODE_CGROUP, 65534) == MSEG_PROOF_STRICT);
+  CHECK(form(config, MSEG_MODE_CGROUP, 65535) == MSEG_PROOF_FAST);
 }
 
 TEST_CASE("fail-safe entries: the defaults, and none") {

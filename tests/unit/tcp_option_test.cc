@@ -192,3 +192,56 @@ TEST_CASE("the option is found behind others, and nothing that only looks like i
   CHECK(Find(version, MSEG_PROOF_LEN) == -1);
   CHECK(Find({}, MSEG_PROOF_LEN) == -1);
 }
+
+TEST_CASE("at least one hook verifies the end of a handshake, whatever a port's forms say",
+          "[option]") {
+  const uint16_t port = 3306;
+  const uint64_t bit = uint64_t{1} << port % 64;
+  const mseg_forms strict = {.strict = bit, .fast = ~bit};
+  CHECK(mseg_proven_at_ingress(&strict, port));
+  CHECK_FALSE(mseg_proven_when_established(&strict, port));
+  const mseg_forms fast = {.strict = ~bit, .fast = bit};
+  CHECK_FALSE(mseg_proven_at_ingress(&fast, port));
+  CHECK(mseg_proven_when_established(&fast, port));
+  const mseg_forms both = {.strict = bit, .fast = bit}, none = {};
+  for (const mseg_forms* forms : {&both, &none, static_cast<const mseg_forms*>(nullptr)}) {
+    CHECK(mseg_proven_at_ingress(forms, port));
+    CHECK(mseg_proven_when_established(forms, port));
+  }
+}
+
+TEST_CASE("the quarantine is full before its last place is taken", "[option]") {
+  CHECK_FALSE(mseg_quarantine_is_full(0, 0));
+  CHECK_FALSE(mseg_quarantine_is_full(MSEG_QUARANTINE_LIMIT - 1, 0));
+  CHECK(mseg_quarantine_is_full(MSEG_QUARANTINE_LIMIT, 0));
+  CHECK_FALSE(mseg_quarantine_is_full(MSEG_QUARANTINE_LIMIT, 1));
+  CHECK(mseg_quarantine_is_full(UINT64_MAX, UINT64_MAX - MSEG_QUARANTINE_LIMIT));
+  CHECK_FALSE(mseg_quarantine_is_full(5, 6));  // between two steps of who counts
+  CHECK(MSEG_QUARANTINE_LIMIT < MSEG_QUARANTINE_PLACES);
+}
+
+TEST_CASE("what is noted of a SYN is found again for its number alone", "[option]") {
+  std::mt19937_64 random(9);
+  for (int round = 0; round < 1000; round++) {
+    const auto isn = static_cast<uint32_t>(random());
+    const auto host = static_cast<uint32_t>(random()) & MSEG_ID24;
+    REQUIRE(mseg_syn_place(isn) < MSEG_SYNS);
+    REQUIRE(mseg_syn_host(mseg_syn_note(isn, host), isn) == host);
+    REQUIRE(mseg_syn_host(mseg_syn_note(isn, host), isn + 1) == 0);
+  }
+  CHECK(mseg_syn_host(0, 1) == 0);
+}
+
+TEST_CASE("a refused SYN without room for a claim has another try, and no more", "[option]") {
+  CHECK_FALSE(mseg_lacks_room(20));
+  CHECK_FALSE(mseg_lacks_room(40));  // a default SYN
+  CHECK(mseg_lacks_room(44));        // and Fast Open or MPTCP
+  CHECK(mseg_lacks_room(52));
+  CHECK_FALSE(mseg_lacks_room(60));  // a default SYN and a claim
+  const uint64_t now = uint64_t{5000} * 1000000000;
+  const uint64_t first = mseg_refusal_note(now, 0, 1);
+  CHECK_FALSE(mseg_refusal_holds(first, now + 1));
+  CHECK(mseg_refusal_holds(mseg_refusal_note(now, first, 1), now + 1));
+  CHECK(mseg_refusal_holds(mseg_refusal_note(now, 0, 0), now + MSEG_REFUSED_NS - 1));
+  CHECK_FALSE(mseg_refusal_holds(mseg_refusal_note(now, 0, 0), now + MSEG_REFUSED_NS));
+}

@@ -37,7 +37,7 @@
 #endif
 
 /* Raised by every change of a struct, a map or a meaning in this file. */
-#define MSEG_ABI_VERSION 3
+#define MSEG_ABI_VERSION 4
 
 enum mseg_direction {
 	MSEG_EGRESS = 0,
@@ -436,7 +436,7 @@ struct mseg_wire {
 	__s64 wall_offset_ns; /* CLOCK_REALTIME minus CLOCK_MONOTONIC */
 	__u64 slot_ns; /* length of an epoch; not 0 */
 	__u32 has_paths; /* 0: map `paths` is empty */
-	__u32 proof; /* enum mseg_proof_form of listeners */
+	__u32 pad;
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_wire) == 32, "mseg_wire");
 
@@ -453,6 +453,30 @@ enum mseg_proof_form {
 	MSEG_PROOF_STRICT = 0, /* verified at the listener's ingress, before a child exists */
 	MSEG_PROOF_FAST = 1, /* verified when the child is there; a loser is quarantined */
 };
+
+/*
+ * Map `forms`: port / 64 -> which of those ports of this host have which form, a bit each. Both bits:
+ * while the form changes, so that no handshake falls between the two. None: both, too.
+ */
+#define MSEG_FORM_WORDS 1024
+struct mseg_forms {
+	__u64 strict;
+	__u64 fast;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_forms) == 16, "mseg_forms");
+
+/*
+ * Map `quarantine_use`: sockets ever put into the map `quarantine` (the kernel counts), and those of
+ * them that are gone (the daemon does). Beyond the limit of those in it, fast listeners are strict:
+ * what is full must not become a way in, and with a dead daemon nobody empties it.
+ */
+enum mseg_quarantine_use {
+	MSEG_QUARANTINE_PUT = 0,
+	MSEG_QUARANTINE_GONE = 1,
+	MSEG_QUARANTINE_USES,
+};
+#define MSEG_QUARANTINE_PLACES 16384
+#define MSEG_QUARANTINE_LIMIT 12288
 
 /* Map `hosts`: host id -> the pairwise SipHash keys of this host and that one, by epoch: the key of
  * time slot n (wall clock / slot_ns) at n % 16. Filled ahead, so that a dead daemon costs nothing. */
@@ -474,6 +498,13 @@ struct mseg_fingerprint_value {
 MSEG_STATIC_ASSERT(sizeof(struct mseg_fingerprint_key) == 16, "mseg_fingerprint_key");
 MSEG_STATIC_ASSERT(sizeof(struct mseg_fingerprint_value) == 16, "mseg_fingerprint_value");
 
+/*
+ * Map `syns`, an array: whose claim a SYN carried, for SYN-ACKs that are sent again and no longer see
+ * it. The client's initial sequence number says where (mseg_syn_place()) and, in the upper half of the
+ * value, whether it is that SYN's; the lower half is the host id.
+ */
+#define MSEG_SYNS 65536
+
 /* Map `refused`: SYNs that were dropped, so that the next one is answered with a reset. */
 struct mseg_refused_key {
 	__u8 remote[16];
@@ -484,6 +515,11 @@ struct mseg_refused_key {
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_refused_key) == 40, "mseg_refused_key");
 #define MSEG_REFUSED_NS 4000000000ull /* how long a refusal is remembered: two SYN retries */
+/*
+ * Beside the time: the SYN had no room for a claim (Fast Open, MPTCP), and its client's next one may
+ * have. That one is looked at again instead of answered with a reset.
+ */
+#define MSEG_REFUSED_NO_ROOM (1ull << 63)
 
 /* Map `paths`: an LPM trie with mseg_address_key (side 0) -> mseg_path_flags, as __u32. */
 
@@ -541,9 +577,20 @@ struct mseg_flow_event {
 	__u8 peer_known; /* 1: the peer is a process of this host */
 	__u8 hook; /* enum mseg_hook: who decided */
 	__u8 family; /* of a socket that was refused for its kind, else 0 */
-	__u8 pad[3];
+	__u8 proof; /* enum mseg_proof_kind */
+	__u8 pad[2];
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_flow_event) == 152, "mseg_flow_event");
+
+/* By what the other end of a connection between hosts is known. */
+enum mseg_proof_kind {
+	MSEG_PROOF_NOT_ASKED = 0, /* no other host, no TCP, or not known yet */
+	MSEG_PROOF_BOUND = 1, /* a MAC over the sequence numbers of this handshake */
+	MSEG_PROOF_UNBOUND = 2, /* a MAC without them, as the path has it */
+	MSEG_PROOF_NONE = 3, /* nothing: its address, as the path allows */
+	MSEG_PROOF_LEGACY = 4, /* its address: the path carries nothing */
+	MSEG_PROOF_KIND_MAX,
+};
 
 /* Which hook gave a verdict; shown in flows so that a refusal can be traced to its place. */
 enum mseg_hook {
@@ -583,6 +630,8 @@ enum mseg_counter {
 	MSEG_CNT_UNREADABLE_PACKETS, /* at a listener, transport header not found: dropped */
 	MSEG_CNT_PROVEN, /* connections whose other end proved its identity */
 	MSEG_CNT_UNPROVEN, /* connections that fell back to the peer's address, as the path allows */
+	MSEG_CNT_LEGACY, /* connections on a path that carries no identities */
+	MSEG_CNT_UNBOUND, /* of those proven, without the sequence numbers, as the path has it */
 	MSEG_CNT_NO_PROOF, /* refused: the path demands a proof */
 	MSEG_CNT_BAD_PROOF, /* refused: the MAC of a proof or an answer is wrong */
 	MSEG_CNT_STALE_EPOCH, /* refused: the key's time slot is not now's, nor a neighbour */
@@ -592,6 +641,7 @@ enum mseg_counter {
 	MSEG_CNT_PEERS_FULL, /* refused: the peer of a connection could not be recorded */
 	MSEG_CNT_QUARANTINED, /* sockets cut off until they are closed */
 	MSEG_CNT_QUARANTINE_FAILED, /* ... that could not be: bound to no device instead */
+	MSEG_CNT_QUARANTINE_FULL, /* handshakes verified as in the strict form, for want of places */
 	MSEG_CNT_EXEC_HASHED, /* executables that the kernel hashed while they were executed */
 	MSEG_CNT_EXEC_HASH_FAILED, /* those it could not: unknown until the daemon has read them */
 	MSEG_CNT_EXE_WRITTEN, /* executable files opened for writing or truncated */

@@ -33,6 +33,7 @@ enum {
 	MSEG_ANSWER_LEN = 20,
 	MSEG_PROOF_LEN = 28,
 	MSEG_OPTION_VERSION = 0,
+	MSEG_TCP_HEADER = 20, /* without options */
 	MSEG_OPTIONS_MAX = 40, /* of a TCP header */
 };
 #define MSEG_OPTION_KIND 253 /* defaults: RFC 4727's experimental kind, an ExID of our own */
@@ -189,6 +190,69 @@ MSEG_INLINE __u64 mseg_answer_mac(const struct mseg_wire_key *key, __u32 client_
 	mseg_siphash_word(&s, (__u64)option[12] << 8 | option[13]);
 	mac = mseg_siphash_end(&s, MSEG_MAC_ANSWER) & MSEG_ID48;
 	return mac ? mac : 1;
+}
+
+/*
+ * Who looks at the last segment of a handshake: the listener's ingress hook, before a child exists,
+ * or the hook of the established connection, or both. `forms` is of this port, or NULL.
+ */
+MSEG_INLINE int mseg_proven_at_ingress(const struct mseg_forms *forms, __u16 port)
+{
+	const __u64 bit = 1ull << (port & 63);
+
+	return !forms || forms->strict & bit || !(forms->fast & bit);
+}
+
+MSEG_INLINE int mseg_proven_when_established(const struct mseg_forms *forms, __u16 port)
+{
+	return !forms || !(forms->strict & 1ull << (port & 63)) ||
+	       (forms->fast & 1ull << (port & 63));
+}
+
+/*
+ * Had a SYN with a TCP header of this length no room for a claim? One that is full had: a claim fills
+ * a default SYN, and who takes an option away leaves padding in its place.
+ */
+MSEG_INLINE int mseg_lacks_room(__u8 header_len)
+{
+	return header_len + MSEG_CLAIM_LEN > MSEG_TCP_HEADER + MSEG_OPTIONS_MAX &&
+	       header_len < MSEG_TCP_HEADER + MSEG_OPTIONS_MAX;
+}
+
+/* What to remember of a SYN that is refused now; `before`: of an earlier one, 0 for nothing. */
+MSEG_INLINE __u64 mseg_refusal_note(__u64 now, __u64 before, int may_claim_next)
+{
+	return now | (may_claim_next && !before ? MSEG_REFUSED_NO_ROOM : 0);
+}
+
+/* Is a SYN to be answered with a reset, for what is remembered of the one before? */
+MSEG_INLINE int mseg_refusal_holds(__u64 remembered, __u64 now)
+{
+	return !(remembered & MSEG_REFUSED_NO_ROOM) && now - remembered < MSEG_REFUSED_NS;
+}
+
+/* Where the map `syns` has what is known of a SYN, and what. */
+MSEG_INLINE __u32 mseg_syn_place(__u32 client_isn)
+{
+	return (client_isn ^ client_isn >> 16) & (MSEG_SYNS - 1);
+}
+
+MSEG_INLINE __u64 mseg_syn_note(__u32 client_isn, __u32 host_id)
+{
+	return (__u64)client_isn << 32 | host_id;
+}
+
+/* 0: nothing is known of that SYN. */
+MSEG_INLINE __u32 mseg_syn_host(__u64 note, __u32 client_isn)
+{
+	return note >> 32 == client_isn ? (__u32)note & MSEG_ID24 : 0;
+}
+
+/* Is the quarantine so full that nothing may be let near it? */
+MSEG_INLINE int mseg_quarantine_is_full(__u64 put, __u64 gone)
+{
+	/* More gone than put: seen between two steps of who counts. */
+	return (__s64)(put - gone) >= MSEG_QUARANTINE_LIMIT;
 }
 
 /*
