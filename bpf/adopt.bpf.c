@@ -5,7 +5,8 @@
  * Walks over tasks and open files, run by the daemon when it starts, after the hooks are attached:
  * a process without a record gets one from mm->exe_file (which it may have changed, hence the grade
  * `path`), a listening socket without an entry gets the process that holds it. A third walk tells
- * the daemon the mseg_exe_key of its own open files, so that userspace never builds one.
+ * the daemon the mseg_exe_key of its own open files and directories, so that userspace never builds
+ * one.
  *
  * Hooks: iter/task, iter/task_file.
  */
@@ -17,8 +18,21 @@ int mseg_adopt_tasks(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
 
-	if (task && BPF_CORE_READ(task, pid) == BPF_CORE_READ(task, tgid))
-		mseg_walk_task(task);
+	struct mseg_task_key key;
+	struct mseg_task *record;
+
+	if (!task || BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
+		return 0;
+	mseg_walk_task(task);
+	/* One of an earlier walk, before its executable was hashed. */
+	key = mseg_key_of_task(task);
+	record = bpf_map_lookup_elem(&mseg_tasks, &key);
+	if (record && record->id.flags & MSEG_ID_WALKED) {
+		struct mseg_exe_key exe = record->exe;
+		const struct mseg_exe *found = mseg_find_exe(&exe);
+
+		record->id.roles = found ? mseg_roles_of(task, MSEG_ID_WALKED, found->roles) : 0;
+	}
 	return 0;
 }
 
@@ -92,10 +106,12 @@ int mseg_file_keys(struct bpf_iter__task_file *ctx)
 {
 	struct mseg_file_record record = {};
 	struct file *file = ctx->file;
+	__u16 mode;
 
 	if (!ctx->task || !file)
 		return 0;
-	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFREG)
+	mode = BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT;
+	if (mode != S_IFREG && mode != S_IFDIR)
 		return 0;
 	record.fd = ctx->fd;
 	mseg_read_exe_key(file, &record.key);

@@ -40,16 +40,6 @@ int BPF_PROG(mseg_lsm_sqpoll, int ret)
 	return ret || mseg_door_is_open(MSEG_HOOK_LSM_SQPOLL, 0, 0) ? ret : -EPERM;
 }
 
-static __always_inline bool mseg_is_daemon(struct task_struct *task)
-{
-	struct mseg_task_key key = mseg_key_of_task(task);
-	__u32 zero = 0;
-	const struct mseg_config *config = bpf_map_lookup_elem(&mseg_config, &zero);
-
-	return config && key.tgid == config->daemon.tgid &&
-	       key.start_ns == config->daemon.start_ns;
-}
-
 /* Is it on record who connected this socket? */
 static __always_inline bool mseg_is_owned(__u64 cookie)
 {

@@ -9,21 +9,26 @@
  * each exec of a managed process overwrites or removes what an earlier one left under that address.
  * docs/decisions/0006 says what a digest alone is good for.
  *
+ * mseg's own programs, while mseg protects itself, are executed as if they were setuid: what the
+ * dynamic linker would otherwise take from their environment (LD_PRELOAD) would act as mseg.
+ *
  * Hook: lsm.s/bprm_creds_from_file.
  */
 #include "task.bpf.h"
 #include <bpf/bpf_tracing.h>
 
-static __always_inline void mseg_hash_file(__u64 bprm, struct file *file)
+/* What is known of its content, if anything is. */
+static __always_inline const struct mseg_exe *mseg_hash_file(__u64 bprm, struct file *file)
 {
 	struct mseg_digest digest = {};
 
 	if (bpf_ima_file_hash(file, digest.sha256, sizeof(digest.sha256)) != HASH_ALGO_SHA256) {
 		mseg_count(MSEG_CNT_EXEC_HASH_FAILED);
-		return;
+		return NULL;
 	}
 	if (!bpf_map_update_elem(&mseg_hashed, &bprm, &digest, BPF_ANY))
 		mseg_count(MSEG_CNT_EXEC_HASHED);
+	return bpf_map_lookup_elem(&mseg_digests, &digest);
 }
 
 SEC("lsm.s/bprm_creds_from_file")
@@ -31,13 +36,20 @@ int BPF_PROG(mseg_hash_exec, struct linux_binprm *bprm, struct file *file, int r
 {
 	struct mseg_exe_key exe = {};
 	__u64 key = mseg_address_of(bprm);
+	__u32 guard = mseg_guard_flags();
+	const struct mseg_exe *known;
 
 	bpf_map_delete_elem(&mseg_hashed, &key);
-	if (ret || !mseg_task_is_managed((void *)bpf_get_current_task()))
+	if (ret || !(guard || mseg_task_is_managed((void *)bpf_get_current_task())))
 		return ret;
 	mseg_read_exe_key(bprm->file, &exe);
-	if (!(exe.flags & MSEG_FILE_UNHASHABLE) && !mseg_find_exe(&exe))
-		mseg_hash_file(key, bprm->file);
+	if (exe.flags & MSEG_FILE_UNHASHABLE)
+		return 0;
+	known = mseg_find_exe(&exe);
+	if (!known)
+		known = mseg_hash_file(key, bprm->file);
+	if (known && known->roles & MSEG_ROLE_OWN && guard)
+		bpf_bprm_opts_set(bprm, BPF_F_BPRM_SECUREEXEC);
 	return 0;
 }
 

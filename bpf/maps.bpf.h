@@ -278,6 +278,16 @@ struct {
 	__type(value, __u64);
 } mseg_quarantine_use MSEG_MAP;
 
+/* ---- mseg itself ---- */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, struct mseg_guarded_key);
+	__type(value, __u32);
+} mseg_guarded MSEG_MAP;
+
 /* ---- out to the daemon ---- */
 
 struct {

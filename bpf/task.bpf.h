@@ -57,9 +57,9 @@ static __always_inline const struct mseg_exe *mseg_find_exe(const struct mseg_ex
 
 /*
  * What the cache says of an executable; a file that cannot be vouched for stays unknown. What the
- * digest said at exec holds until the cache knows better.
+ * digest said at exec holds until the cache knows better. Returns the executable's roles.
  */
-static __always_inline void mseg_apply_exe(struct mseg_identity *id,
+static __always_inline __u8 mseg_apply_exe(struct mseg_identity *id,
 					   const struct mseg_exe_key *key)
 {
 	const struct mseg_exe *exe = NULL;
@@ -67,18 +67,19 @@ static __always_inline void mseg_apply_exe(struct mseg_identity *id,
 	if (!(key->flags & MSEG_FILE_UNHASHABLE))
 		exe = mseg_find_exe(key);
 	if (!exe && id->flags & MSEG_ID_DIGEST_ONLY)
-		return;
+		return 0;
 	id->exe_id = 0;
 	id->exe_ref = 0;
 	id->grade = MSEG_GRADE_UNKNOWN;
 	if (!exe)
-		return;
+		return 0;
 	id->flags &= ~MSEG_ID_DIGEST_ONLY;
 	id->exe_id = exe->exe_id;
 	id->exe_ref = exe->ref;
 	id->grade = exe->grade;
 	if (id->flags & MSEG_ID_WALKED && id->grade > MSEG_GRADE_PATH)
 		id->grade = MSEG_GRADE_PATH;
+	return exe->roles;
 }
 
 /* May what is known of the executable still become more? */
@@ -88,17 +89,42 @@ static __always_inline bool mseg_exe_may_change(const struct mseg_identity *id)
 }
 
 /* The kernel read this while the file could not be written: who it is, if policy knows the digest. */
-static __always_inline void mseg_apply_digest(struct mseg_task *task,
+static __always_inline __u8 mseg_apply_digest(struct mseg_task *task,
 					      const struct mseg_digest *digest)
 {
 	const struct mseg_exe *exe = bpf_map_lookup_elem(&mseg_digests, digest);
 
 	if (!exe || task->exe.flags & MSEG_FILE_UNHASHABLE)
-		return;
+		return 0;
 	task->id.exe_id = exe->exe_id;
 	task->id.exe_ref = exe->ref;
 	task->id.grade = MSEG_GRADE_IMA;
 	task->id.flags |= MSEG_ID_DIGEST_ONLY;
+	return exe->roles;
+}
+
+/* Does it see the files that the daemon sees? Elsewhere, libraries are what somebody put there. */
+static __always_inline bool mseg_sees_host(struct task_struct *task)
+{
+	struct vfsmount *root = BPF_CORE_READ(task, fs, root.mnt);
+	struct mount *mount = (void *)root - bpf_core_field_offset(struct mount, mnt);
+	__u32 zero = 0;
+	const struct mseg_config *config = bpf_map_lookup_elem(&mseg_config, &zero);
+
+	return config && BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum) == config->mount_ns &&
+	       (__u32)BPF_CORE_READ(mount, mnt_id) == config->root_mount &&
+	       BPF_CORE_READ(task, fs, root.dentry) == BPF_CORE_READ(root, mnt_root);
+}
+
+/*
+ * The roles of a task whose executable has these. None where somebody else steers it from its first
+ * instruction on. One that is older than mseg is never mseg's own: what it runs is what it says.
+ */
+static __always_inline __u8 mseg_roles_of(struct task_struct *task, __u8 flags, __u8 roles)
+{
+	if (!roles || BPF_CORE_READ(task, ptrace))
+		return 0;
+	return flags & MSEG_ID_WALKED || !mseg_sees_host(task) ? roles & MSEG_ROLE_LOADER : roles;
 }
 
 static __always_inline void mseg_report_exe(const struct mseg_task *task,
@@ -132,13 +158,15 @@ static __always_inline void mseg_record_task(struct task_struct *task, struct fi
 {
 	struct mseg_task_key key = mseg_key_of_task(task);
 	struct mseg_task record = {};
+	__u8 roles;
 
 	record.id.tgid = key.tgid;
 	record.id.flags = flags;
 	mseg_read_exe_key(file, &record.exe);
-	mseg_apply_exe(&record.id, &record.exe);
+	roles = mseg_apply_exe(&record.id, &record.exe);
 	if (digest && !record.id.exe_ref)
-		mseg_apply_digest(&record, digest);
+		roles = mseg_apply_digest(&record, digest);
+	record.id.roles = mseg_roles_of(task, flags, roles);
 	if (bpf_map_update_elem(&mseg_tasks, &key, &record, BPF_ANY)) {
 		bpf_map_delete_elem(&mseg_tasks, &key);
 		mseg_count(MSEG_CNT_TASKS_FULL);
@@ -155,6 +183,24 @@ static __always_inline void mseg_walk_task(struct task_struct *task)
 
 	if (file && !bpf_map_lookup_elem(&mseg_tasks, &key))
 		mseg_record_task(task, file, MSEG_ID_WALKED, NULL);
+}
+
+static __always_inline bool mseg_is_daemon(struct task_struct *task)
+{
+	struct mseg_task_key key = mseg_key_of_task(task);
+	__u32 zero = 0;
+	const struct mseg_config *config = bpf_map_lookup_elem(&mseg_config, &zero);
+
+	return config && key.tgid == config->daemon.tgid &&
+	       key.start_ns == config->daemon.start_ns;
+}
+
+static __always_inline __u32 mseg_guard_flags(void)
+{
+	__u32 zero = 0;
+	const struct mseg_config *config = bpf_map_lookup_elem(&mseg_config, &zero);
+
+	return config ? config->guard : 0;
 }
 
 #endif /* MSEG_TASK_BPF_H_ */

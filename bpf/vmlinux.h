@@ -92,15 +92,31 @@ enum {
 	LOOPBACK_IFINDEX = 1,
 	FMODE_WRITE = 2,
 	PTRACE_MODE_ATTACH = 2,
+	BPF_PROG_LOAD = 5,
+	BPF_LINK_UPDATE = 29,
+	BPF_LINK_DETACH = 34,
+	BPF_F_BPRM_SECUREEXEC = 1,
 	S_IXUGO = 0111,
 	S_IFMT = 0170000,
 	S_IFREG = 0100000,
+	S_IFDIR = 0040000,
 	HASH_ALGO_SHA256 = 4, /* include/uapi/linux/hash_info.h */
 	EPERM = 1,
 	ENOMSG = 42,
 	ENOENT = 2,
 	EEXIST = 17,
 };
+
+/* The argument of bpf(2), as far as its commands are looked at. */
+union mseg_bpf_attr {
+	struct {
+		__u32 prog_type;
+		__u32 unused[27];
+		__u32 attach_prog_fd;
+	} load; /* BPF_PROG_LOAD */
+	__u32 link_fd; /* BPF_LINK_UPDATE, BPF_LINK_DETACH */
+};
+_Static_assert(__builtin_offsetof(union mseg_bpf_attr, load.attach_prog_fd) == 112, "bpf_attr");
 
 struct bpf_sock {
 	__u32 bound_dev_if;
@@ -375,13 +391,19 @@ struct dentry {
 
 struct vfsmount {
 	struct dentry *mnt_root;
+	struct super_block *mnt_sb;
 };
 
 struct user_namespace {
 	int level;
 };
 
+struct ns_common {
+	unsigned int inum;
+};
+
 struct mnt_namespace {
+	struct ns_common ns;
 	struct user_namespace *user_ns;
 };
 
@@ -390,6 +412,7 @@ struct mount {
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
 	struct mnt_namespace *mnt_ns;
+	int mnt_id;
 };
 
 struct path {
@@ -401,6 +424,12 @@ struct file {
 	struct path f_path;
 	struct inode *f_inode;
 	unsigned int f_mode;
+	void *private_data;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
 };
 
 struct linux_binprm {
@@ -442,9 +471,37 @@ struct signal_struct {
 	atomic_t live;
 };
 
+struct files_struct {
+	atomic_t count;
+	struct fdtable *fdt;
+};
+
+struct bpf_map {
+	__u32 id;
+};
+
+struct bpf_prog_aux {
+	__u32 id;
+	char name[16];
+};
+
+struct bpf_prog {
+	struct bpf_prog_aux *aux;
+};
+
+struct bpf_link {
+	__u32 id;
+	struct bpf_prog *prog;
+};
+
 struct net;
 struct nsproxy {
+	struct mnt_namespace *mnt_ns;
 	struct net *net_ns;
+};
+
+struct fs_struct {
+	struct path root;
 };
 
 struct task_struct {
@@ -453,7 +510,10 @@ struct task_struct {
 	pid_t tgid;
 	struct task_struct *group_leader;
 	__u64 start_boottime;
+	unsigned int ptrace;
 	struct mm_struct *mm;
+	struct fs_struct *fs;
+	struct files_struct *files;
 	struct css_set *cgroups;
 	const struct cred *cred;
 	struct signal_struct *signal;

@@ -139,6 +139,16 @@ Json ToJson(const api::Status& status) {
              [](const api::Failsafe& f) -> Json {
                return {{"direction", f.direction}, {"services", f.services}, {"exe", Text(f.exe)}};
              })},
+      {"tampering", Array(status.tampering,
+                          [](const api::Tampering& t) -> Json {
+                            return {{"time", Time(t.time_us)},
+                                    {"act", t.act},
+                                    {"subject", t.subject},
+                                    {"pid", t.pid},
+                                    {"uid", t.uid},
+                                    {"comm", t.comm},
+                                    {"exe", Text(t.exe)}};
+                          })},
       {"last_drift", Text(status.last_drift)},
   };
 }

@@ -27,6 +27,12 @@ class Rows {
     rows_.push_back({.id = id, .attack = attack, .trials = {}});
     return rows_.back();
   }
+  // One that is refused when the socket is made.
+  SelftestRow& AddKind(const std::string& id, const std::string& attack) {
+    SelftestRow& row = Add(id, attack);
+    row.hooks = {"mseg_sock_create", "mseg_lsm_socket_create"};
+    return row;
+  }
   // The act itself, by the one who may not and the one who may.
   SelftestTrial Same(const Words& words) const { return {Attacker(words), Allowed(words), {}}; }
   // A door that is closed to whoever is confined.
@@ -47,7 +53,7 @@ class Rows {
 void Rows::AddNetwork() {
   Add("B01", "TCP Fast Open: sendto() that connects").trials = {Same({"fastopen"})};
   Add("B02", "TCP_FASTOPEN_CONNECT").trials = {Same({"fastopen_connect"})};
-  Add("B03", "MPTCP").trials = {Door({"socket", "2", "1", "262", "10", "1", "262"})};
+  AddKind("B03", "MPTCP").trials = {Door({"socket", "2", "1", "262", "10", "1", "262"})};
   Add("B04", "UDP sendto() without connect()").trials = {Same({"udp"})};
   Add("B05", "UDP connected to one address, sent to another").trials = {Same({"udp_redirect"})};
   Add("B06", "IPv4 in IPv6, TCP and UDP, and plain IPv6").trials = {
@@ -58,14 +64,15 @@ void Rows::AddNetwork() {
 void Rows::AddDoors() {
   SelftestRow& sqpoll = Add("B08", "io_uring served by a kernel thread (SQPOLL)");
   sqpoll.trials = {Door({"sqpoll"})};
+  sqpoll.hooks = {"mseg_lsm_sqpoll"};
   sqpoll.gap_cgroup = "io_uring_sqpoll";
-  Add("B09", "raw sockets, ICMP and IP").trials = {Door({"socket", "2", "3", "1", "10", "3", "58"}),
-                                                   Door({"socket", "2", "3", "255"})};
-  Add("B10", "ping sockets").trials = {Door({"socket", "2", "2", "1", "10", "2", "58"})};
-  SelftestRow& packet = Add("B11", "packet sockets");
+  AddKind("B09", "raw sockets, ICMP and IP").trials = {
+      Door({"socket", "2", "3", "1", "10", "3", "58"}), Door({"socket", "2", "3", "255"})};
+  AddKind("B10", "ping sockets").trials = {Door({"socket", "2", "2", "1", "10", "2", "58"})};
+  SelftestRow& packet = AddKind("B11", "packet sockets");
   packet.trials = {Door({"socket", "17", "3", "768"}), Door({"socket", "17", "2", "768"})};
   packet.gap_cgroup = "af_packet";
-  SelftestRow& families = Add("B12", "XDP, ALG, TIPC, RDS, SMC, KCM, L2TP, key sockets");
+  SelftestRow& families = AddKind("B12", "XDP, ALG, TIPC, RDS, SMC, KCM, L2TP, key sockets");
   for (const Words& kind : std::vector<Words>{{"44", "3", "0"},
                                               {"38", "5", "0"},
                                               {"30", "5", "0"},
@@ -79,13 +86,14 @@ void Rows::AddDoors() {
   families.gap_cgroup = "af_packet";
   SelftestRow& tun = Add("B13", "a TUN device and a stack of one's own");
   tun.trials = {Door({"tun"})};
+  tun.hooks = {"mseg_lsm_tun_create", "mseg_lsm_tun_open"};
   tun.gap_cgroup = "af_packet";
-  SelftestRow& vsock = Add("B14", "vsock");
+  SelftestRow& vsock = AddKind("B14", "vsock");
   vsock.trials = {Door({"socket", "40", "1", "0"})};
   vsock.gap_cgroup = "af_packet";
-  Add("B18", "SCTP, one-to-one and one-to-many").trials = {Door({"socket", "2", "1", "132"}),
-                                                           Door({"socket", "2", "5", "132"})};
-  Add("B19", "DCCP").trials = {Door({"socket", "2", "6", "33"})};
+  AddKind("B18", "SCTP, one-to-one and one-to-many").trials = {
+      Door({"socket", "2", "1", "132"}), Door({"socket", "2", "5", "132"})};
+  AddKind("B19", "DCCP").trials = {Door({"socket", "2", "6", "33"})};
 }
 
 void Rows::AddOwners() {
@@ -93,6 +101,7 @@ void Rows::AddOwners() {
   SelftestRow& passed = Add("B20", "a connected socket handed over (SCM_RIGHTS)");
   passed.trials = {{Allowed({"pass", File("attacker")}), Allowed({"pass", File("allowed")}), {}}};
   passed.gap_cgroup = "fd_passing";
+  passed.hooks = {"mseg_lsm_file_receive"};
   SelftestRow& inherited = Add("B21", "a connected socket kept over exec");
   inherited.trials = {
       {Allowed({"inherit", File("attacker")}), Allowed({"inherit", File("allowed")}), {}}};
@@ -106,6 +115,7 @@ void Rows::AddOwners() {
   SelftestRow& traced = Add("B33", "ptrace of an allowed process");
   traced.trials = {Same({"trace", places_.traced})};
   traced.gap_cgroup = "ptrace";
+  traced.hooks = {"mseg_lsm_ptrace"};
 }
 
 void Rows::AddFiles() {
@@ -161,8 +171,8 @@ void Rows::AddUntried() {
   untried("B40", "connections that the kernel makes (NFS, CIFS, iSCSI)", "kernel_sockets");
   untried("B41", "root writes to mseg's maps", "self_protection");
   untried("B42", "root detaches mseg's programs", "self_protection");
-  untried("B43", "another BPF program", "self_protection");
-  untried("B44", "kexec, modules, /dev/mem", "self_protection");
+  untried("B43", "another BPF program", "bpf_programs");
+  untried("B44", "kexec, modules, /dev/mem", "kernel_takeover");
   untried("B45", "a tunnel through an allowed DNS server", "dns_tunnel");
   untried("B46", "a tunnel through allowed ICMP", "icmp_tunnel");
   untried("B47", "a changed policy store", "policy_store");
@@ -171,6 +181,11 @@ void Rows::AddUntried() {
 }
 
 }  // namespace
+
+std::vector<std::string> VerdictHooks() {
+  return {"mseg_connect4",    "mseg_connect6",    "mseg_sendmsg4", "mseg_sendmsg6",
+          "mseg_lsm_connect", "mseg_lsm_sendmsg", "mseg_ingress"};
+}
 
 std::string SelftestPolicy(const std::string& dir, const std::string& digest) {
   auto workload = [](const char* name) {

@@ -23,12 +23,17 @@ struct SelftestTrial {
   std::function<bool()> between;
 };
 
+// Every program that judges a connection or datagram by its ends.
+std::vector<std::string> VerdictHooks();
+
 struct SelftestRow {
   std::string id;
   std::string attack;
   std::vector<SelftestTrial> trials;
   std::string gap = {};         // named so in `status`: some of it is covered in no mode
   std::string gap_cgroup = {};  // the same, in cgroup mode only: then the attack may succeed
+  // The programs that refuse it, each of which would do so alone. Without them it succeeds.
+  std::vector<std::string> hooks = VerdictHooks();
 };
 
 // Where things are, for the rows that name them.

@@ -20,6 +20,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <utility>
 #include <iterator>
 #include <sstream>
 
@@ -186,16 +187,17 @@ void Scratch::Clean(int alive) const {
 
 absl::Status Scratch::Remove() {
   daemon_.reset();
-  if (daemon_pid_ > 0) {
-    kill(daemon_pid_, SIGKILL);
-    waitpid(daemon_pid_, nullptr, 0);
-    daemon_pid_ = -1;
+  // On a host where mseg protects itself only mseg may: then the janitor's `--detach-all` stops it.
+  if (daemon_pid_ > 0 && kill(daemon_pid_, SIGKILL) == 0) {
+    waitpid(std::exchange(daemon_pid_, -1), nullptr, 0);
   }
   if (alive_ < 0) return absl::OkStatus();
   close(alive_);
   alive_ = -1;
   int status = 0;
-  if (waitpid(janitor_, &status, 0) != janitor_ || status != 0) {
+  const bool done = waitpid(janitor_, &status, 0) == janitor_ && status == 0;
+  if (daemon_pid_ > 0) waitpid(std::exchange(daemon_pid_, -1), nullptr, WNOHANG);
+  if (!done) {
     return absl::InternalError(absl::StrCat("selftest: something of ", name_, " is left in ",
                                             cgroup_, ", ", pins_, " or ", dir_));
   }
@@ -235,6 +237,22 @@ absl::Status Scratch::StartDaemon() {
     absl::SleepFor(absl::Milliseconds(50));
   }
   return absl::DeadlineExceededError("selftest: msegd does not answer");
+}
+
+absl::Status Scratch::RestartDaemon() {
+  daemon_.reset();
+  if (kill(daemon_pid_, SIGKILL) != 0) return Errno("selftest: end msegd");
+  waitpid(std::exchange(daemon_pid_, -1), nullptr, 0);
+  unlink((dir_ + "/sock").c_str());
+  return StartDaemon();
+}
+
+absl::Status Scratch::Detach(const std::vector<std::string>& programs) const {
+  for (const std::string& program : programs) {
+    const std::string link = absl::StrCat(pins_, "/links/", program);
+    if (unlink(link.c_str()) != 0 && errno != ENOENT) return Errno("selftest: unpin " + link);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Scratch::Copy(const std::string& name, const std::string& mark) const {

@@ -33,6 +33,10 @@ class Scratch {
 
   // Starts msegd and waits until it answers.
   absl::Status StartDaemon();
+  // Ends it and starts it anew: what was detached is attached again.
+  absl::Status RestartDaemon();
+  // Detaches programs by their names; those that this mode has not are passed over.
+  absl::Status Detach(const std::vector<std::string>& programs) const;
   api::Service& daemon() { return *daemon_; }
   const std::string& dir() const { return dir_; }
   std::string Cgroup(const std::string& name) const { return cgroup_ + "/" + name; }

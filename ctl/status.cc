@@ -69,6 +69,16 @@ std::vector<std::string> Failsafe(const api::Status& status) {
   return lines;
 }
 
+std::vector<std::string> Tampering(const api::Status& status) {
+  std::vector<std::string> lines;
+  for (const api::Tampering& t : status.tampering) {
+    lines.push_back(absl::StrCat(TimeText(t.time_us), " ", t.act, " ", t.subject, ": ",
+                                 t.exe.empty() ? t.comm : t.exe, " (pid ", t.pid, ", uid ", t.uid,
+                                 ")"));
+  }
+  return lines;
+}
+
 // What must not be overlooked comes first.
 void PrintAlarms(const api::Status& status, bool color, std::ostream& out) {
   const char* loud = color ? "\x1b[1;31m" : "";
@@ -109,6 +119,7 @@ void PrintStatus(const api::Status& status, bool wide, std::ostream& out) {
   PrintFeatures(status, wide, out);
   PrintLines("gaps", status.gaps, out);
   PrintLines("conflicts", status.conflicts, out);
+  PrintLines("tampering, refused", Tampering(status), out);
   PrintLines("unknown executables", Unknown(status), out);
   PrintLines("listeners without labels", Unlabelled(status), out);
   PrintLines("fail-safe, which no policy can cut", Failsafe(status), out);

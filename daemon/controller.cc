@@ -69,6 +69,7 @@ Controller::Controller(Dataplane& dataplane, Store& store, const Features& featu
       tables_(dataplane),
       refusals_(dataplane),
       exes_(dataplane, store),
+      guard_(dataplane, exes_, options_.guard, options_.state_dir, log_),
       flows_(kFlowCapacity),
       directory_(store, options_.host_key),
       wire_(dataplane, directory_, options_.wire, features.mode) {}
@@ -93,7 +94,11 @@ absl::Status Controller::Start() {
       dataplane_, {.exe = [this](const mseg_exe_event& event) { OnExe(event); },
                    .cgroup = [this](const mseg_cgroup_event& event) { OnCgroup(event); },
                    .flow = [this](const mseg_flow_event& event) { flows_.Add(event); },
-                   .quarantine = [this](const mseg_quarantine_event& e) { OnQuarantine(e); }});
+                   .quarantine = [this](const mseg_quarantine_event& e) { OnQuarantine(e); },
+                   .tamper =
+                       [this](const mseg_tamper_event& e) {
+                         guard_.Note(e, started_ ? Describe(e.by).exe : "");
+                       }});
   if (!events.ok()) return events.status();
   events_ = *std::move(events);
   MSEG_RETURN_IF_ERROR(exes_.Load());
@@ -119,6 +124,7 @@ absl::Status Controller::WriteConfig(const mseg_task_key& daemon) {
   config.udp_flow_ns = options_.udp_flow_ns;
   config.report_allowed = options_.report_allowed ? 1 : 0;
   config.daemon = daemon;
+  MSEG_RETURN_IF_ERROR(guard_.FillConfig(&config));
   return dataplane_.config().Update(0, config);
 }
 
@@ -128,7 +134,9 @@ absl::Status Controller::NameDaemon() {
   auto tasks = dataplane_.tasks().Dump();
   if (!tasks.ok()) return tasks.status();
   for (const auto& [key, task] : *tasks) {
-    if (key.tgid == static_cast<uint32_t>(getpid())) return WriteConfig(key);
+    if (key.tgid != static_cast<uint32_t>(getpid())) continue;
+    self_ = task.exe;
+    return WriteConfig(key);
   }
   log_(
       "identity: the daemon has no record of itself and cannot close connections of those that "
@@ -148,6 +156,7 @@ absl::Status Controller::StartTables() {
   generation_ = *generation;
   LearnMentioned(policy_);
   LearnUnknownTasks();
+  MSEG_RETURN_IF_ERROR(guard_.NameOwn(self_));
   Diagnostics diagnostics;
   auto image = CompileNow(policy_, &diagnostics);
   if (!image.ok()) return image.status();
@@ -156,12 +165,22 @@ absl::Status Controller::StartTables() {
   api::Timings timings;
   MSEG_RETURN_IF_ERROR(PutInForce(*std::move(image), &timings));
   MSEG_RETURN_IF_ERROR(dataplane_.Attach(Stage::kEnforce));
+  MSEG_RETURN_IF_ERROR(Protect());
   MSEG_RETURN_IF_ERROR(dataplane_.MarkComplete());
   started_ = true;
   // What was opened before there was an mseg, or while none watched.
   CloseDenied();
   CloseDeniedLater(1, kSecondWalk);
   return ClassifyNewCgroups();
+}
+
+// Everything is in force: from here on nobody but mseg changes it. What was there before may load
+// BPF programs if its file is on the list, and that is known by now.
+absl::Status Controller::Protect() {
+  MSEG_RETURN_IF_ERROR(guard_.NameGuarded());
+  if (!guard_.enabled()) return dataplane_.Detach(Stage::kGuard);
+  MSEG_RETURN_IF_ERROR(dataplane_.AdoptTasks());
+  return dataplane_.Attach(Stage::kGuard);
 }
 
 absl::StatusOr<Inventory> Controller::TakeInventory(const PolicySet& policy) {

@@ -21,6 +21,7 @@
 #include "daemon/api/service.h"
 #include "daemon/exe_registry.h"
 #include "daemon/flow_log.h"
+#include "daemon/guard.h"
 #include "daemon/open_connections.h"
 #include "daemon/own_identities.h"
 #include "daemon/remote_directory.h"
@@ -49,6 +50,8 @@ struct ControllerOptions {
   bool report_allowed = true;
   std::vector<FailsafeEntry> failsafe = DefaultFailsafe();
   std::string host_key;  // the file of this host's private keys
+  std::string state_dir;
+  GuardConfig guard;
   WireConfig wire;
 };
 
@@ -134,6 +137,7 @@ class Controller : public api::Service {
   // controller.cc
   absl::Status WriteConfig(const mseg_task_key& daemon);
   absl::Status NameDaemon();
+  absl::Status Protect();
   absl::Status StartTables();
   absl::StatusOr<Inventory> TakeInventory(const PolicySet& policy);
   absl::StatusOr<GenerationImage> CompileNow(const PolicySet& policy, Diagnostics* diagnostics);
@@ -239,6 +243,8 @@ class Controller : public api::Service {
   std::set<uint64_t> missing_peers_;  // sockets that the last walk did not find
   ExeRegistry exes_;
   std::map<uint64_t, ExecutableInfo> remote_exes_;  // by executable id; a trusted path where one is
+  Guard guard_;
+  mseg_exe_key self_{};  // what this daemon runs
   FlowLog flows_;
   RemoteDirectory directory_;
   WirePublisher wire_;

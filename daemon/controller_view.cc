@@ -125,6 +125,12 @@ absl::StatusOr<api::Status> Controller::GetStatus() {
         {ProtocolName(key.protocol), IpAddressText(address), key.port, owner.pid, owner.exe});
   }
   FillRevisions(&status);
+  if (features_.mode == MSEG_MODE_FULL && !guard_.enabled()) {
+    status.gaps.push_back(
+        "self_protection: off in the configuration: root can detach mseg's programs, change its "
+        "maps and state, and kill or trace the daemon");
+  }
+  status.tampering.assign(guard_.attempts().begin(), guard_.attempts().end());
   status.last_drift = last_drift_;
   return status;
 }

@@ -44,6 +44,7 @@ inline constexpr std::array<std::string_view, MSEG_CNT_MAX> kCounterNames = {
     "exec_hash_failed",
     "executables_written",
     "doors_refused",
+    "tampering",
 };
 
 }  // namespace mseg

@@ -41,6 +41,9 @@ class ConfigReader {
     ReadFlag(fields, "report_allowed", &config_.report_allowed);
     if (const YamlNode* limits = fields.Take("limits")) ReadLimits(*limits);
     if (const YamlNode* failsafe = fields.Take("failsafe")) ReadFailsafe(*failsafe);
+    if (const YamlNode* guard = fields.Take("self_protection")) {
+      ReadGuardConfig(source_, *guard, &config_.guard);
+    }
     ReadFlag(fields, "exec_watch", &config_.exec_watch);
     if (const YamlNode* level = fields.Take("log_level")) {
       const int index =

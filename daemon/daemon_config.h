@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "daemon/guard_config.h"
 #include "daemon/wire_config.h"
 #include "labels/failsafe.h"
 
@@ -39,6 +40,7 @@ struct DaemonConfig {
   bool report_allowed = true;
   DaemonLimits limits;
   std::vector<FailsafeEntry> failsafe = DefaultFailsafe();
+  GuardConfig guard;
   bool exec_watch = false;
   LogLevel log_level = LogLevel::kInfo;
   bool operator==(const DaemonConfig&) const = default;

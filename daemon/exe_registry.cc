@@ -100,9 +100,22 @@ absl::Status ExeRegistry::PublishDigests() const {
     entry.exe_id = by_ref_.at(ref).exe_id;
     entry.ref = ref;
     entry.grade = MSEG_GRADE_IMA;
+    entry.roles = RolesOf(digest);
     MSEG_RETURN_IF_ERROR(dataplane_.digests().Update(key, entry));
   }
   return absl::OkStatus();
+}
+
+absl::Status ExeRegistry::SetRoles(std::map<Digest, uint8_t> roles) {
+  roles_ = std::move(roles);
+  std::set<Digest> digests;
+  for (const auto& [digest, role] : roles_) digests.insert(digest);
+  return NameDigests(digests);
+}
+
+uint8_t ExeRegistry::RolesOf(const Digest& digest) const {
+  const auto it = roles_.find(digest);
+  return it == roles_.end() ? 0 : it->second;
 }
 
 absl::StatusOr<mseg_exe_key> ExeRegistry::KeyOf(int fd) const {
@@ -286,13 +299,15 @@ absl::Status ExeRegistry::Publish(const Known& known) const {
   entry.exe_id = known.info.exe_id;
   entry.ref = known.info.ref;
   entry.grade = static_cast<uint8_t>(known.info.grade);
+  entry.roles = RolesOf(known.info.digest);
   return dataplane_.exes().Update(known.key, entry);
 }
 
 absl::StatusOr<bool> ExeRegistry::IsPublished(const Known& known) const {
   auto entry = dataplane_.exes().Lookup(known.key);
   if (!entry.ok()) return entry.status();
-  return entry->has_value() && (*entry)->ref == known.info.ref;
+  return entry->has_value() && (*entry)->ref == known.info.ref &&
+         (*entry)->roles == RolesOf(known.info.digest);
 }
 
 }  // namespace mseg

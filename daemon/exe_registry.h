@@ -61,6 +61,9 @@ class ExeRegistry {
   // Puts them into the kernel's table. Their classes must be in the tables before.
   absl::Status PublishDigests() const;
 
+  // What content may do to mseg (enum mseg_role), whatever the file; replaces what was said before.
+  absl::Status SetRoles(std::map<Digest, uint8_t> roles);
+
   const ExecutableInfo* ByRef(uint32_t ref) const;
   std::optional<Known> ByKey(const mseg_exe_key& key) const;
   std::vector<Known> All() const;
@@ -79,6 +82,7 @@ class ExeRegistry {
   absl::StatusOr<Known> LearnFd(int fd, int root_fd, const mseg_exe_key* expected,
                                 bool trusted_only, const std::optional<Digest>& ima);
   absl::Status LoadDigests();
+  uint8_t RolesOf(const Digest& digest) const;
   absl::Status ForgetIfWritten(const mseg_exe_key& key);
   absl::StatusOr<mseg_exe_key> KeyOf(int fd) const;
   void AddAliases(ExecutableInfo* info) const;
@@ -89,6 +93,7 @@ class ExeRegistry {
   std::map<mseg_exe_key, uint32_t, KeyLess> by_key_;
   std::map<uint32_t, ExecutableInfo> by_ref_;
   std::map<Digest, uint32_t> by_digest_;  // refs that stand for a content wherever it lies
+  std::map<Digest, uint8_t> roles_;
   std::map<std::string, std::string> links_;
   std::map<std::string, Failure> failures_;  // by path, bounded
 };

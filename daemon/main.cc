@@ -127,6 +127,8 @@ ControllerOptions MakeControllerOptions(const DaemonConfig& config) {
   options.report_allowed = config.report_allowed;
   options.failsafe = config.failsafe;
   options.host_key = config.state_dir + "/host.key";
+  options.state_dir = config.state_dir;
+  options.guard = config.guard;
   options.wire = config.wire;
   return options;
 }
@@ -171,6 +173,11 @@ int Run(DaemonConfig config) {
   }
   const Features features = ProbeFeatures();
   if (const absl::Status status = features.CheckRequired(); !status.ok()) return Refuse(status);
+  if (config.guard.enabled && features.mode != MSEG_MODE_FULL) {
+    return Refuse(absl::FailedPreconditionError(
+        "self_protection: enabled: true needs full mode (BPF LSM; boot with lsm=...,bpf); remove "
+        "it from the configuration"));
+  }
   auto store = OpenStore(config);
   if (!store.ok()) return Refuse(store.status());
   auto plane = Dataplane::Open(PlaneOptions(config, **store), features);

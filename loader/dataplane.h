@@ -70,7 +70,7 @@ class Dataplane {
   // Walks over what is older than mseg.
   absl::Status AdoptTasks() const;
   absl::Status AdoptListeners() const;
-  // The keys of this process' own open regular files, by descriptor.
+  // The keys of this process' own open regular files and directories, by descriptor.
   absl::StatusOr<std::map<int, mseg_exe_key>> FileKeys() const;
   // Every descriptor of an open connection or a TCP listener, if socket or holder is managed.
   absl::StatusOr<std::vector<mseg_socket_record>> OpenSockets() const;
@@ -81,6 +81,7 @@ class Dataplane {
   absl::StatusOr<std::array<uint64_t, MSEG_CNT_MAX>> Counters() const;
   // Tells the kernel how many sockets have left the quarantine.
   absl::Status CountQuarantine() const;
+  absl::StatusOr<std::vector<uint32_t>> MapIds() const;
   // Bytes that the kernel says its maps take.
   absl::StatusOr<uint64_t> MapMemory() const;
 

@@ -137,6 +137,19 @@ absl::Status Dataplane::CountQuarantine() const {
   return use.Update(MSEG_QUARANTINE_GONE, **put - there);
 }
 
+absl::StatusOr<std::vector<uint32_t>> Dataplane::MapIds() const {
+  std::vector<uint32_t> ids;
+  for (const auto& [name, fd] : maps_) {
+    bpf_map_info info{};
+    uint32_t size = sizeof(info);
+    if (bpf_obj_get_info_by_fd(fd.get(), &info, &size) != 0) {
+      return ErrnoStatus(errno, "map " + name);
+    }
+    ids.push_back(info.id);
+  }
+  return ids;
+}
+
 absl::StatusOr<uint64_t> Dataplane::MapMemory() const {
   uint64_t total = 0;
   for (const auto& [name, fd] : maps_) {

@@ -36,6 +36,11 @@ int EventReader::OnEvent(void* context, void* data, size_t size) {
     mseg_cgroup_event cgroup;
     mseg_flow_event flow;
     mseg_quarantine_event quarantine;
+    mseg_tamper_event tamper;
+    if (type == MSEG_EVENT_TAMPER && Read(data, size, &tamper)) {
+      self->handlers_.tamper(tamper);
+      return 0;
+    }
     if (type == MSEG_EVENT_QUARANTINE && Read(data, size, &quarantine)) {
       self->handlers_.quarantine(quarantine);
       return 0;

@@ -80,10 +80,11 @@ std::vector<std::string> GapsOfBoth() {
       "are not judged",
       "dns_tunnel: what a process asks an allowed DNS server is not looked at",
       "icmp_tunnel: what an allowed ICMP message carries is not looked at",
-      "self_protection: root can detach mseg's programs and change its maps, load other BPF "
-      "programs "
-      "and kernel modules",
-      "policy_store: whoever may write the state directory as root can change the stored policy",
+      "kernel_takeover: root can load kernel modules, boot another kernel and write to devices",
+      "bpf_programs: another BPF program can change what a connection is before mseg sees it; in "
+      "full mode `self_protection` says who may load one",
+      "policy_store: policies are not signed: what root tells msegctl, and msegctl the daemon, is "
+      "policy",
   };
 }
 
@@ -109,6 +110,8 @@ std::vector<std::string> GapsOfCgroup() {
       "fd_passing: a socket handed to another process keeps the identity it was opened with",
       "write_invalidation: a changed executable is noticed by its ctime when it is next executed, "
       "not when it is written",
+      "self_protection: root can detach mseg's programs, change its maps and state, and kill or "
+      "trace the daemon",
       "single_hook: connections are judged at the cgroup hooks only, without a second lock at the "
       "LSM hooks",
       "first_exec: an executable that was never hashed is unknown until the daemon has read it; "

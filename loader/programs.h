@@ -14,6 +14,7 @@ enum class Stage {
   kObserve,  // first: from here on nothing escapes the tables
   kEnforce,  // once a generation is in force
   kIngress,  // cgroup_skb: only while a policy needs it
+  kGuard,    // last of all: only while mseg protects itself
   kTool,     // never attached: iterators and test-run programs, called by the daemon
 };
 
@@ -93,6 +94,20 @@ inline constexpr std::array kPrograms = {
                 "lsm/ptrace_access_check"},
     ProgramSpec{"mseg_lsm_traceme", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
                 "lsm/ptrace_traceme"},
+    ProgramSpec{"mseg_guard_map", Attach::kLsm, BPF_LSM_MAC, Stage::kGuard, "lsm/bpf_map"},
+    ProgramSpec{"mseg_guard_bpf", Attach::kLsm, BPF_LSM_MAC, Stage::kGuard, "lsm/bpf"},
+    ProgramSpec{"mseg_guard_unlink", Attach::kLsm, BPF_LSM_MAC, Stage::kGuard, "lsm/inode_unlink"},
+    ProgramSpec{"mseg_guard_rmdir", Attach::kLsm, BPF_LSM_MAC, Stage::kGuard, "lsm/inode_rmdir"},
+    ProgramSpec{"mseg_guard_rename", Attach::kLsm, BPF_LSM_MAC, Stage::kGuard, "lsm/inode_rename"},
+    ProgramSpec{"mseg_guard_create", Attach::kLsm, BPF_LSM_MAC, Stage::kGuard, "lsm/inode_create"},
+    ProgramSpec{"mseg_guard_link", Attach::kLsm, BPF_LSM_MAC, Stage::kGuard, "lsm/inode_link"},
+    ProgramSpec{"mseg_guard_open", Attach::kLsm, BPF_LSM_MAC, Stage::kGuard, "lsm/file_open"},
+    ProgramSpec{"mseg_guard_truncate", Attach::kLsm, BPF_LSM_MAC, Stage::kGuard,
+                "lsm/path_truncate"},
+    ProgramSpec{"mseg_guard_umount", Attach::kLsm, BPF_LSM_MAC, Stage::kGuard, "lsm/sb_umount"},
+    ProgramSpec{"mseg_guard_kill", Attach::kLsm, BPF_LSM_MAC, Stage::kGuard, "lsm/task_kill"},
+    ProgramSpec{"mseg_guard_ptrace", Attach::kLsm, BPF_LSM_MAC, Stage::kGuard,
+                "lsm/ptrace_access_check"},
 };
 
 // Index into kPrograms; the name must be one of its.

@@ -117,6 +117,26 @@ api::UnlabelledListener Read(UnlabelledListener::Reader from) {
           .exe = FromText(from.getExe())};
 }
 
+void Write(const api::Tampering& from, Tampering::Builder to) {
+  to.setTimeUs(from.time_us);
+  to.setAct(ToText(from.act));
+  to.setSubject(from.subject);
+  to.setPid(from.pid);
+  to.setUid(from.uid);
+  to.setComm(ToText(from.comm));
+  to.setExe(ToText(from.exe));
+}
+
+api::Tampering Read(Tampering::Reader from) {
+  return {.time_us = from.getTimeUs(),
+          .act = FromText(from.getAct()),
+          .subject = from.getSubject(),
+          .pid = from.getPid(),
+          .uid = from.getUid(),
+          .comm = FromText(from.getComm()),
+          .exe = FromText(from.getExe())};
+}
+
 void Write(const api::Status& from, Status::Builder to) {
   to.setMode(ToText(from.mode));
   to.setKernel(ToText(from.kernel));
@@ -136,6 +156,7 @@ void Write(const api::Status& from, Status::Builder to) {
   if (from.pending.has_value()) Write(*from.pending, to.initPending());
   if (from.panic.has_value()) Write(*from.panic, to.initPanic());
   WriteList(from.failsafe, [&](unsigned n) { return to.initFailsafe(n); });
+  WriteList(from.tampering, [&](unsigned n) { return to.initTampering(n); });
   to.setLastDrift(ToText(from.last_drift));
 }
 
@@ -159,6 +180,7 @@ api::Status Read(Status::Reader from) {
   if (from.hasPending()) to.pending = Read(from.getPending());
   if (from.hasPanic()) to.panic = Read(from.getPanic());
   to.failsafe = ReadList<api::Failsafe>(from.getFailsafe());
+  to.tampering = ReadList<api::Tampering>(from.getTampering());
   to.last_drift = FromText(from.getLastDrift());
   return to;
 }

@@ -80,6 +80,16 @@ struct Failsafe {
   exe @2 :Text;
 }
 
+struct Tampering {
+  timeUs @0 :Int64;
+  act @1 :Text;
+  subject @2 :UInt64;
+  pid @3 :UInt32;
+  uid @4 :UInt32;
+  comm @5 :Text;
+  exe @6 :Text;
+}
+
 struct Status {
   mode @0 :Text;
   kernel @1 :Text;
@@ -100,6 +110,7 @@ struct Status {
   lastDrift @16 :Text;
   trustedHosts @17 :UInt64;
   hostRecords @18 :UInt64;
+  tampering @19 :List(Tampering);
 }
 
 struct PolicyFile {

@@ -85,6 +85,17 @@ struct Failsafe {
   std::string exe;  // empty: every process
 };
 
+// Somebody tried to change mseg itself, and was refused.
+struct Tampering {
+  int64_t time_us = 0;
+  std::string act;       // map, link, program, bpf_load, file, unmount, signal, trace
+  uint64_t subject = 0;  // see enum mseg_tamper
+  uint32_t pid = 0;
+  uint32_t uid = 0;
+  std::string comm;
+  std::string exe;  // empty: not known
+};
+
 struct Status {
   std::string mode;    // full, cgroup
   std::string kernel;  // uname -r
@@ -104,6 +115,7 @@ struct Status {
   std::optional<PendingConfirmation> pending;
   std::optional<PanicState> panic;
   std::vector<Failsafe> failsafe;
+  std::vector<Tampering> tampering;  // the last attempts, oldest first
   std::string last_drift;  // the last difference between kernel and simulator; empty: none was seen
 };
 

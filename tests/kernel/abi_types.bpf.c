@@ -47,6 +47,8 @@ HAVE(struct, mseg_exe_event);
 HAVE(struct, mseg_cgroup_event);
 HAVE(struct, mseg_flow_event);
 HAVE(struct, mseg_config);
+HAVE(struct, mseg_guarded_key);
+HAVE(struct, mseg_tamper_event);
 HAVE(struct, mseg_manifest);
 HAVE(struct, mseg_explain);
 HAVE(struct, mseg_file_record);

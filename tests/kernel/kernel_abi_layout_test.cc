@@ -48,13 +48,13 @@ const std::map<std::string, Layout>& Layouts() {
     }
     {
       using T = mseg_exe;
-      all["mseg_exe"] = {sizeof(T), {F(exe_id), F(ref), F(grade), F(pad)}};
+      all["mseg_exe"] = {sizeof(T), {F(exe_id), F(ref), F(grade), F(roles), F(pad)}};
     }
     {
       using T = mseg_identity;
       all["mseg_identity"] = {sizeof(T),
                               {F(cgroup_id), F(exe_id), F(exe_ref), F(uid), F(tgid), F(grade),
-                               F(flags), F(pad), F(label_id), F(generation), F(cls)}};
+                               F(flags), F(roles), F(pad), F(label_id), F(generation), F(cls)}};
     }
     {
       using T = mseg_task_key;
@@ -204,7 +204,18 @@ const std::map<std::string, Layout>& Layouts() {
     }
     {
       using T = mseg_config;
-      all["mseg_config"] = {sizeof(T), {F(udp_flow_ns), F(report_allowed), F(pad), F(daemon)}};
+      all["mseg_config"] = {sizeof(T),
+                            {F(udp_flow_ns), F(report_allowed), F(guard), F(daemon), F(pins_dev),
+                             F(mount_ns), F(root_mount), F(pad)}};
+    }
+    {
+      using T = mseg_guarded_key;
+      all["mseg_guarded_key"] = {sizeof(T), {F(number), F(dev), F(is_map)}};
+    }
+    {
+      using T = mseg_tamper_event;
+      all["mseg_tamper_event"] = {
+          sizeof(T), {F(type), F(act), F(time_ns), F(subject), F(by), F(comm)}};
     }
     {
       using T = mseg_digest;

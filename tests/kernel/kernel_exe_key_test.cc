@@ -116,7 +116,7 @@ TEST_CASE_METHOD(ExeKeys, "a process that runs a file is recorded under the file
 
 TEST_CASE_METHOD(ExeKeys, "an executable in the cache gives its identity at exec") {
   const mseg_exe_key key = KeyOf(*plane, program);
-  const mseg_exe exe{.exe_id = 0xabc, .ref = 17, .grade = MSEG_GRADE_HASH, .pad = {}};
+  const mseg_exe exe{.exe_id = 0xabc, .ref = 17, .grade = MSEG_GRADE_HASH, .roles = 0, .pad = {}};
   REQUIRE(plane->exes().Update(key, exe).ok());
   const Sleeper sleeper(program);
   const mseg_task task = RecordOf(*plane, sleeper.pid(), self);
@@ -228,7 +228,7 @@ TEST_CASE_METHOD(ExeKeys, "a program run from memory is recorded as unlinked and
   const std::string bytes = ReadFile(program);
   REQUIRE(write(memory.get(), bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
   const mseg_exe_key key = KeyOf(*plane, memory.get());
-  const mseg_exe exe{.exe_id = 1, .ref = 5, .grade = MSEG_GRADE_HASH, .pad = {}};
+  const mseg_exe exe{.exe_id = 1, .ref = 5, .grade = MSEG_GRADE_HASH, .roles = 0, .pad = {}};
   REQUIRE(plane->exes().Update(key, exe).ok());
   const Child child([&memory] {
     const char* const argv[] = {"sleep", "60", nullptr};

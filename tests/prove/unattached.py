@@ -4,6 +4,7 @@ attaches what is missing."""
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -417,11 +418,13 @@ def traced(instance):
 
 def counter(instance, name):
     """A per-CPU counter, by its place in enum mseg_counter."""
+    header = (ROOT / "bpf" / "include" / "mseg" / "abi.h").read_text()
+    names = re.findall(r"^\tMSEG_CNT_(\w+)", header, re.M)
     out = subprocess.run([bpftool(), "-j", "map", "dump", "pinned",
                           instance.pins / "maps" / "mseg_counters"],
                          capture_output=True, check=True).stdout
     return sum(int(cpu["value"]) for entry in json.loads(out)
-               if entry["formatted"]["key"] == {"exec_hashed": 15}[name]
+               if entry["formatted"]["key"] == names.index(name)
                for cpu in entry["formatted"]["values"])
 
 
@@ -429,12 +432,12 @@ def hashed(instance):
     program = instance.dir / "fresh"
     program.write_bytes(Path("/bin/true").read_bytes() + os.urandom(8))
     program.chmod(0o755)
-    before = counter(instance, "exec_hashed")
+    before = counter(instance, "EXEC_HASHED")
     child = instance.run_in("web", SLEEPER, program)
     child.stdout.readline()
     child.communicate("\n", timeout=LIMIT)
     program.unlink()
-    return "hashed" if counter(instance, "exec_hashed") > before else "not hashed"
+    return "hashed" if counter(instance, "EXEC_HASHED") > before else "not hashed"
 
 
 def written(code):

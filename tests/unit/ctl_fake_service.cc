@@ -95,6 +95,13 @@ absl::StatusOr<api::Status> FakeService::GetStatus() {
   status.failsafe = {
       {.direction = "ingress", .services = {"tcp/22"}, .exe = ""},
       {.direction = "egress", .services = {"udp/67-68", "icmp"}, .exe = "/sbin/dhclient"}};
+  status.tampering = {{.time_us = kStartUs,
+                       .act = "map",
+                       .subject = 17,
+                       .pid = 4711,
+                       .uid = 0,
+                       .comm = "bpftool",
+                       .exe = "/usr/sbin/bpftool"}};
   status.last_drift = last_drift;
   return status;
 }

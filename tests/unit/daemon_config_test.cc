@@ -38,9 +38,13 @@ TEST_CASE("every key is read") {
       "  paths: [{cidr: 10.0.0.0/8, mode: require}, {cidr: 2001:db8::/32, bind: none}]}\n"
       "udp_flow_timeout: 1m30s\nreport_allowed: false\n"
       "limits: {rows: 1, identities: 2, tasks: 3, listeners: 4}\nexec_watch: true\n"
-      "failsafe:\n- {direction: egress, services: [tcp/22, udp/5000-5001, icmp], exe: "
-      "/usr/bin/ssh}\n"
-      "log_level: debug\n",
+      "self_protection: {enabled: true, successors: sha256:" +
+          std::string(64, 'a') +
+          ",\n  bpf_loaders: [/usr/sbin/loader, sha256:" + std::string(64, 'b') +
+          "]}\n"
+          "failsafe:\n- {direction: egress, services: [tcp/22, udp/5000-5001, icmp], exe: "
+          "/usr/bin/ssh}\n"
+          "log_level: debug\n",
       "msegd.yaml");
   INFO(config.status().ToString());
   REQUIRE(config.ok());
@@ -73,6 +77,11 @@ TEST_CASE("every key is read") {
                                       ports->end());
   }
   expected.exec_watch = true;
+  expected.guard.enabled = true;
+  expected.guard.successors.insert(*ParseDigest("sha256:" + std::string(64, 'a')));
+  expected.guard.limit_loaders = true;
+  expected.guard.loader_paths.insert("/usr/sbin/loader");
+  expected.guard.loaders.insert(*ParseDigest("sha256:" + std::string(64, 'b')));
   expected.log_level = LogLevel::kDebug;
   CHECK(*config == expected);
   CHECK(LogLevelName(config->log_level) == "debug");

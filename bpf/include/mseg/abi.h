@@ -37,7 +37,7 @@
 #endif
 
 /* Raised by every change of a struct, a map or a meaning in this file. */
-#define MSEG_ABI_VERSION 4
+#define MSEG_ABI_VERSION 5
 
 enum mseg_direction {
 	MSEG_EGRESS = 0,
@@ -115,7 +115,8 @@ struct mseg_exe {
 	__u64 exe_id; /* executable id, 48 bits */
 	__u32 ref; /* the daemon's number of this (digest, path); never 0, never reused in a boot */
 	__u8 grade; /* enum mseg_grade */
-	__u8 pad[3];
+	__u8 roles; /* enum mseg_role: what the content may do to mseg */
+	__u8 pad[2];
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_exe) == 16, "mseg_exe");
 
@@ -134,6 +135,12 @@ struct mseg_inode_key {
 	__u32 generation;
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_inode_key) == 16, "mseg_inode_key");
+
+/* What an executable may do while mseg protects itself (guard.bpf.c). */
+enum mseg_role {
+	MSEG_ROLE_OWN = 1 << 0, /* mseg's own: its maps, pins, state and processes */
+	MSEG_ROLE_LOADER = 1 << 1, /* load BPF programs of its own */
+};
 
 /* ---- identity of a process or socket -------------------------------------------------------- */
 
@@ -162,7 +169,8 @@ struct mseg_identity {
 	__u32 tgid; /* in the initial pid namespace; for events only, never a key */
 	__u8 grade; /* enum mseg_grade */
 	__u8 flags; /* enum mseg_identity_flags */
-	__u8 pad[2];
+	__u8 roles; /* enum mseg_role, given at exec and never later */
+	__u8 pad;
 	__u64 label_id; /* 48 bits */
 	__u32 generation;
 	__u32 cls; /* class number of that generation */
@@ -530,6 +538,7 @@ enum mseg_event_type {
 	MSEG_EVENT_CGROUP = 2, /* a cgroup that waits for its class, or went away */
 	MSEG_EVENT_FLOW = 3,
 	MSEG_EVENT_QUARANTINE = 4, /* a socket that must be closed */
+	MSEG_EVENT_TAMPER = 5,
 };
 
 /* Ring `control`: what the daemon must act on. */
@@ -592,6 +601,28 @@ enum mseg_proof_kind {
 	MSEG_PROOF_KIND_MAX,
 };
 
+/* Ring `flows`, too: somebody tried to change mseg, and was refused. */
+enum mseg_tamper {
+	MSEG_TAMPER_MAP = 1, /* open one of its maps; subject: the map's id */
+	MSEG_TAMPER_LINK = 2, /* detach or update one of its links; the link's id */
+	MSEG_TAMPER_PROGRAM = 3, /* hang a program on one of its programs; the latter's id */
+	MSEG_TAMPER_LOAD = 4, /* load a BPF program without being a loader; its type */
+	MSEG_TAMPER_FILE = 5, /* change pins or the state directory; the inode of the directory */
+	MSEG_TAMPER_UNMOUNT = 6, /* unmount the pins; 0 */
+	MSEG_TAMPER_SIGNAL = 7, /* send the daemon a signal; its number */
+	MSEG_TAMPER_TRACE = 8, /* trace the daemon, or read its memory; its pid */
+	MSEG_TAMPER_MAX,
+};
+struct mseg_tamper_event {
+	__u32 type; /* MSEG_EVENT_TAMPER */
+	__u32 act; /* enum mseg_tamper */
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u64 subject;
+	struct mseg_task by;
+	char comm[16];
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_tamper_event) == 136, "mseg_tamper_event");
+
 /* Which hook gave a verdict; shown in flows so that a refusal can be traced to its place. */
 enum mseg_hook {
 	MSEG_HOOK_CONNECT = 1, /* cgroup/connect4, connect6 */
@@ -646,6 +677,7 @@ enum mseg_counter {
 	MSEG_CNT_EXEC_HASH_FAILED, /* those it could not: unknown until the daemon has read them */
 	MSEG_CNT_EXE_WRITTEN, /* executable files opened for writing or truncated */
 	MSEG_CNT_DOOR_REFUSED, /* sockets by kind, TUN, SQPOLL, passed sockets, ptrace */
+	MSEG_CNT_TAMPERING, /* attempts to change mseg itself, refused */
 	MSEG_CNT_MAX,
 };
 
@@ -653,9 +685,26 @@ enum mseg_counter {
 struct mseg_config {
 	__u64 udp_flow_ns; /* how long a datagram permits its reverse */
 	__u32 report_allowed; /* 1: allowed connections are reported too */
-	__u32 pad;
+	__u32 guard; /* enum mseg_guard_flags */
 	struct mseg_task_key daemon; /* who may take descriptors of confined processes */
+	__u32 pins_dev; /* of the bpffs that the pins are on, kernel encoding */
+	__u32 mount_ns; /* inode number of the daemon's mount namespace, */
+	__u32 root_mount; /* and the id of the mount that is its root: mseg runs there only */
+	__u32 pad;
 };
+
+enum mseg_guard_flags {
+	MSEG_GUARD_ON = 1 << 0,
+	MSEG_GUARD_LOADERS = 1 << 1, /* only loaders may load BPF programs */
+};
+
+/* Map `guarded`: what nobody but mseg may touch while it protects itself. The value says nothing. */
+struct mseg_guarded_key {
+	__u64 number; /* id of a map, or inode number of a directory */
+	__u32 dev; /* as in mseg_exe_key; 0 for a map */
+	__u32 is_map;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_guarded_key) == 16, "mseg_guarded_key");
 
 #define MSEG_MAX_PROGRAMS 64
 
