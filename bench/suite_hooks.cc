@@ -53,7 +53,8 @@ class HooksRun {
 
   absl::Status Open() {
     for (const ProgramSpec& spec : kPrograms) {
-      const std::string pin = absl::StrCat(arm_.host().places().pin_dir, "/", kProgramPins, "/", spec.name);
+      const std::string pin =
+          absl::StrCat(arm_.host().places().pin_dir, "/", kProgramPins, "/", spec.name);
       ScopedFd fd(bpf_obj_get(pin.c_str()));
       if (fd.ok() && spec.stage != Stage::kTool) programs_[std::string(spec.name)] = std::move(fd);
     }
