@@ -4,9 +4,11 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -61,6 +63,8 @@ struct ProcessSelector {
   Spot spot;
 };
 
+struct SelectorForm;
+
 struct Selector {
   std::vector<LabelRequirement> labels;
   std::optional<ProcessSelector> process;
@@ -68,6 +72,8 @@ struct Selector {
   std::vector<Spotted<Cidr>> except;
   bool all_peers = false;  // `peers: all`: `cidrs` match peers with an identity too
   Spot spot;
+  // What all of this says, for the compiler (selector_form.h); null until the document is shared.
+  std::shared_ptr<const SelectorForm> form = nullptr;
 
   bool MatchesAnyone() const { return labels.empty() && !process && cidrs.empty(); }
 };
@@ -80,6 +86,11 @@ struct PortRange {
   uint16_t first = 0;
   uint16_t last = 0;
   auto operator<=>(const PortRange&) const = default;
+  template <typename H>
+  friend H AbslHashValue(H hash, const PortRange& range) {
+    return H::combine(std::move(hash), static_cast<int>(range.kind), range.protocol, range.first,
+                      range.last);
+  }
 };
 // `tcp/3306`, `tcp/8000-8010`, `udp/53`, `sctp/36412`, `icmp` (both families), `any`. The text must
 // be of one of these forms; a service's name is not.
@@ -180,6 +191,9 @@ struct Document {
   Place At(const Spot& spot) const { return Place{file, spot.line, spot.column}; }
   Place place() const { return At(name_spot); }
 };
+
+// Documents are large and never change: whoever needs one shares it.
+using DocumentRef = std::shared_ptr<const Document>;
 
 inline constexpr size_t kMaxDocuments = size_t{1} << 18;  // of one text
 

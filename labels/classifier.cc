@@ -33,14 +33,14 @@ std::optional<uint32_t> Classifier::ClassOf(const IdentityFacts& facts) const {
 }
 
 uint32_t Classifier::ClassOfAddress(const IpAddress& address) const {
-  const AddressRegion& region = RegionOf(impl_->regions, address);
+  const AddressRegion& region = RegionOf(*impl_->regions, address);
   const Subject subject = impl_->matcher.AddressSubject(region.prefix, region.labels);
   // The compiler has interned the signature of every region.
   return impl_->registry.Find(impl_->matcher.SignatureOf(subject)).value_or(0);
 }
 
 const LabelSet& Classifier::LabelsOfAddress(const IpAddress& address) const {
-  return RegionOf(impl_->regions, address).labels;
+  return RegionOf(*impl_->regions, address).labels;
 }
 
 }  // namespace mseg

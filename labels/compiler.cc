@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "labels/address_classes.h"
 #include "labels/budget.h"
 #include "labels/classifier_impl.h"
@@ -48,7 +49,7 @@ struct AddressEntry {
 // Address entries, shortest prefix first within a branch, without those that the enclosing one
 // makes superfluous. Regions are sorted by (address, bits), so the enclosing entries of the last
 // one are a stack.
-void FillAddresses(const std::vector<AddressRegion>& regions,
+void FillAddresses(const AddressRegions& regions,
                    const std::vector<ClassRegistry::Handle>& classes, GenerationImage* image) {
   std::vector<AddressEntry> kept;
   std::vector<AddressEntry> enclosing;
@@ -68,6 +69,13 @@ void FillAddresses(const std::vector<AddressRegion>& regions,
     image->addresses.emplace_back(entry.key, entry.cls->number);
     image->address_labels.push_back(*entry.labels);
   }
+}
+
+// What seldom changes is kept once, however many generations are remembered.
+std::shared_ptr<const AddressRegions> SharedRegions(AddressRegions regions,
+                                                    const GenerationImage* previous) {
+  if (previous != nullptr && *previous->regions == regions) return previous->regions;
+  return std::make_shared<const AddressRegions>(std::move(regions));
 }
 
 void FillIdentities(IdentityTables tables, std::set<uint32_t>* locals, GenerationImage* image) {
@@ -99,19 +107,21 @@ void FillIdentities(IdentityTables tables, std::set<uint32_t>* locals, Generatio
 
 // The table of rules by number: Program::rule_table is in the order of naming.
 void FillRules(const Program& program, GenerationImage* image) {
+  RuleTable rules(1 + *std::max_element(program.numbers.begin(), program.numbers.end()));
+  image->rule_book.reserve(program.numbers.size());
   for (size_t i = 0; i < program.numbers.size(); ++i) {
     const uint32_t number = program.numbers[i];
-    if (image->rules.size() <= number) image->rules.resize(number + 1);
-    image->rules[number] = program.rule_table[i];
+    rules[number] = program.rule_table[i];
     if (i != 0) image->rule_book.emplace(program.rule_members[i], number);
   }
+  image->rules = std::make_shared<const RuleTable>(std::move(rules));
 }
 
 void CountDocuments(const PolicySet& policy, Budget* budget) {
   budget->policies = policy.OfKind(DocumentKind::kPolicy).size();
   budget->workloads = policy.OfKind(DocumentKind::kWorkload).size();
   for (size_t i : policy.OfKind(DocumentKind::kPolicy)) {
-    budget->rules += std::get<Policy>(policy.documents()[i].spec).rules.size();
+    budget->rules += std::get<Policy>(policy.documents()[i]->spec).rules.size();
   }
 }
 
@@ -151,9 +161,10 @@ absl::Status Fill(const Inventory& inventory, const CompileOptions& options, Cla
   absl::StatusOr<PortClasses> ports = BuildPortClasses(program, previous);
   if (!ports.ok()) return ports.status();
   image->budget.port_classes = ports->count;
-  impl->regions = BuildAddressRegions(program);
+  image->regions = SharedRegions(BuildAddressRegions(program), previous);
+  impl->regions = image->regions;
   std::vector<ClassRegistry::Handle> address_classes;
-  for (const AddressRegion& region : impl->regions) {
+  for (const AddressRegion& region : *impl->regions) {
     const Subject subject = impl->matcher.AddressSubject(region.prefix, region.labels);
     const uint64_t member = MemberKey(Cat("address ", CidrText(region.prefix)));
     address_classes.push_back(impl->registry.Intern(impl->matcher.SignatureOf(subject), member));
@@ -165,7 +176,7 @@ absl::Status Fill(const Inventory& inventory, const CompileOptions& options, Cla
   impl->exe_classes = tables->known_exe_classes;
   impl->cgroup_classes = tables->known_cgroup_classes;
   FillIdentities(*std::move(tables), &impl->locals, image);
-  FillAddresses(impl->regions, address_classes, image);
+  FillAddresses(*impl->regions, address_classes, image);
   image->ports = ports->table;
   FillRules(program, image);
   image->class_book = impl->registry.book();
@@ -196,19 +207,24 @@ Mentions CollectMentions(const PolicySet& policy) {
   auto add_digests = [&out](const std::vector<Spotted<Digest>>& digests) {
     for (const Spotted<Digest>& digest : digests) out.digests.insert(digest.value);
   };
+  absl::flat_hash_set<const ExeMatcher*> seen;  // thousands of rules name one executable
   auto add_selector = [&](const std::optional<Selector>& selector) {
     if (!selector || !selector->process) return;
+    if (selector->form != nullptr && selector->form->users.empty() &&
+        !seen.insert(selector->form->exe.get()).second) {
+      return;
+    }
     add_exes(selector->process->exes);
     add_users(selector->process->users);
     for (const SpottedText& name : selector->process->names) out.exe_names.insert(name.value);
     add_digests(selector->process->digests);
   };
-  for (const Document& document : policy.documents()) {
-    if (const Workload* workload = std::get_if<Workload>(&document.spec)) {
+  for (const DocumentRef& document : policy.documents()) {
+    if (const Workload* workload = std::get_if<Workload>(&document->spec)) {
       add_exes(workload->match.exes);
       add_digests(workload->match.digests);
       add_users(workload->match.users);
-    } else if (const Policy* rules = std::get_if<Policy>(&document.spec)) {
+    } else if (const Policy* rules = std::get_if<Policy>(&document->spec)) {
       add_selector(rules->selects);
       for (const Rule& rule : rules->rules) {
         add_selector(rule.from);

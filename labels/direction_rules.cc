@@ -65,6 +65,9 @@ void DirectionRules::AddRule(const CompiledRule& rule, const Judge& judge, Tri m
 
 void DirectionRules::AddRules(const Hits& locals, const Judge& judge, bool coarse,
                               PeerLedgers* peers, LedgerMap* base) const {
+  size_t rules = 0;
+  for (const auto& [selector, tri] : locals) rules += rules_of_[selector].size();
+  peers->reserve(std::min(rules, groups_.coarse.size()));
   for (const auto& [selector, tri] : locals) {
     for (const CompiledRule* rule : rules_of_[selector]) {
       if (IsCoarse(PeerOf(*rule)) == coarse) AddRule(*rule, judge, tri, peers, base);
@@ -81,6 +84,7 @@ void DirectionRules::AddRulesOfAny(const Judge& judge, bool coarse, PeerLedgers*
 
 ClassLedgers DirectionRules::ByClass(const PeerLedgers& peers) const {
   ClassLedgers classes;
+  classes.reserve(std::min(peers.size(), groups_.group_of.size()));
   absl::flat_hash_map<uint32_t, SelectorLedgers> wide;
   for (const auto& [selector, ledgers] : peers) {
     for (const auto& [cls, tri] : groups_.classes_of[selector]) {

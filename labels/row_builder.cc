@@ -191,24 +191,40 @@ class RowBuilder {
     rules_.AddRules(signature.selectors, judge, true, &peers, &base);
     tail.base = ByPort(base);
 
-    // What the selectors that matter here say of each group.
-    std::map<uint32_t, Hits> groups;
+    // What the selectors that matter here say of each group: a run of equal groups for each.
+    struct Said {
+      uint32_t group;
+      std::pair<uint32_t, Tri> hit;
+      auto operator<=>(const Said&) const = default;
+    };
+    std::vector<Said> said;
     for (const auto& [selector, ledgers] : peers) {
       for (size_t i = 0; i < MSEG_COARSE_WORDS; ++i) {
         tail.mask.bits[i] |= groups_.mask_of[selector].bits[i];
       }
       for (const auto& [group, tri] : groups_.groups_of[selector]) {
-        groups[group].emplace_back(selector, tri);
+        said.push_back({group, {selector, tri}});
       }
     }
-    std::map<uint32_t, Hits> meanings;
-    for (auto& [group, hits] : groups) {
-      const uint32_t cell = mseg_cell(&groups_.bits[group], &tail.mask);
-      const auto [it, added] = meanings.try_emplace(cell, std::move(hits));
-      if (!added && it->second != hits) return absl::AbortedError("two cells with one number");
-      if (!added) continue;
+    std::sort(said.begin(), said.end());
+    absl::flat_hash_map<uint32_t, std::pair<size_t, size_t>> meanings;  // cell -> its first run
+    for (size_t begin = 0, end = 0; begin < said.size(); begin = end) {
+      while (end < said.size() && said[end].group == said[begin].group) ++end;
+      const uint32_t cell = mseg_cell(&groups_.bits[said[begin].group], &tail.mask);
+      const auto [it, added] = meanings.try_emplace(cell, begin, end);
+      if (!added) {
+        const auto [first, last] = it->second;
+        const bool same = std::equal(said.begin() + static_cast<ptrdiff_t>(begin),
+                                     said.begin() + static_cast<ptrdiff_t>(end),
+                                     said.begin() + static_cast<ptrdiff_t>(first),
+                                     said.begin() + static_cast<ptrdiff_t>(last),
+                                     [](const Said& a, const Said& b) { return a.hit == b.hit; });
+        if (!same) return absl::AbortedError("two cells with one number");
+        continue;
+      }
       LedgerMap sets;
-      for (const auto& [selector, tri] : it->second) {
+      for (size_t i = begin; i < end; ++i) {
+        const auto& [selector, tri] = said[i].hit;
         sets.Merge(peers.at(selector).For(tri));
       }
       tail.cells.emplace(cell, ByPort(sets));

@@ -116,8 +116,8 @@ TEST_CASE("the rule that is named is the first in (policy name, position)") {
   CHECK(answer.rule == "b/x");
   CHECK(answer.at == "t.yaml:10");
   const GenerationImage image = GoodImage(policy, {});
-  CHECK(image.rules[answer.egress.decision.would_rule].policy == "a");
-  CHECK(image.rules[answer.egress.decision.would_rule].rule == "#1");
+  CHECK((*image.rules)[answer.egress.decision.would_rule].policy() == "a");
+  CHECK((*image.rules)[answer.egress.decision.would_rule].rule() == "#1");
 }
 
 TEST_CASE("an unknown executable: deny needs a possible match, allow a certain one") {
@@ -213,7 +213,7 @@ TEST_CASE("what only a running process shows: the key is unknown, and the confli
   CHECK(decide(7, 1).verdict == MSEG_DENY);
   CHECK(decide(7, 1).reason == MSEG_REASON_UNKNOWN_IDENTITY);
   CHECK(decide(7, 2).verdict == MSEG_ALLOW);
-  CHECK(image.rules[decide(7, 3).rule].rule == "c");
+  CHECK((*image.rules)[decide(7, 3).rule].rule() == "c");
   const uint64_t id = simulator.Identity(1, 1, MSEG_GRADE_HASH, 7).label_id;
   CHECK(image.label_sets.at(id).Text() == "app=x,mseg/conflict=true");
 }

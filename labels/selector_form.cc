@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "labels/selector_form.h"
+
+#include <sodium.h>
+
+#include <tuple>
+
+#include "labels/stable_numbers.h"
+#include "labels/text.h"
+
+namespace mseg {
+namespace {
+
+// A separator that no checked text can hold.
+constexpr char kEnd = '\x1f';
+
+void AppendItem(std::string* out, char tag, std::string_view item) {
+  *out += tag;
+  *out += item;
+  *out += kEnd;
+}
+void AppendList(std::string* out, char tag, const std::vector<std::string>& items) {
+  for (const std::string& item : items) AppendItem(out, tag, item);
+}
+
+std::vector<LabelRequirement> SortedRequirements(std::vector<LabelRequirement> labels) {
+  std::sort(labels.begin(), labels.end(), [](const LabelRequirement& a, const LabelRequirement& b) {
+    return std::tie(a.key, a.op, a.values) < std::tie(b.key, b.op, b.values);
+  });
+  return labels;
+}
+
+std::string TextOf(const SelectorForm& form) {
+  std::string text;
+  for (const LabelRequirement& requirement : form.labels) {
+    AppendItem(&text, static_cast<char>('0' + static_cast<int>(requirement.op)), requirement.key);
+    AppendList(&text, 'v', requirement.values);
+  }
+  if (form.exe != nullptr) AppendItem(&text, 'x', form.exe->text);
+  AppendList(&text, 'u', form.users);
+  for (const Cidr& cidr : form.cidrs) AppendItem(&text, 'c', CidrText(cidr));
+  for (const Cidr& cidr : form.except) AppendItem(&text, 'z', CidrText(cidr));
+  if (form.all_peers) AppendItem(&text, 'a', "");
+  return text;
+}
+
+}  // namespace
+
+ExeMatcherRef SelectorForms::ExeOf(const std::vector<SpottedText>& names,
+                                   const std::vector<SpottedText>& exes,
+                                   const std::vector<Spotted<Digest>>& digests,
+                                   std::optional<mseg_grade> grade) {
+  if (names.empty() && exes.empty() && digests.empty() && !grade) return nullptr;
+  ExeMatcher matcher;
+  matcher.names = SortedValues(names);
+  matcher.digests = SortedValues(digests);
+  matcher.grade = grade.value_or(MSEG_GRADE_UNKNOWN);
+  const std::vector<std::string> patterns = SortedValues(exes);
+  AppendList(&matcher.text, 'n', matcher.names);
+  AppendList(&matcher.text, 'e', patterns);
+  for (const Digest& digest : matcher.digests) AppendItem(&matcher.text, 'd', DigestText(digest));
+  if (grade) AppendItem(&matcher.text, 'g', GradeName(*grade));
+  ExeMatcherRef& known = exes_[matcher.text];
+  if (known != nullptr) return known;
+  for (const std::string& exe : patterns) {
+    // The parser accepted it; parsing again cannot fail.
+    if (absl::StatusOr<PathPattern> pattern = PathPattern::Parse(exe); pattern.ok()) {
+      matcher.exes.push_back(*std::move(pattern));
+    }
+  }
+  known = std::make_shared<const ExeMatcher>(std::move(matcher));
+  return known;
+}
+
+SelectorFormRef SelectorForms::Of(const Selector& selector) {
+  SelectorForm form;
+  form.labels = SortedRequirements(selector.labels);
+  if (const auto& process = selector.process) {
+    form.exe = ExeOf(process->names, process->exes, process->digests, process->grade);
+    form.users = SortedValues(process->users);
+  }
+  form.cidrs = SortedValues(selector.cidrs);
+  form.except = SortedValues(selector.except);
+  form.all_peers = selector.all_peers;
+  const std::string text = TextOf(form);
+  SelectorFormRef& known = selectors_[text];
+  if (known != nullptr) return known;
+  form.key = MemberKey(text);
+  static_assert(sizeof(form.name) == crypto_generichash_BYTES_MIN);
+  (void)crypto_generichash(reinterpret_cast<uint8_t*>(form.name.data()), sizeof(form.name),
+                           reinterpret_cast<const uint8_t*>(text.data()), text.size(), nullptr, 0);
+  known = std::make_shared<const SelectorForm>(std::move(form));
+  return known;
+}
+
+void SelectorForms::FillOne(std::optional<Selector>* selector) {
+  if (selector->has_value() && !(*selector)->MatchesAnyone() && (*selector)->form == nullptr) {
+    (*selector)->form = Of(**selector);
+  }
+}
+
+void SelectorForms::Fill(Document* document) {
+  Policy* policy = std::get_if<Policy>(&document->spec);
+  if (policy == nullptr) return;
+  FillOne(&policy->selects);
+  for (Rule& rule : policy->rules) {
+    FillOne(&rule.from);
+    FillOne(&rule.to);
+  }
+}
+
+}  // namespace mseg
