@@ -142,7 +142,7 @@ absl::StatusOr<PolicySet> Controller::PolicyAfter(const PolicySet& stored,
   for (DocumentRef& document : ShareDocuments(std::move(fresh))) {
     documents.push_back(std::move(document));
   }
-  return BuildPolicySet(std::move(documents), diagnostics);
+  return BuildPolicySet(std::move(documents), diagnostics, &stored);
 }
 
 absl::StatusOr<api::ApplyReport> Controller::ApplyPolicy(const api::ApplyRequest& request,

@@ -47,6 +47,8 @@ class Classifier {
   uint32_t ClassOfAddress(const IpAddress& address) const;
   const LabelSet& LabelsOfAddress(const IpAddress& address) const;
 
+  const Impl& impl() const { return *impl_; }  // for the compiler
+
  private:
   std::unique_ptr<const Impl> impl_;
 };

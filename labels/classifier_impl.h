@@ -25,6 +25,7 @@ class Classifier::Impl {
   std::set<uint64_t> exe_classes;
   std::set<uint64_t> cgroup_classes;
   std::shared_ptr<const AddressRegions> regions;
+  std::vector<ClassRegistry::Handle> region_classes;  // of regions
 };
 
 }  // namespace mseg

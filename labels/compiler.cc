@@ -2,10 +2,12 @@
 #include "labels/compiler.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <memory>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "labels/address_classes.h"
 #include "labels/budget.h"
@@ -154,6 +156,72 @@ absl::Status FillRows(const Program& program, const PortClasses& ports,
   return status;
 }
 
+// Which selectors of a program the one before had, and where.
+struct SelectorsMoved {
+  std::vector<uint32_t> to;     // by number there: the number here, kNone where it is gone
+  std::vector<uint32_t> fresh;  // numbers of those that were not there
+};
+
+SelectorsMoved MovedSelectors(const Program& from, const Program& to) {
+  SelectorsMoved moved;
+  moved.to.resize(from.selectors.size(), kNone);
+  absl::flat_hash_map<std::array<uint64_t, 2>, uint32_t> elsewhere;
+  for (uint32_t i = 0; i < from.selectors.size(); ++i) {
+    if (i < to.selectors.size() && from.selectors[i]->name == to.selectors[i]->name) {
+      moved.to[i] = i;
+    } else {
+      elsewhere.emplace(from.selectors[i]->name, i);
+    }
+  }
+  for (uint32_t i = 0; i < to.selectors.size(); ++i) {
+    if (i < moved.to.size() && moved.to[i] == i) continue;
+    const auto it = elsewhere.find(to.selectors[i]->name);
+    if (it == elsewhere.end()) {
+      moved.fresh.push_back(i);
+    } else {
+      moved.to[it->second] = i;
+    }
+  }
+  return moved;
+}
+
+// Signatures of addresses depend on selectors and labels alone. Where those were there before, only
+// new selectors are tried on them.
+void ClassifyRegions(const GenerationImage* previous, Classifier::Impl* impl) {
+  const Classifier::Impl* before = nullptr;
+  SelectorsMoved moved;
+  if (previous != nullptr && previous->regions == impl->regions) {
+    before = &previous->classifier->impl();
+    moved = MovedSelectors(before->matcher.program(), impl->matcher.program());
+  }
+  const Matcher& matcher = impl->matcher;
+  auto signature_of = [&](size_t i) {
+    const AddressRegion& region = (*impl->regions)[i];
+    if (before == nullptr) {
+      return matcher.SignatureOf(matcher.AddressSubject(region.prefix, region.labels));
+    }
+    Signature signature;
+    for (const auto& [selector, tri] : before->region_classes[i]->signature.selectors) {
+      if (moved.to[selector] != kNone) signature.selectors.emplace_back(moved.to[selector], tri);
+    }
+    if (!moved.fresh.empty()) {
+      const Subject subject = matcher.AddressSubject(region.prefix, region.labels);
+      for (const uint32_t selector : moved.fresh) {
+        const Tri tri = matcher.Matches(selector, subject);
+        if (tri != Tri::kNo) signature.selectors.emplace_back(selector, tri);
+      }
+    }
+    std::sort(signature.selectors.begin(), signature.selectors.end());
+    return signature;
+  };
+  for (size_t i = 0; i < impl->regions->size(); ++i) {
+    const mseg_address_key key = AddressKey((*impl->regions)[i].prefix);
+    const std::string_view bytes(reinterpret_cast<const char*>(&key), sizeof(key));
+    const uint64_t member = MemberKey("address", bytes);
+    impl->region_classes.push_back(impl->registry.Intern(signature_of(i), member));
+  }
+}
+
 absl::Status Fill(const Inventory& inventory, const CompileOptions& options, Classifier::Impl* impl,
                   GenerationImage* image) {
   const Program& program = impl->matcher.program();
@@ -163,12 +231,7 @@ absl::Status Fill(const Inventory& inventory, const CompileOptions& options, Cla
   image->budget.port_classes = ports->count;
   image->regions = SharedRegions(BuildAddressRegions(program), previous);
   impl->regions = image->regions;
-  std::vector<ClassRegistry::Handle> address_classes;
-  for (const AddressRegion& region : *impl->regions) {
-    const Subject subject = impl->matcher.AddressSubject(region.prefix, region.labels);
-    const uint64_t member = MemberKey(Cat("address ", CidrText(region.prefix)));
-    address_classes.push_back(impl->registry.Intern(impl->matcher.SignatureOf(subject), member));
-  }
+  ClassifyRegions(previous, impl);
   absl::StatusOr<IdentityTables> tables =
       BuildIdentityTables(impl->matcher, inventory, options, &impl->registry);
   if (!tables.ok()) return tables.status();
@@ -176,7 +239,7 @@ absl::Status Fill(const Inventory& inventory, const CompileOptions& options, Cla
   impl->exe_classes = tables->known_exe_classes;
   impl->cgroup_classes = tables->known_cgroup_classes;
   FillIdentities(*std::move(tables), &impl->locals, image);
-  FillAddresses(*impl->regions, address_classes, image);
+  FillAddresses(*impl->regions, impl->region_classes, image);
   image->ports = ports->table;
   FillRules(program, image);
   image->class_book = impl->registry.book();

@@ -58,6 +58,10 @@ void DirectionRules::AddRule(const CompiledRule& rule, const Judge& judge, Tri m
     (*base)[rule.ports].Add(rule, effective, match);
     return;
   }
+  if (match != Tri::kYes && rule.verdict == MSEG_ALLOW && judge.may_already != nullptr &&
+      (*judge.may_already)[PeerOf(rule)]) {
+    return;
+  }
   SelectorLedgers& ledgers = (*peers)[PeerOf(rule)];
   ledgers.certain[rule.ports].Add(rule, effective, match);
   if (perhaps) ledgers.possible[rule.ports].Add(rule, effective, Tri::kMaybe);

@@ -21,11 +21,12 @@ class Checker {
  public:
   Checker(const PolicySet& set, Diagnostics* diagnostics) : set_(set), diagnostics_(diagnostics) {}
 
-  void Check() {
+  void Check(const PolicySet* checked) {
     CheckNames();
     CheckServices();
-    CheckWorkloads();
-    CheckAddresses();
+    const bool same_workloads = SameAsIn(checked, DocumentKind::kWorkload);
+    if (!same_workloads) CheckWorkloads();
+    if (!same_workloads || !SameAsIn(checked, DocumentKind::kAddressGroup)) CheckAddresses();
   }
 
  private:
@@ -48,6 +49,16 @@ class Checker {
     if (Full()) return;
     SourceText(document.file, document.text, document.first_line, diagnostics_)
         .Error(spot, std::move(message));
+  }
+
+  bool SameAsIn(const PolicySet* checked, DocumentKind kind) const {
+    if (checked == nullptr) return false;
+    const std::vector<size_t>& here = set_.OfKind(kind);
+    const std::vector<size_t>& there = checked->OfKind(kind);
+    return std::equal(here.begin(), here.end(), there.begin(), there.end(),
+                      [&](size_t a, size_t b) {
+                        return set_.documents()[a] == checked->documents()[b];
+                      });
   }
 
   const Document& DocumentAt(size_t index) const { return *set_.documents()[index]; }
@@ -215,7 +226,7 @@ absl::StatusOr<PolicySet> BuildPolicySet(std::vector<Document> documents,
 }
 
 absl::StatusOr<PolicySet> BuildPolicySet(std::vector<DocumentRef> documents,
-                                         Diagnostics* diagnostics) {
+                                         Diagnostics* diagnostics, const PolicySet* checked) {
   PolicySet set;
   DropRepeatedSentences(&documents);
   set.documents_ = std::move(documents);
@@ -224,7 +235,7 @@ absl::StatusOr<PolicySet> BuildPolicySet(std::vector<DocumentRef> documents,
     set.by_kind_[static_cast<size_t>(set.documents_[i]->kind)].push_back(i);
   }
   const size_t errors_before = diagnostics->size();
-  Checker(set, diagnostics).Check();
+  Checker(set, diagnostics).Check(checked);
   SortDiagnostics(errors_before, diagnostics);
   const size_t errors = diagnostics->size() - errors_before;
   if (errors > 0) {

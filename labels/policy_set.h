@@ -30,7 +30,8 @@ class PolicySet {
 
  private:
   friend absl::StatusOr<PolicySet> BuildPolicySet(std::vector<DocumentRef> documents,
-                                                  Diagnostics* diagnostics);
+                                                  Diagnostics* diagnostics,
+                                                  const PolicySet* checked);
   std::vector<DocumentRef> documents_;
   std::vector<size_t> by_kind_[4];
 };
@@ -42,9 +43,10 @@ void DropRepeatedSentences(std::vector<DocumentRef>* documents);
 std::vector<DocumentRef> ShareDocuments(std::vector<Document> documents);
 
 // Checks documents against each other. Collects every error; gives InvalidArgument if there was
-// one.
+// one. What is the same as in `checked` is not checked again.
 absl::StatusOr<PolicySet> BuildPolicySet(std::vector<DocumentRef> documents,
-                                         Diagnostics* diagnostics);
+                                         Diagnostics* diagnostics,
+                                         const PolicySet* checked = nullptr);
 absl::StatusOr<PolicySet> BuildPolicySet(std::vector<Document> documents, Diagnostics* diagnostics);
 
 }  // namespace mseg

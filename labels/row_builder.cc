@@ -278,7 +278,9 @@ class RowBuilder {
     }
     PeerLedgers peers;
     LedgerMap base;  // stays empty
-    const DirectionRules::Judge judge = JudgeOf(state, *ends[0]->tail);
+    DirectionRules::Judge judge = JudgeOf(state, *ends[0]->tail);
+    const std::vector<bool> may_already = MayAlready(*ends[0]->tail);
+    judge.may_already = &may_already;
     rules_.AddRulesOfAny(judge, false, &peers, &base);
     rules_.AddRules(SelectorsOf(common), judge, false, &peers, &base);
     const ClassLedgers shared = rules_.ByClass(peers);
@@ -309,6 +311,32 @@ class RowBuilder {
       if (absl::Status status = Append(rows); !status.ok()) return status;
     }
     return absl::OkStatus();
+  }
+
+  // By selector: whether the tail says of all classes it matches that they might be allowed, on
+  // every port and in both views. That more rules might allow them changes no row then: none of
+  // them is named.
+  std::vector<bool> MayAlready(const Tail& tail) const {
+    std::vector<bool> by_group(groups_.bits.size());
+    for (size_t group = 0; group < groups_.bits.size(); ++group) {
+      const Ledger ledger = tail.At(mseg_cell(&groups_.bits[group], &tail.mask), 0);
+      by_group[group] = ledger.possible_allow[0] != kNone && ledger.possible_allow[1] != kNone;
+    }
+    auto all_may = [&](const PeerGroups::Members& classes) {
+      return std::all_of(classes.begin(), classes.end(), [&](const auto& member) {
+        return by_group[groups_.group_of[member.first]];
+      });
+    };
+    std::vector<bool> by_wide_group;
+    for (const PeerGroups::Members& classes : groups_.wide_classes_of) {
+      by_wide_group.push_back(all_may(classes));
+    }
+    std::vector<bool> out(groups_.classes_of.size());
+    for (size_t selector = 0; selector < out.size(); ++selector) {
+      out[selector] =
+          by_wide_group[groups_.wide_group_of[selector]] && all_may(groups_.classes_of[selector]);
+    }
+    return out;
   }
 
   static Hits Common(const Hits& a, const Hits& b) {
