@@ -63,8 +63,6 @@ struct ProcessSelector {
   Spot spot;
 };
 
-struct SelectorForm;
-
 struct Selector {
   std::vector<LabelRequirement> labels;
   std::optional<ProcessSelector> process;
@@ -72,8 +70,6 @@ struct Selector {
   std::vector<Spotted<Cidr>> except;
   bool all_peers = false;  // `peers: all`: `cidrs` match peers with an identity too
   Spot spot;
-  // What all of this says, for the compiler (selector_form.h); null until the document is shared.
-  std::shared_ptr<const SelectorForm> form = nullptr;
 
   bool MatchesAnyone() const { return labels.empty() && !process && cidrs.empty(); }
 };
@@ -131,12 +127,16 @@ struct Rule {
   Spot spot;
 };
 
+struct PolicyForm;
+
 struct Policy {
   State state = State::kEnforce;
   std::optional<Selector> selects;  // absent: nobody
   bool ingress = true;
   bool egress = true;
   std::vector<Rule> rules;
+  // What it says, for the compiler (policy_form.h); null until the document is shared.
+  std::shared_ptr<const PolicyForm> form = nullptr;
 };
 
 struct WorkloadMatch {

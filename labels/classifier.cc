@@ -9,6 +9,8 @@ namespace mseg {
 Classifier::Classifier(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 Classifier::~Classifier() = default;
 
+const Program& Classifier::program() const { return impl_->matcher.program(); }
+
 ExeClass Classifier::ExeClassOf(const ExecutableInfo& executable, mseg_grade grade) const {
   const ExeVector exe = impl_->matcher.ExeVectorOf(executable, grade);
   const uint64_t cls = ExeClassNumber(impl_->matcher.program(), exe);

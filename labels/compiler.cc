@@ -108,15 +108,24 @@ void FillIdentities(IdentityTables tables, std::set<uint32_t>* locals, Generatio
 }
 
 // The table of rules by number: Program::rule_table is in the order of naming.
-void FillRules(const Program& program, GenerationImage* image) {
+void FillRules(const Program& program, const GenerationImage* previous, GenerationImage* image) {
   RuleTable rules(1 + *std::max_element(program.numbers.begin(), program.numbers.end()));
-  image->rule_book.reserve(program.numbers.size());
   for (size_t i = 0; i < program.numbers.size(); ++i) {
-    const uint32_t number = program.numbers[i];
-    rules[number] = program.rule_table[i];
-    if (i != 0) image->rule_book.emplace(program.rule_members[i], number);
+    rules[program.numbers[i]] = program.rule_table[i];
   }
   image->rules = std::make_shared<const RuleTable>(std::move(rules));
+  const Program* before = previous == nullptr ? nullptr : &previous->classifier->program();
+  if (before != nullptr && before->rule_members == program.rule_members &&
+      before->numbers == program.numbers) {
+    image->rule_book = previous->rule_book;
+    return;
+  }
+  NumberBook book;
+  book.reserve(program.numbers.size());
+  for (size_t i = 1; i < program.numbers.size(); ++i) {
+    book.emplace(program.rule_members[i], program.numbers[i]);
+  }
+  image->rule_book = std::make_shared<const NumberBook>(std::move(book));
 }
 
 void CountDocuments(const PolicySet& policy, Budget* budget) {
@@ -241,7 +250,7 @@ absl::Status Fill(const Inventory& inventory, const CompileOptions& options, Cla
   FillIdentities(*std::move(tables), &impl->locals, image);
   FillAddresses(*impl->regions, impl->region_classes, image);
   image->ports = ports->table;
-  FillRules(program, image);
+  FillRules(program, previous, image);
   image->class_book = impl->registry.book();
   image->budget.classes = impl->registry.size();
   const Signatures signatures = impl->registry.ByNumber();
@@ -271,28 +280,25 @@ Mentions CollectMentions(const PolicySet& policy) {
     for (const Spotted<Digest>& digest : digests) out.digests.insert(digest.value);
   };
   absl::flat_hash_set<const ExeMatcher*> seen;  // thousands of rules name one executable
-  auto add_selector = [&](const std::optional<Selector>& selector) {
-    if (!selector || !selector->process) return;
-    if (selector->form != nullptr && selector->form->users.empty() &&
-        !seen.insert(selector->form->exe.get()).second) {
-      return;
+  auto add_selector = [&](const SelectorForm& selector) {
+    for (const std::string& user : selector.users) {
+      if (!ParseDecimal(user)) out.users.insert(user);
     }
-    add_exes(selector->process->exes);
-    add_users(selector->process->users);
-    for (const SpottedText& name : selector->process->names) out.exe_names.insert(name.value);
-    add_digests(selector->process->digests);
+    if (selector.exe == nullptr || !seen.insert(selector.exe.get()).second) return;
+    for (const PathPattern& exe : selector.exe->exes) out.exe_paths.insert(exe.text());
+    out.exe_names.insert(selector.exe->names.begin(), selector.exe->names.end());
+    out.digests.insert(selector.exe->digests.begin(), selector.exe->digests.end());
   };
+  SelectorForms forms;
   for (const DocumentRef& document : policy.documents()) {
     if (const Workload* workload = std::get_if<Workload>(&document->spec)) {
       add_exes(workload->match.exes);
       add_digests(workload->match.digests);
       add_users(workload->match.users);
     } else if (const Policy* rules = std::get_if<Policy>(&document->spec)) {
-      add_selector(rules->selects);
-      for (const Rule& rule : rules->rules) {
-        add_selector(rule.from);
-        add_selector(rule.to);
-      }
+      const auto form =
+          rules->form != nullptr ? rules->form : forms.OfPolicy(document->name, *rules);
+      for (const SelectorFormRef& selector : form->selectors) add_selector(*selector);
     }
   }
   return out;

@@ -102,7 +102,7 @@ struct GenerationImage {
   // Answers for what appears after the image was compiled. Never null in a compiled image.
   std::shared_ptr<const Classifier> classifier;
   // Who had which number, for the next generation to keep.
-  NumberBook rule_book;
+  std::shared_ptr<const NumberBook> rule_book;
   NumberBook class_book;
   NumberBook bit_book;
 };

@@ -5,7 +5,7 @@
 #include <map>
 #include <tuple>
 
-#include "labels/selector_form.h"
+#include "labels/policy_form.h"
 #include "labels/text.h"
 #include "labels/workload_conflicts.h"
 #include "labels/yaml_reader.h"
@@ -88,7 +88,9 @@ class Checker {
     }
     for (size_t i : set_.OfKind(DocumentKind::kPolicy)) {
       const Document& document = DocumentAt(i);
-      for (const Rule& rule : std::get<Policy>(document.spec).rules) {
+      const Policy& policy = std::get<Policy>(document.spec);
+      if (policy.form != nullptr && !policy.form->names_services) continue;
+      for (const Rule& rule : policy.rules) {
         for (const ServiceItem& item : rule.services) {
           if (!item.service.empty()) CheckService(document, item, known);
           if (!item.described_as.empty()) CheckDescription(document, item);
@@ -214,7 +216,9 @@ std::vector<DocumentRef> ShareDocuments(std::vector<Document> documents) {
   std::vector<DocumentRef> out;
   out.reserve(documents.size());
   for (Document& document : documents) {
-    forms.Fill(&document);
+    if (Policy* policy = std::get_if<Policy>(&document.spec)) {
+      policy->form = forms.OfPolicy(document.name, *policy);
+    }
     out.push_back(std::make_shared<const Document>(std::move(document)));
   }
   return out;

@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "labels/classifier.h"
+#include "labels/stable_numbers.h"
 #include "labels/text.h"
 
 namespace mseg {
@@ -21,8 +23,8 @@ class ProgramBuilder {
   Program Build(const PolicySet& policy) {
     program_.port_sets.push_back({PortRange{.kind = PortRange::Kind::kAny}});
     port_set_ids_.emplace(program_.port_sets[0], 0);
-    program_.rule_table.emplace_back();
     Reserve(policy);
+    AddToTable({}, 0);
     for (const FailsafeEntry& entry : options_.failsafe) AddFailsafe(entry);
     CollectPortNames(policy);
     for (size_t i : policy.OfKind(DocumentKind::kWorkload)) AddWorkload(*policy.documents()[i]);
@@ -40,13 +42,16 @@ class ProgramBuilder {
  private:
   void Reserve(const PolicySet& policy) {
     size_t rules = 1 + options_.failsafe.size();
+    size_t selectors = 0;
     for (size_t i : policy.OfKind(DocumentKind::kPolicy)) {
-      rules += std::get<Policy>(policy.documents()[i]->spec).rules.size() + 1;
+      const Policy& document = std::get<Policy>(policy.documents()[i]->spec);
+      rules += document.rules.size() + 1;
+      if (document.form != nullptr) selectors += document.form->selectors.size();
     }
     program_.rules.reserve(rules);
     program_.rule_table.reserve(rules);
-    selectors_by_form_.reserve(rules);
-    selectors_by_name_.reserve(rules);
+    program_.rule_members.reserve(rules);
+    selectors_by_name_.reserve(selectors);
   }
 
   uint32_t AddExeMatcher(const ExeMatcherRef& matcher) {
@@ -59,15 +64,6 @@ class ProgramBuilder {
 
   void AddUsers(const std::vector<std::string>& users) {
     program_.users.insert(program_.users.end(), users.begin(), users.end());
-  }
-
-  uint32_t AddSelector(const std::optional<Selector>& selector) {
-    if (!selector || selector->MatchesAnyone()) return kNone;
-    if (selector->form == nullptr) return AddForm(forms_.Of(*selector));
-    // Those of one document are mostly shared.
-    const auto [it, added] = selectors_by_form_.try_emplace(selector->form.get(), kNone);
-    if (added) it->second = AddForm(selector->form);
-    return it->second;
   }
 
   uint32_t AddForm(const SelectorFormRef& form) {
@@ -84,6 +80,7 @@ class ProgramBuilder {
     for (size_t i : policy.OfKind(DocumentKind::kPolicy)) {
       const Policy& document = std::get<Policy>(policy.documents()[i]->spec);
       if (document.state == State::kBuild) continue;
+      if (document.form != nullptr && !document.form->names_ports) continue;
       for (const Rule& rule : document.rules) {
         for (const ServiceItem& item : rule.services) {
           if (item.named) port_names_[*item.named];
@@ -113,7 +110,6 @@ class ProgramBuilder {
   // `services` without the named ports; nothing if there is none but those.
   std::optional<uint32_t> AddPorts(const PolicySet& policy, const std::vector<ServiceItem>& items) {
     if (items.empty()) return 0;
-    if (items.size() == 1 && items[0].ports.size() == 1) return AddPortSet(items[0].ports);
     std::vector<PortRange> ranges;
     bool only_names = true;
     for (const ServiceItem& item : items) {
@@ -185,23 +181,23 @@ class ProgramBuilder {
     }
   }
 
-  uint32_t AddToTable(RuleInfo rule) {
+  uint32_t AddToTable(RuleInfo rule, uint64_t member) {
     program_.rule_table.push_back(std::move(rule));
+    program_.rule_members.push_back(member);
     return static_cast<uint32_t>(program_.rule_table.size() - 1);
   }
 
   void NumberRules(const GenerationImage* previous) {
-    std::vector<uint64_t> members;
-    members.reserve(program_.rule_table.size());
-    for (size_t i = 1; i < program_.rule_table.size(); ++i) {
-      const RuleInfo& rule = program_.rule_table[i];
-      members.push_back(MemberKey(rule.policy(), rule.rule()));
+    const Program* before = previous == nullptr ? nullptr : &previous->classifier->program();
+    if (before != nullptr && before->rule_members == program_.rule_members) {
+      program_.numbers = before->numbers;
+      return;
     }
+    const std::vector<uint64_t> members(program_.rule_members.begin() + 1,
+                                        program_.rule_members.end());
     program_.numbers =
-        AssignNumbers(members, previous == nullptr ? nullptr : &previous->rule_book, 1);
+        AssignNumbers(members, previous == nullptr ? nullptr : previous->rule_book.get(), 1);
     program_.numbers.insert(program_.numbers.begin(), 0);
-    program_.rule_members = std::move(members);
-    program_.rule_members.insert(program_.rule_members.begin(), 0);
   }
 
   void AddFailsafe(const FailsafeEntry& entry) {
@@ -213,13 +209,13 @@ class ProgramBuilder {
     if (!entry.exe.empty()) {
       Selector local;
       local.process.emplace().exes.push_back({.value = entry.exe, .spot = {}});
-      (compiled.at_from ? compiled.from : compiled.to) = AddSelector(local);
+      (compiled.at_from ? compiled.from : compiled.to) = AddForm(forms_.Of(local));
     }
     compiled.ports = AddPortSet(Sorted(entry.ports));
     std::string name = entry.direction == MSEG_EGRESS ? "egress" : "ingress";
     for (const PortRange& range : entry.ports) Append(&name, " ", PortRangeText(range));
     if (!entry.exe.empty()) Append(&name, " ", entry.exe);
-    compiled.number = AddToTable(RuleInfo("failsafe", std::move(name)));
+    compiled.number = AddToTable(RuleInfo("failsafe", name), MemberKey("failsafe", name));
     program_.rules.push_back(compiled);
   }
 
@@ -227,29 +223,44 @@ class ProgramBuilder {
     const Policy& policy = std::get<Policy>(document->spec);
     const State state = std::min(policy.state, options_.highest_state);
     if (state == State::kBuild) return;
-    for (size_t i = 0; i < policy.rules.size(); ++i) {
-      const Rule& rule = policy.rules[i];
+    const std::shared_ptr<const PolicyForm> form =
+        policy.form != nullptr ? policy.form : forms_.OfPolicy(document->name, policy);
+    std::vector<uint32_t> selectors(form->selectors.size(), kNone);
+    auto selector = [&](uint32_t index) {
+      if (index == PolicyForm::kNone) return kNone;
+      if (selectors[index] == kNone) selectors[index] = AddForm(form->selectors[index]);
+      return selectors[index];
+    };
+    std::vector<uint32_t> port_sets;
+    for (const std::vector<PortRange>& ports : form->port_sets) {
+      port_sets.push_back(AddPortSet(ports));
+    }
+    for (size_t i = 0; i < form->rules.size(); ++i) {
+      const PolicyForm::RuleForm& rule = form->rules[i];
       CompiledRule compiled;
       compiled.state = state;
       compiled.verdict = rule.verdict;
       compiled.at_from = rule.at != RuleAt::kTo;
       compiled.at_to = rule.at != RuleAt::kFrom;
-      compiled.from = AddSelector(rule.from);
-      compiled.number = AddToTable(RuleInfo(document, i));
-      if (const std::optional<uint32_t> ports = AddPorts(set, rule.services)) {
-        compiled.to = AddSelector(rule.to);
+      compiled.from = selector(rule.from);
+      compiled.number = AddToTable(RuleInfo(document, i), rule.member);
+      const std::optional<uint32_t> ports = rule.ports != PolicyForm::kNone
+                                                ? port_sets[rule.ports]
+                                                : AddPorts(set, policy.rules[i].services);
+      if (ports) {
+        compiled.to = selector(rule.to);
         compiled.ports = *ports;
         program_.rules.push_back(compiled);
       }
-      AddNamedPorts(rule, compiled);
+      if (rule.named) AddNamedPorts(policy.rules[i], compiled);
     }
     if (!policy.selects) return;
     CompiledSelects selects;
     selects.state = state;
-    selects.selector = AddSelector(policy.selects);
+    selects.selector = selector(form->selects);
     selects.egress = policy.egress;
     selects.ingress = policy.ingress;
-    selects.number = AddToTable(RuleInfo(document, RuleInfo::kDefault));
+    selects.number = AddToTable(RuleInfo(document, RuleInfo::kDefault), form->selects_member);
     program_.selects.push_back(selects);
   }
 
@@ -262,12 +273,11 @@ class ProgramBuilder {
     for (const PortName& name : names) {
       for (uint16_t port : port_names_.at(name)) {
         Selector to = rule.to.value_or(Selector{});
-        to.form = nullptr;  // of something else now
         to.labels.push_back(LabelRequirement{.key = NamedPortLabel(name),
                                              .op = LabelRequirement::Operator::kIn,
                                              .values = {Cat(port)},
                                              .spot = {}});
-        compiled.to = AddSelector(to);
+        compiled.to = AddForm(forms_.Of(to));
         compiled.ports = AddPortSet({PortRange{.kind = PortRange::Kind::kPorts,
                                                .protocol = name.protocol,
                                                .first = port,
@@ -282,7 +292,6 @@ class ProgramBuilder {
   std::map<PortName, std::set<uint16_t>> port_names_;
   absl::flat_hash_map<std::string, uint32_t> exe_matcher_ids_;
   SelectorForms forms_;  // of what no document says
-  absl::flat_hash_map<const SelectorForm*, uint32_t> selectors_by_form_;
   absl::flat_hash_map<std::array<uint64_t, 2>, uint32_t> selectors_by_name_;
   absl::flat_hash_map<std::vector<PortRange>, uint32_t> port_set_ids_;
 };

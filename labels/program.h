@@ -13,7 +13,7 @@
 #include "labels/glob.h"
 #include "labels/image.h"
 #include "labels/policy_set.h"
-#include "labels/selector_form.h"
+#include "labels/policy_form.h"
 
 // A policy set made ready for matching; private to labels/. Everything that is compared more than
 // once has a number: equal selectors are one selector, equal process conditions one exe matcher.

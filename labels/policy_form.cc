@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "labels/selector_form.h"
+#include "labels/policy_form.h"
 
 #include <sodium.h>
 
@@ -93,20 +93,66 @@ SelectorFormRef SelectorForms::Of(const Selector& selector) {
   return known;
 }
 
-void SelectorForms::FillOne(std::optional<Selector>* selector) {
-  if (selector->has_value() && !(*selector)->MatchesAnyone() && (*selector)->form == nullptr) {
-    (*selector)->form = Of(**selector);
+namespace {
+
+constexpr PortRange kEveryPort{.kind = PortRange::Kind::kAny};
+
+// Nothing: a Service has to be looked up, or there is no port but those with names.
+std::optional<std::vector<PortRange>> PortsOf(const std::vector<ServiceItem>& items) {
+  std::vector<PortRange> ports;
+  for (const ServiceItem& item : items) {
+    if (!item.service.empty()) return std::nullopt;
+    ports.insert(ports.end(), item.ports.begin(), item.ports.end());
   }
+  if (ports.empty() && !items.empty()) return std::nullopt;
+  const bool every = std::any_of(ports.begin(), ports.end(), [](const PortRange& range) {
+    return range.kind == PortRange::Kind::kAny;
+  });
+  if (ports.empty() || every) return std::vector<PortRange>{kEveryPort};
+  std::sort(ports.begin(), ports.end());
+  ports.erase(std::unique(ports.begin(), ports.end()), ports.end());
+  return ports;
 }
 
-void SelectorForms::Fill(Document* document) {
-  Policy* policy = std::get_if<Policy>(&document->spec);
-  if (policy == nullptr) return;
-  FillOne(&policy->selects);
-  for (Rule& rule : policy->rules) {
-    FillOne(&rule.from);
-    FillOne(&rule.to);
+}  // namespace
+
+std::shared_ptr<const PolicyForm> SelectorForms::OfPolicy(const std::string& name,
+                                                          const Policy& policy) {
+  PolicyForm form;
+  absl::flat_hash_map<const SelectorForm*, uint32_t> selectors;
+  auto add_selector = [&](const std::optional<Selector>& selector) {
+    if (!selector || selector->MatchesAnyone()) return PolicyForm::kNone;
+    const SelectorFormRef ref = Of(*selector);
+    const auto [it, added] =
+        selectors.emplace(ref.get(), static_cast<uint32_t>(form.selectors.size()));
+    if (added) form.selectors.push_back(ref);
+    return it->second;
+  };
+  absl::flat_hash_map<std::vector<PortRange>, uint32_t> port_sets;
+  form.rules.reserve(policy.rules.size());
+  for (const Rule& rule : policy.rules) {
+    PolicyForm::RuleForm out;
+    out.from = add_selector(rule.from);
+    out.to = add_selector(rule.to);
+    out.verdict = rule.verdict;
+    out.at = rule.at;
+    out.member = MemberKey(name, rule.name);
+    for (const ServiceItem& item : rule.services) {
+      out.named = out.named || item.named.has_value();
+      if (!item.service.empty() || !item.described_as.empty()) form.names_services = true;
+    }
+    form.names_ports = form.names_ports || out.named;
+    if (const auto ports = PortsOf(rule.services)) {
+      const auto [it, added] =
+          port_sets.emplace(*ports, static_cast<uint32_t>(form.port_sets.size()));
+      if (added) form.port_sets.push_back(*ports);
+      out.ports = it->second;
+    }
+    form.rules.push_back(out);
   }
+  form.selects = add_selector(policy.selects);
+  form.selects_member = MemberKey(name, "");
+  return std::make_shared<const PolicyForm>(std::move(form));
 }
 
 }  // namespace mseg

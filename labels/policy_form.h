@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef MSEG_LABELS_SELECTOR_FORM_H_
-#define MSEG_LABELS_SELECTOR_FORM_H_
+#ifndef MSEG_LABELS_POLICY_FORM_H_
+#define MSEG_LABELS_POLICY_FORM_H_
 
 #include <algorithm>
 #include <array>
@@ -15,9 +15,10 @@
 #include "labels/ast.h"
 #include "labels/glob.h"
 
-// What a selector says, in the one form that all selectors have which say the same, however they
-// were written. Made once for a document and not at each compilation: a fleet's rules have hundreds
-// of thousands of selectors, and nearly all of them stay from one policy to the next.
+// What a policy says, ready for the compiler: its selectors in the one form that all selectors have
+// which say the same, however they were written, each once; its rules by their numbers. Made once
+// for a document and not at each compilation: a fleet has hundreds of thousands of selectors, and
+// nearly all of them stay from one policy to the next.
 
 namespace mseg {
 
@@ -44,19 +45,36 @@ struct SelectorForm {
 };
 using SelectorFormRef = std::shared_ptr<const SelectorForm>;
 
+struct PolicyForm {
+  static constexpr uint32_t kNone = UINT32_MAX;
+  struct RuleForm {
+    uint32_t from = kNone;  // in selectors; kNone matches anyone
+    uint32_t to = kNone;
+    uint32_t ports = kNone;  // in port_sets; kNone: another document has to say them
+    bool named = false;      // some of its ports have names
+    mseg_verdict verdict = MSEG_DENY;
+    RuleAt at = RuleAt::kBoth;
+    uint64_t member = 0;  // MemberKey of the policy's name and its own
+  };
+  std::vector<SelectorFormRef> selectors;         // each once
+  std::vector<std::vector<PortRange>> port_sets;  // sorted, each once
+  std::vector<RuleForm> rules;                    // of Policy::rules
+  uint32_t selects = kNone;
+  uint64_t selects_member = 0;
+  bool names_ports = false;     // some rule names a port
+  bool names_services = false;  // some rule depends on a Service, or might contradict one
+};
+
 // Makes forms, each once.
 class SelectorForms {
  public:
-  // Of all selectors of a document that have none yet.
-  void Fill(Document* document);
+  std::shared_ptr<const PolicyForm> OfPolicy(const std::string& name, const Policy& policy);
   SelectorFormRef Of(const Selector& selector);
   // Null: none of them is given, so that every executable matches.
   ExeMatcherRef ExeOf(const std::vector<SpottedText>& names, const std::vector<SpottedText>& exes,
                       const std::vector<Spotted<Digest>>& digests, std::optional<mseg_grade> grade);
 
  private:
-  void FillOne(std::optional<Selector>* selector);
-
   absl::flat_hash_map<std::string, SelectorFormRef> selectors_;
   absl::flat_hash_map<std::string, ExeMatcherRef> exes_;
 };
@@ -74,4 +92,4 @@ std::vector<T> SortedValues(const std::vector<Spotted<T>>& spotted) {
 
 }  // namespace mseg
 
-#endif  // MSEG_LABELS_SELECTOR_FORM_H_
+#endif  // MSEG_LABELS_POLICY_FORM_H_
