@@ -73,6 +73,21 @@ bool SameDocument(const Document& document, const DocumentChange& change) {
          document.first_line == change.line;
 }
 
+// Deletes what came from these files and is not among the changes.
+void Prune(const std::vector<api::PolicyFile>& files, const PolicySet& stored,
+           std::vector<DocumentChange>* changes, std::vector<api::Change>* report) {
+  absl::flat_hash_set<std::string> names;
+  for (const api::PolicyFile& file : files) names.insert(file.name);
+  absl::flat_hash_set<std::string> said;
+  for (const DocumentChange& change : *changes) said.insert(Key(change.kind, change.name));
+  for (const DocumentRef& document : stored.documents()) {
+    const std::string kind(DocumentKindName(document->kind));
+    if (!names.contains(document->file) || said.contains(Key(kind, document->name))) continue;
+    report->push_back({"deleted", kind, document->name});
+    changes->push_back({.op = ChangeOp::kDelete, .kind = kind, .name = document->name});
+  }
+}
+
 }  // namespace
 
 // What the store holds. Reading and parsing all of it takes long where there are many documents, so
@@ -183,6 +198,7 @@ absl::StatusOr<api::ApplyReport> Controller::ApplyPolicy(const api::ApplyRequest
     change.report.push_back({action, upsert.kind, upsert.name});
     change.documents.push_back(std::move(upsert));
   }
+  if (request.prune) Prune(request.files, *stored, &change.documents, &change.report);
   auto policy = PolicyAfter(*stored, change.documents, diagnostics, documents);
   if (!policy.ok()) return policy.status();
   api::ApplyReport report;
