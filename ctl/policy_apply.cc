@@ -18,8 +18,8 @@ struct ApplyOptions {
 };
 
 int RunApply(Session& session, const ApplyOptions& options) {
-  const bool stdin_too = std::find(options.files.begin(), options.files.end(), "-") !=
-                         options.files.end();
+  const bool stdin_too =
+      std::find(options.files.begin(), options.files.end(), "-") != options.files.end();
   if (options.prune && stdin_too) {
     return session.Fail(absl::InvalidArgumentError(
         "--prune deletes what a file of the same name said before; standard input has no name. "

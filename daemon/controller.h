@@ -151,6 +151,9 @@ class Controller : public api::Service {
   CompileOptions compile_options() const;
 
   // controller_policy.cc
+  std::vector<Digest> DigestsAt(const Pin& pin);
+  // Puts the digests of what lies there in place of `pin: true`.
+  absl::Status FixPins(std::vector<Document>* documents, Diagnostics* diagnostics);
   absl::StatusOr<PolicySet> StoredPolicy(Diagnostics* diagnostics);
   static absl::StatusOr<PolicySet> PolicyAfter(const PolicySet& stored,
                                                const std::vector<DocumentChange>& changes,

@@ -2,6 +2,7 @@
 // From documents to a revision and a generation.
 #include <malloc.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <set>
@@ -12,6 +13,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "daemon/controller.h"
+#include "daemon/trusted_path.h"
+#include "labels/glob.h"
+#include "labels/source_text.h"
 #include "loader/errno_status.h"
 
 namespace mseg {
@@ -89,6 +93,57 @@ void Prune(const std::vector<api::PolicyFile>& files, const PolicySet& stored,
 }
 
 }  // namespace
+
+std::vector<Digest> Controller::DigestsAt(const Pin& pin) {
+  std::vector<PathPattern> patterns;
+  for (const std::string& exe : pin.exes) {
+    if (auto pattern = PathPattern::Parse(exe); pattern.ok()) patterns.push_back(*pattern);
+  }
+  const std::set<std::string> names(pin.names.begin(), pin.names.end());
+  std::set<Digest> digests;
+  for (const std::string& path : ResolveNamed({pin.exes.begin(), pin.exes.end()}, names)) {
+    // Where both are given, one path must satisfy both.
+    const bool both = !patterns.empty() && !names.empty();
+    if (both && (!names.contains(path.substr(path.rfind('/') + 1)) ||
+                 std::none_of(patterns.begin(), patterns.end(),
+                              [&path](const PathPattern& p) { return p.Matches(path); }))) {
+      continue;
+    }
+    auto known = exes_.LearnFile(path, /*trusted_only=*/true);
+    if (known.ok()) digests.insert(known->info.digest);
+  }
+  return {digests.begin(), digests.end()};
+}
+
+absl::Status Controller::FixPins(std::vector<Document>* documents, Diagnostics* diagnostics) {
+  absl::Status failed;
+  for (Document& document : *documents) {
+    const std::vector<Pin> pins = PinsOf(document);
+    if (pins.empty()) continue;
+    const SourceText source(document.file, document.text, document.first_line, diagnostics);
+    std::vector<std::vector<Digest>> digests;
+    absl::Status missing;
+    for (const Pin& pin : pins) {
+      digests.push_back(DigestsAt(pin));
+      if (!digests.back().empty()) continue;
+      missing = absl::InvalidArgumentError("nothing to pin");
+      source.Error(pin.spot,
+                   "there is no such file on this host that only root can change, so "
+                   "there is nothing to pin; install it first, or name its `digest`");
+    }
+    if (!missing.ok()) {
+      failed = missing;
+      continue;
+    }
+    auto text = PinnedText(document, pins, digests);
+    if (!text.ok()) return text.status();
+    auto again = ParseDocuments(document.file, *text, diagnostics, document.first_line);
+    if (!again.ok()) return again.status();
+    if (again->size() != 1) return absl::InternalError("a pinned document is not one document");
+    document = std::move(again->front());
+  }
+  return failed;
+}
 
 // What the store holds. Reading and parsing all of it takes long where there are many documents, so
 // it is kept, and what has been parsed already for the policy in force is not parsed again.
@@ -175,6 +230,7 @@ absl::StatusOr<api::ApplyReport> Controller::ApplyPolicy(const api::ApplyRequest
     for (Document& document : *parsed) fresh.push_back(std::move(document));
   }
   if (!failed.ok()) return failed;
+  MSEG_RETURN_IF_ERROR(FixPins(&fresh, diagnostics));
   std::vector<DocumentRef> documents = ShareDocuments(std::move(fresh));
   DropRepeatedSentences(&documents);  // a revision changes a document once
   auto stored = StoredPolicy(diagnostics);
@@ -314,8 +370,7 @@ absl::StatusOr<api::ApplyReport> Controller::Apply(Change change, const PolicySe
 
 // The kernel refused what the store already holds: the log gets a revision that takes it back, so
 // that store and kernel say the same again.
-absl::Status Controller::RevertRevision(const Change& change,
-                                        const PolicySet& before,
+absl::Status Controller::RevertRevision(const Change& change, const PolicySet& before,
                                         const absl::Status& cause) {
   RevisionInput input;
   input.time_us = NowUs();

@@ -60,6 +60,10 @@ struct ProcessSelector {
   std::vector<Spotted<Digest>> digests;
   std::optional<mseg_grade> grade;  // least grade accepted
   std::vector<SpottedText> users;   // names or numbers
+  // `pin`: `true` (here), until what lies at the paths has been looked up; then the digests found,
+  // which are in `digests`.
+  std::optional<Spot> pin;
+  bool pinned = false;
   Spot spot;
 };
 
@@ -196,6 +200,18 @@ struct Document {
 using DocumentRef = std::shared_ptr<const Document>;
 
 inline constexpr size_t kMaxDocuments = size_t{1} << 18;  // of one text
+
+// Where the document says `pin: true`, and beside what.
+struct Pin {
+  Spot spot;
+  std::vector<std::string> names;
+  std::vector<std::string> exes;
+};
+std::vector<Pin> PinsOf(const Document& document);
+// The document's text with digests in place of `true`, one list a pin, in their order. On the same
+// lines as before.
+absl::StatusOr<std::string> PinnedText(const Document& document, const std::vector<Pin>& pins,
+                                       const std::vector<std::vector<Digest>>& digests);
 
 // Text to documents: sentences if the file's name ends in `.mseg`, YAML otherwise. Collects every
 // error of the text, not only the first; gives InvalidArgument if there was one. `first_line` is

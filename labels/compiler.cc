@@ -51,8 +51,8 @@ struct AddressEntry {
 // Address entries, shortest prefix first within a branch, without those that the enclosing one
 // makes superfluous. Regions are sorted by (address, bits), so the enclosing entries of the last
 // one are a stack.
-void FillAddresses(const AddressRegions& regions,
-                   const std::vector<ClassRegistry::Handle>& classes, GenerationImage* image) {
+void FillAddresses(const AddressRegions& regions, const std::vector<ClassRegistry::Handle>& classes,
+                   GenerationImage* image) {
   std::vector<AddressEntry> kept;
   std::vector<AddressEntry> enclosing;
   for (size_t i = 0; i < regions.size(); ++i) {

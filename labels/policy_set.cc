@@ -55,10 +55,9 @@ class Checker {
     if (checked == nullptr) return false;
     const std::vector<size_t>& here = set_.OfKind(kind);
     const std::vector<size_t>& there = checked->OfKind(kind);
-    return std::equal(here.begin(), here.end(), there.begin(), there.end(),
-                      [&](size_t a, size_t b) {
-                        return set_.documents()[a] == checked->documents()[b];
-                      });
+    return std::equal(
+        here.begin(), here.end(), there.begin(), there.end(),
+        [&](size_t a, size_t b) { return set_.documents()[a] == checked->documents()[b]; });
   }
 
   const Document& DocumentAt(size_t index) const { return *set_.documents()[index]; }
