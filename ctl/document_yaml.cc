@@ -129,7 +129,8 @@ Json SelectorTree(const Selector& selector) {
     Json fields = Json::object();
     AddList(&fields, "name", Texts(process->names));
     AddList(&fields, "exe", Texts(process->exes));
-    AddList(&fields, "digest", Texts(process->digests));
+    AddList(&fields, process->pinned ? "pin" : "digest", Texts(process->digests));
+    if (process->pin) fields["pin"] = true;
     if (process->grade) fields["grade"] = std::string(GradeName(*process->grade));
     AddList(&fields, "user", Texts(process->users));
     tree["process"] = std::move(fields);

@@ -104,7 +104,7 @@ absl::StatusOr<Budget> CheckOffline(const std::vector<api::PolicyFile>& files,
   if (!policy.ok()) return policy.status();
   Inventory inventory;
   for (size_t index : policy->OfKind(DocumentKind::kWorkload)) {
-    auto facts = WorkloadFacts(*policy, policy->documents()[index].name);
+    auto facts = WorkloadFacts(*policy, policy->documents()[index]->name);
     if (facts.ok()) inventory.identities.push_back(*std::move(facts));
   }
   // Counted as if every workload lived on one host, which a fleet's do not: the host's own limits

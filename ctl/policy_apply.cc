@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 
 #include "ctl/policy_report.h"
@@ -13,9 +14,17 @@ struct ApplyOptions {
   std::string message;
   std::string confirm_within;
   bool dry_run = false;
+  bool prune = false;
 };
 
 int RunApply(Session& session, const ApplyOptions& options) {
+  const bool stdin_too =
+      std::find(options.files.begin(), options.files.end(), "-") != options.files.end();
+  if (options.prune && stdin_too) {
+    return session.Fail(absl::InvalidArgumentError(
+        "--prune deletes what a file of the same name said before; standard input has no name. "
+        "Name the file, or use `policy delete`"));
+  }
   int64_t confirm_within_us = 0;
   if (!options.confirm_within.empty()) {
     auto within = DurationUs("--confirm-within", options.confirm_within);
@@ -31,6 +40,7 @@ int RunApply(Session& session, const ApplyOptions& options) {
                             .author = session.context().user,
                             .dry_run = options.dry_run,
                             .confirm_within_us = confirm_within_us,
+                            .prune = options.prune,
                             .caller = {}};
   Diagnostics diagnostics;
   auto report = (*daemon)->ApplyPolicy(request, &diagnostics);
@@ -52,6 +62,8 @@ void AddPolicyApply(CLI::App& parent, Session& session) {
       ->add_option("--confirm-within", options->confirm_within,
                    "Roll back by itself unless `policy confirm` comes in time: 5m")
       ->type_name("DURATION");
+  command->add_flag("--prune", options->prune,
+                    "Delete what files of these names said before and say no more");
   AddOutputOption(*command, session, {Format::kTable, Format::kWide, Format::kJson, Format::kYaml});
   command->callback([&session, options]() {
     session.action = [&session, options]() { return RunApply(session, *options); };

@@ -108,7 +108,7 @@ absl::Status Controller::Start() {
     log_(absl::StrCat("PANIC: nothing is blocked on this host: ", store_.panic()->reason));
   }
   Diagnostics diagnostics;
-  auto policy = StoredPolicy({}, &diagnostics);
+  auto policy = StoredPolicy(&diagnostics);
   if (!policy.ok()) {
     std::string message =
         absl::StrCat("the stored policy cannot be read: ", std::string(policy.status().message()));
@@ -154,11 +154,12 @@ absl::Status Controller::StartTables() {
   auto generation = tables_.Generation();
   if (!generation.ok()) return generation.status();
   generation_ = *generation;
-  LearnMentioned(policy_);
+  const Mentions mentions = CollectMentions(policy_);
+  LearnMentioned(mentions);
   LearnUnknownTasks();
   MSEG_RETURN_IF_ERROR(guard_.NameOwn(self_));
   Diagnostics diagnostics;
-  auto image = CompileNow(policy_, &diagnostics);
+  auto image = CompileNow(policy_, mentions, &diagnostics);
   if (!image.ok()) return image.status();
   // Flows that an earlier daemon's generation left in the ring: the policy is the same one.
   if (generation_ != 0) flows_.AddGeneration(NamesOf(generation_, *image));
@@ -183,13 +184,13 @@ absl::Status Controller::Protect() {
   return dataplane_.Attach(Stage::kGuard);
 }
 
-absl::StatusOr<Inventory> Controller::TakeInventory(const PolicySet& policy) {
+absl::StatusOr<Inventory> Controller::TakeInventory(const Mentions& mentions) {
   Inventory inventory;
   auto cgroups = WalkCgroups(options_.cgroup_root);
   if (!cgroups.ok()) return cgroups.status();
   inventory.cgroups = *std::move(cgroups);
   inventory.executables = exes_.Infos();
-  auto uids = ResolveUsers(CollectMentions(policy).users);
+  auto uids = ResolveUsers(mentions.users);
   if (!uids.ok()) return uids.status();
   inventory.uids = *std::move(uids);
   directory_.FillInventory(own_, &inventory);
@@ -202,8 +203,9 @@ absl::StatusOr<Inventory> Controller::TakeInventory(const PolicySet& policy) {
 }
 
 absl::StatusOr<GenerationImage> Controller::CompileNow(const PolicySet& policy,
+                                                       const Mentions& mentions,
                                                        Diagnostics* diagnostics) {
-  auto inventory = TakeInventory(policy);
+  auto inventory = TakeInventory(mentions);
   if (!inventory.ok()) return inventory.status();
   CompileOptions options = compile_options();
   options.previous = image_.get();
@@ -268,7 +270,7 @@ absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings
 // The policy is the same, the host is not: a new executable or cgroup needs classes of its own.
 absl::Status Controller::Recompile(const char* why) {
   Diagnostics diagnostics;
-  auto image = CompileNow(policy_, &diagnostics);
+  auto image = CompileNow(policy_, CollectMentions(policy_), &diagnostics);
   if (!image.ok()) return image.status();
   api::Timings timings;
   MSEG_RETURN_IF_ERROR(PutInForce(*std::move(image), &timings));
@@ -347,8 +349,7 @@ void Controller::OnCgroup(const mseg_cgroup_event& event) {
 }
 
 // Binaries that a policy names are known before it is in force.
-void Controller::LearnMentioned(const PolicySet& policy) {
-  const Mentions mentions = CollectMentions(policy);
+void Controller::LearnMentioned(const Mentions& mentions) {
   if (features_.mode == MSEG_MODE_FULL) {
     if (const absl::Status status = exes_.NameDigests(mentions.digests); !status.ok()) {
       log_(absl::StrCat("identity: ", std::string(status.message())));

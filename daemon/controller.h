@@ -139,8 +139,9 @@ class Controller : public api::Service {
   absl::Status NameDaemon();
   absl::Status Protect();
   absl::Status StartTables();
-  absl::StatusOr<Inventory> TakeInventory(const PolicySet& policy);
-  absl::StatusOr<GenerationImage> CompileNow(const PolicySet& policy, Diagnostics* diagnostics);
+  absl::StatusOr<Inventory> TakeInventory(const Mentions& mentions);
+  absl::StatusOr<GenerationImage> CompileNow(const PolicySet& policy, const Mentions& mentions,
+                                             Diagnostics* diagnostics);
   bool NeedsIngress(const GenerationImage& image) const;
   absl::Status PutInForce(GenerationImage image, api::Timings* timings);
   absl::Status Recompile(const char* why);
@@ -150,16 +151,21 @@ class Controller : public api::Service {
   absl::Status Enrol(const ExeRegistry::Known& known);
   void LearnUnknownTasks();
   void RecheckTrust();
-  void LearnMentioned(const PolicySet& policy);
+  void LearnMentioned(const Mentions& mentions);
   CompileOptions compile_options() const;
 
   // controller_policy.cc
-  absl::StatusOr<PolicySet> StoredPolicy(const std::vector<DocumentChange>& changes,
-                                         Diagnostics* diagnostics,
-                                         std::vector<Document> parsed = {});
+  std::vector<Digest> DigestsAt(const Pin& pin);
+  // Puts the digests of what lies there in place of `pin: true`.
+  absl::Status FixPins(std::vector<Document>* documents, Diagnostics* diagnostics);
+  absl::StatusOr<PolicySet> StoredPolicy(Diagnostics* diagnostics);
+  static absl::StatusOr<PolicySet> PolicyAfter(const PolicySet& stored,
+                                               const std::vector<DocumentChange>& changes,
+                                               Diagnostics* diagnostics,
+                                               const std::vector<DocumentRef>& parsed);
   absl::StatusOr<api::ApplyReport> Apply(Change change, const PolicySet& policy,
                                          api::ApplyReport report, Diagnostics* diagnostics);
-  absl::Status RevertRevision(const Change& change, const std::vector<StoredDocument>& before,
+  absl::Status RevertRevision(const Change& change, const PolicySet& before,
                               const absl::Status& cause);
 
   // controller_connections.cc
@@ -250,7 +256,9 @@ class Controller : public api::Service {
   WirePublisher wire_;
   OwnIdentities own_;
   std::unique_ptr<EventReader> events_;
-  PolicySet policy_;
+  PolicySet policy_;  // in force
+  PolicySet stored_;  // what the store held at a revision; the same, unless the kernel refused it
+  std::optional<uint64_t> stored_at_;
   std::shared_ptr<const GenerationImage> image_;
   // What each side of the kernel's tables holds; null where that is not known for certain.
   std::shared_ptr<const GenerationImage> sides_[2];

@@ -2,7 +2,10 @@
 // From documents to a revision and a generation.
 #include <malloc.h>
 
+#include <algorithm>
 #include <chrono>
+#include <optional>
+#include <set>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
@@ -10,6 +13,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "daemon/controller.h"
+#include "daemon/trusted_path.h"
+#include "labels/glob.h"
+#include "labels/source_text.h"
 #include "loader/errno_status.h"
 
 namespace mseg {
@@ -52,70 +58,168 @@ std::string Key(const std::string& kind, const std::string& name) {
   return absl::StrCat(kind, "/", name);
 }
 
-// By kind and name.
-using DocumentIndex = absl::flat_hash_map<std::string, const StoredDocument*>;
-DocumentIndex IndexOf(const std::vector<StoredDocument>& documents) {
-  DocumentIndex index;
-  for (const StoredDocument& document : documents) {
-    index.emplace(Key(document.kind, document.name), &document);
+// Of a word that a person wrote; nothing: there is no such kind.
+std::optional<DocumentKind> KindOf(const std::string& word) {
+  for (const DocumentKind kind : {DocumentKind::kWorkload, DocumentKind::kPolicy,
+                                  DocumentKind::kService, DocumentKind::kAddressGroup}) {
+    if (SameWord(std::string(DocumentKindName(kind)), word)) return kind;
   }
-  return index;
+  return std::nullopt;
 }
-const StoredDocument* Find(const DocumentIndex& index, const std::string& kind,
-                           const std::string& name) {
-  const auto it = index.find(Key(kind, name));
-  return it == index.end() ? nullptr : it->second;
+
+const Document* Find(const PolicySet& policy, const std::string& kind, const std::string& name) {
+  const std::optional<DocumentKind> known = KindOf(kind);
+  return known.has_value() ? policy.Find(*known, name) : nullptr;
+}
+
+bool SameDocument(const Document& document, const DocumentChange& change) {
+  return document.text == change.text && document.file == change.file &&
+         document.first_line == change.line;
+}
+
+// Deletes what came from these files and is not among the changes.
+void Prune(const std::vector<api::PolicyFile>& files, const PolicySet& stored,
+           std::vector<DocumentChange>* changes, std::vector<api::Change>* report) {
+  absl::flat_hash_set<std::string> names;
+  for (const api::PolicyFile& file : files) names.insert(file.name);
+  absl::flat_hash_set<std::string> said;
+  for (const DocumentChange& change : *changes) said.insert(Key(change.kind, change.name));
+  for (const DocumentRef& document : stored.documents()) {
+    const std::string kind(DocumentKindName(document->kind));
+    if (!names.contains(document->file) || said.contains(Key(kind, document->name))) continue;
+    report->push_back({"deleted", kind, document->name});
+    changes->push_back({.op = ChangeOp::kDelete, .kind = kind, .name = document->name});
+  }
 }
 
 }  // namespace
 
-// The documents as they would be after `changes`, checked against each other. What has been parsed
-// already, in `parsed` or for the policy in force, is not parsed again.
-absl::StatusOr<PolicySet> Controller::StoredPolicy(const std::vector<DocumentChange>& changes,
-                                                   Diagnostics* diagnostics,
-                                                   std::vector<Document> parsed) {
-  auto stored = store_.Documents();
-  if (!stored.ok()) return stored.status();
-  absl::flat_hash_map<std::string, const Document*> known;
-  const std::vector<Document>* const sources[] = {&policy_.documents(), &parsed};
-  for (const std::vector<Document>* from : sources) {
-    for (const Document& document : *from) {
-      known[Key(std::string(DocumentKindName(document.kind)), document.name)] = &document;
-    }
+std::vector<Digest> Controller::DigestsAt(const Pin& pin) {
+  std::vector<PathPattern> patterns;
+  for (const std::string& exe : pin.exes) {
+    if (auto pattern = PathPattern::Parse(exe); pattern.ok()) patterns.push_back(*pattern);
   }
-  std::vector<Document> documents;
-  auto add = [&](const std::string& key, const std::string& file, const std::string& text,
-                 int line) -> absl::Status {
-    const auto it = known.find(key);
-    if (it != known.end() && it->second->text == text && it->second->file == file &&
-        it->second->first_line == line) {
-      documents.push_back(*it->second);
-      return absl::OkStatus();
+  const std::set<std::string> names(pin.names.begin(), pin.names.end());
+  std::set<Digest> digests;
+  for (const std::string& path : ResolveNamed({pin.exes.begin(), pin.exes.end()}, names)) {
+    // Where both are given, one path must satisfy both.
+    const bool both = !patterns.empty() && !names.empty();
+    if (both && (!names.contains(path.substr(path.rfind('/') + 1)) ||
+                 std::none_of(patterns.begin(), patterns.end(),
+                              [&path](const PathPattern& p) { return p.Matches(path); }))) {
+      continue;
     }
-    auto fresh = ParseDocuments(file, text, diagnostics, line);
-    if (!fresh.ok()) return fresh.status();
-    for (Document& document : *fresh) documents.push_back(std::move(document));
-    return absl::OkStatus();
-  };
-  absl::flat_hash_set<std::string> replaced;
-  for (const DocumentChange& change : changes) replaced.insert(Key(change.kind, change.name));
-  for (const StoredDocument& document : *stored) {
-    const std::string key = Key(document.kind, document.name);
-    if (replaced.contains(key)) continue;
-    MSEG_RETURN_IF_ERROR(add(key, document.file, document.text, document.line));
+    auto known = exes_.LearnFile(path, /*trusted_only=*/true);
+    if (known.ok()) digests.insert(known->info.digest);
+  }
+  return {digests.begin(), digests.end()};
+}
+
+absl::Status Controller::FixPins(std::vector<Document>* documents, Diagnostics* diagnostics) {
+  absl::Status failed;
+  for (Document& document : *documents) {
+    const std::vector<Pin> pins = PinsOf(document);
+    if (pins.empty()) continue;
+    const SourceText source(document.file, document.text, document.first_line, diagnostics);
+    std::vector<std::vector<Digest>> digests;
+    absl::Status missing;
+    for (const Pin& pin : pins) {
+      digests.push_back(DigestsAt(pin));
+      if (!digests.back().empty()) continue;
+      missing = absl::InvalidArgumentError("nothing to pin");
+      source.Error(pin.spot,
+                   "there is no such file on this host that only root can change, so "
+                   "there is nothing to pin; install it first, or name its `digest`");
+    }
+    if (!missing.ok()) {
+      failed = missing;
+      continue;
+    }
+    auto text = PinnedText(document, pins, digests);
+    if (!text.ok()) return text.status();
+    auto again = ParseDocuments(document.file, *text, diagnostics, document.first_line);
+    if (!again.ok()) return again.status();
+    if (again->size() != 1) return absl::InternalError("a pinned document is not one document");
+    document = std::move(again->front());
+  }
+  return failed;
+}
+
+// What the store holds. Reading and parsing all of it takes long where there are many documents, so
+// it is kept, and what has been parsed already for the policy in force is not parsed again.
+absl::StatusOr<PolicySet> Controller::StoredPolicy(Diagnostics* diagnostics) {
+  if (stored_at_ == store_.head().revision) return stored_;
+  auto documents = store_.Documents();
+  if (!documents.ok()) return documents.status();
+  absl::flat_hash_map<std::string, DocumentRef> known;
+  for (const DocumentRef& document : policy_.documents()) {
+    known[Key(std::string(DocumentKindName(document->kind)), document->name)] = document;
+  }
+  std::vector<DocumentRef> shared;
+  std::vector<Document> fresh;
+  for (const StoredDocument& document : *documents) {
+    const auto it = known.find(Key(document.kind, document.name));
+    if (it != known.end() && it->second->text == document.text &&
+        it->second->file == document.file && it->second->first_line == document.line) {
+      shared.push_back(it->second);
+      continue;
+    }
+    auto parsed = ParseDocuments(document.file, document.text, diagnostics, document.line);
+    if (!parsed.ok()) return parsed.status();
+    for (Document& one : *parsed) fresh.push_back(std::move(one));
+  }
+  for (DocumentRef& document : ShareDocuments(std::move(fresh))) {
+    shared.push_back(std::move(document));
+  }
+  auto policy = BuildPolicySet(std::move(shared), diagnostics);
+  if (!policy.ok()) return policy.status();
+  stored_ = *policy;
+  stored_at_ = store_.head().revision;
+  return policy;
+}
+
+// The documents as they would be after `changes`, checked against each other. What has been parsed
+// already, in `parsed` or for the stored policy, is not parsed again.
+absl::StatusOr<PolicySet> Controller::PolicyAfter(const PolicySet& stored,
+                                                  const std::vector<DocumentChange>& changes,
+                                                  Diagnostics* diagnostics,
+                                                  const std::vector<DocumentRef>& parsed) {
+  std::set<const Document*> replaced;
+  for (const DocumentChange& change : changes) {
+    replaced.insert(Find(stored, change.kind, change.name));
+  }
+  std::vector<DocumentRef> documents;
+  documents.reserve(stored.documents().size() + changes.size());
+  for (const DocumentRef& document : stored.documents()) {
+    if (!replaced.contains(document.get())) documents.push_back(document);
+  }
+  std::vector<Document> fresh;
+  absl::flat_hash_map<std::string, DocumentRef> known;
+  for (const DocumentRef& document : parsed) {
+    known[Key(std::string(DocumentKindName(document->kind)), document->name)] = document;
   }
   for (const DocumentChange& change : changes) {
     if (change.op == ChangeOp::kDelete) continue;
-    MSEG_RETURN_IF_ERROR(add(Key(change.kind, change.name), change.file, change.text, change.line));
+    const auto it = known.find(Key(change.kind, change.name));
+    if (it != known.end() && SameDocument(*it->second, change)) {
+      documents.push_back(it->second);
+      continue;
+    }
+    auto again = ParseDocuments(change.file, change.text, diagnostics, change.line);
+    if (!again.ok()) return again.status();
+    for (Document& document : *again) fresh.push_back(std::move(document));
   }
-  return BuildPolicySet(std::move(documents), diagnostics);
+  for (DocumentRef& document : ShareDocuments(std::move(fresh))) {
+    documents.push_back(std::move(document));
+  }
+  return BuildPolicySet(std::move(documents), diagnostics, &stored);
 }
 
 absl::StatusOr<api::ApplyReport> Controller::ApplyPolicy(const api::ApplyRequest& request,
                                                          Diagnostics* diagnostics) {
   const std::lock_guard lock(mutex_);
   const auto start = std::chrono::steady_clock::now();
-  std::vector<Document> documents;
+  std::vector<Document> fresh;
   absl::Status failed;
   for (const api::PolicyFile& file : request.files) {
     auto parsed = ParseDocuments(file.name, file.text, diagnostics);
@@ -123,11 +227,13 @@ absl::StatusOr<api::ApplyReport> Controller::ApplyPolicy(const api::ApplyRequest
       failed = parsed.status();
       continue;
     }
-    for (Document& document : *parsed) documents.push_back(std::move(document));
+    for (Document& document : *parsed) fresh.push_back(std::move(document));
   }
   if (!failed.ok()) return failed;
+  MSEG_RETURN_IF_ERROR(FixPins(&fresh, diagnostics));
+  std::vector<DocumentRef> documents = ShareDocuments(std::move(fresh));
   DropRepeatedSentences(&documents);  // a revision changes a document once
-  auto stored = store_.Documents();
+  auto stored = StoredPolicy(diagnostics);
   if (!stored.ok()) return stored.status();
   Change change;
   change.author = request.author;
@@ -140,19 +246,16 @@ absl::StatusOr<api::ApplyReport> Controller::ApplyPolicy(const api::ApplyRequest
     change.confirmation = *confirmation;
   }
   const std::optional<Confirmation> confirmation = change.confirmation;
-  const DocumentIndex index = IndexOf(*stored);
-  for (const Document& document : documents) {
-    DocumentChange upsert = Upsert(document);
-    const StoredDocument* old = Find(index, upsert.kind, upsert.name);
+  for (const DocumentRef& document : documents) {
+    DocumentChange upsert = Upsert(*document);
+    const Document* old = stored->Find(document->kind, document->name);
     const char* action = old == nullptr ? "created" : "configured";
-    if (old != nullptr && old->text == upsert.text && old->file == upsert.file &&
-        old->line == upsert.line) {
-      action = "unchanged";
-    }
+    if (old != nullptr && SameDocument(*old, upsert)) action = "unchanged";
     change.report.push_back({action, upsert.kind, upsert.name});
     change.documents.push_back(std::move(upsert));
   }
-  auto policy = StoredPolicy(change.documents, diagnostics, std::move(documents));
+  if (request.prune) Prune(request.files, *stored, &change.documents, &change.report);
+  auto policy = PolicyAfter(*stored, change.documents, diagnostics, documents);
   if (!policy.ok()) return policy.status();
   api::ApplyReport report;
   report.timings_ms.check = MillisSince(start);
@@ -173,7 +276,7 @@ absl::StatusOr<api::ApplyReport> Controller::DeletePolicies(const api::DeleteReq
   const auto start = std::chrono::steady_clock::now();
   // Nothing waits afterwards; where something does, this is the refusal.
   if (auto waits = ConfirmationFor(0); !waits.ok()) return waits.status();
-  auto stored = store_.Documents();
+  auto stored = StoredPolicy(diagnostics);
   if (!stored.ok()) return stored.status();
   Change change;
   change.author = request.author;
@@ -181,26 +284,23 @@ absl::StatusOr<api::ApplyReport> Controller::DeletePolicies(const api::DeleteReq
   change.message = request.message;
   std::string missing;
   for (const api::DocumentId& id : request.documents) {
-    const StoredDocument* found = nullptr;
-    for (const StoredDocument& document : *stored) {
-      if (SameWord(document.kind, id.kind) && document.name == id.name) found = &document;
-    }
+    const Document* found = Find(*stored, id.kind, id.name);
     if (found == nullptr) {
       absl::StrAppend(&missing, missing.empty() ? "" : ", ", id.kind, "/", id.name);
       continue;
     }
     DocumentChange removal;
     removal.op = ChangeOp::kDelete;
-    removal.kind = found->kind;
+    removal.kind = std::string(DocumentKindName(found->kind));
     removal.name = found->name;
-    change.report.push_back({"deleted", found->kind, found->name});
+    change.report.push_back({"deleted", removal.kind, removal.name});
     change.documents.push_back(std::move(removal));
   }
   if (!missing.empty()) {
     return absl::NotFoundError(
         absl::StrCat("no such document: ", missing, "; nothing was changed"));
   }
-  auto policy = StoredPolicy(change.documents, diagnostics);
+  auto policy = PolicyAfter(*stored, change.documents, diagnostics, {});
   if (!policy.ok()) return policy.status();
   api::ApplyReport report;
   report.timings_ms.check = MillisSince(start);
@@ -212,8 +312,9 @@ absl::StatusOr<api::ApplyReport> Controller::Apply(Change change, const PolicySe
                                                    api::ApplyReport report,
                                                    Diagnostics* diagnostics) {
   auto start = std::chrono::steady_clock::now();
-  LearnMentioned(policy);
-  auto image = CompileNow(policy, diagnostics);
+  const Mentions mentions = CollectMentions(policy);
+  LearnMentioned(mentions);
+  auto image = CompileNow(policy, mentions, diagnostics);
   if (!image.ok()) return image.status();
   report.timings_ms.compile = MillisSince(start);
   report.budget = image->budget;
@@ -236,7 +337,7 @@ absl::StatusOr<api::ApplyReport> Controller::Apply(Change change, const PolicySe
   }
 
   start = std::chrono::steady_clock::now();
-  auto before = store_.Documents();
+  auto before = StoredPolicy(diagnostics);
   if (!before.ok()) return before.status();
   RevisionInput input;
   input.time_us = NowUs();
@@ -253,6 +354,8 @@ absl::StatusOr<api::ApplyReport> Controller::Apply(Change change, const PolicySe
     return RevertRevision(change, *before, status);
   }
   policy_ = policy;
+  stored_ = policy;
+  stored_at_ = revision->number;
   // A large policy leaves much behind that malloc would keep for the next one.
   if (change.documents.size() > kManyDocuments) malloc_trim(0);
   report.revision = revision->number;
@@ -267,23 +370,21 @@ absl::StatusOr<api::ApplyReport> Controller::Apply(Change change, const PolicySe
 
 // The kernel refused what the store already holds: the log gets a revision that takes it back, so
 // that store and kernel say the same again.
-absl::Status Controller::RevertRevision(const Change& change,
-                                        const std::vector<StoredDocument>& before,
+absl::Status Controller::RevertRevision(const Change& change, const PolicySet& before,
                                         const absl::Status& cause) {
   RevisionInput input;
   input.time_us = NowUs();
   input.author = "msegd";
   input.message = absl::StrCat("taken back: ", std::string(cause.message()));
   input.confirmation = change.confirmation;
-  const DocumentIndex index = IndexOf(before);
   for (const DocumentChange& document : change.documents) {
     DocumentChange undo;
     undo.kind = document.kind;
     undo.name = document.name;
-    if (const StoredDocument* old = Find(index, document.kind, document.name)) {
+    if (const Document* old = Find(before, document.kind, document.name)) {
       undo.text = old->text;
       undo.file = old->file;
-      undo.line = old->line;
+      undo.line = old->first_line;
     } else {
       undo.op = ChangeOp::kDelete;
     }

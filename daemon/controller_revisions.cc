@@ -131,8 +131,10 @@ absl::StatusOr<api::ApplyReport> Controller::RollBackTo(uint64_t revision, Chang
   if (!wanted.ok()) return wanted.status();
   auto have = store_.Documents();
   if (!have.ok()) return have.status();
+  auto stored = StoredPolicy(diagnostics);
+  if (!stored.ok()) return stored.status();
   Difference(*have, *wanted, &change.documents, &change.report);
-  auto policy = StoredPolicy(change.documents, diagnostics);
+  auto policy = PolicyAfter(*stored, change.documents, diagnostics, {});
   if (!policy.ok()) return policy.status();
   const bool settle = !change.dry_run;
   auto report = Apply(std::move(change), *policy, {}, diagnostics);
@@ -237,7 +239,7 @@ absl::StatusOr<api::ApplyReport> Controller::ChangePanic(const PanicChange& chan
   highest_state_ = change.panic.has_value() ? State::kTest : State::kEnforce;
   Diagnostics diagnostics;
   api::ApplyReport report;
-  auto image = CompileNow(policy_, &diagnostics);
+  auto image = CompileNow(policy_, CollectMentions(policy_), &diagnostics);
   absl::Status status = image.status();
   if (status.ok()) status = AppendPanic(change);
   if (!status.ok()) {

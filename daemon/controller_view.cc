@@ -45,9 +45,7 @@ absl::StatusOr<uint32_t> ParsePid(const std::string& text) {
 }
 
 std::string RuleText(const GenerationImage& image, uint32_t rule) {
-  if (rule == 0 || rule >= image.rules.size()) return "";
-  const RuleInfo& info = image.rules[rule];
-  return info.rule.empty() ? info.policy : absl::StrCat(info.policy, "/", info.rule);
+  return rule == 0 || rule >= image.rules->size() ? "" : (*image.rules)[rule].Name();
 }
 
 api::ExplainAnswer ToAnswer(const Explanation& explanation, const std::string& would_rule) {
@@ -368,7 +366,7 @@ absl::StatusOr<std::vector<api::ExplainAnswer>> Controller::Explain(
       answers[i].error = std::string(status.message());
     }
   }
-  auto inventory = TakeInventory(policy_);
+  auto inventory = TakeInventory(CollectMentions(policy_));
   if (!inventory.ok()) return inventory.status();
   Diagnostics diagnostics;
   auto explained =

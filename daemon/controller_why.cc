@@ -103,11 +103,8 @@ absl::StatusOr<api::WhyAnswer> Controller::Why(const api::WhyRequest& request) {
 
 // FILE:LINE of `POLICY/RULE` in the policy in force; empty if it is not there any more.
 std::string Controller::PlaceOfRule(const std::string& rule) const {
-  for (size_t i = 1; i < image_->rules.size(); i++) {
-    const RuleInfo& info = image_->rules[i];
-    const std::string name =
-        info.rule.empty() ? info.policy : absl::StrCat(info.policy, "/", info.rule);
-    if (name == rule) return absl::StrCat(info.place.file, ":", info.place.line);
+  for (const RuleInfo& info : *image_->rules) {
+    if (info.Name() == rule) return absl::StrCat(info.place().file, ":", info.place().line);
   }
   return "";
 }
@@ -218,7 +215,7 @@ absl::Status Controller::JudgeEnds(WhyEnds* ends, api::WhyAnswer* answer) {
                                  *to, ends->protocol, ends->port);
   } else {
     // Nobody of this kind lives here yet.
-    auto inventory = TakeInventory(policy_);
+    auto inventory = TakeInventory(CollectMentions(policy_));
     if (!inventory.ok()) return inventory.status();
     Diagnostics diagnostics;
     const Query query{

@@ -8,6 +8,7 @@
 #include <ctime>
 
 #include "labels/address.h"
+#include "labels/address_classes.h"
 #include "labels/ast.h"
 #include "labels/simulator.h"
 
@@ -30,8 +31,8 @@ std::string EventKey(mseg_flow_event event) {
 }
 
 std::string RuleName(const GenerationNames* names, uint32_t rule) {
-  if (names == nullptr || rule == 0 || rule >= names->rules.size()) return "";
-  return names->rules[rule];
+  if (names == nullptr || rule == 0 || rule >= names->rules->size()) return "";
+  return (*names->rules)[rule].Name();
 }
 
 const LabelSet* LabelsOf(const GenerationNames* names, const mseg_identity& id) {
@@ -122,11 +123,9 @@ std::string ProofName(uint8_t proof) {
 std::shared_ptr<const GenerationNames> NamesOf(uint32_t generation, const GenerationImage& image) {
   auto names = std::make_shared<GenerationNames>();
   names->generation = generation;
-  for (const RuleInfo& rule : image.rules) {
-    names->rules.push_back(rule.rule.empty() ? rule.policy : rule.policy + "/" + rule.rule);
-  }
+  names->rules = image.rules;
   names->label_sets = image.label_sets;
-  names->classifier = image.classifier;
+  names->regions = image.regions;
   return names;
 }
 
@@ -175,7 +174,7 @@ api::FlowRecord FlowLog::Render(const Record& record, const FindExe& exes) const
     RenderIdentity(event.peer, names, exes, &out.peer);
   } else {
     out.peer.grade = std::string(GradeName(MSEG_GRADE_UNKNOWN));
-    if (names != nullptr) out.peer.labels = names->classifier->LabelsOfAddress(address).values();
+    if (names != nullptr) out.peer.labels = RegionOf(*names->regions, address).labels.values();
   }
   out.peer.address = IpAddressText(address);
   out.peer.port = event.peer_port;

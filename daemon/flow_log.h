@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "daemon/api/service.h"
-#include "labels/classifier.h"
 #include "labels/image.h"
 #include "mseg/abi.h"
 
@@ -21,9 +20,9 @@ namespace mseg {
 // What the numbers in flow events of one generation mean. Shared by the records that need it.
 struct GenerationNames {
   uint32_t generation = 0;
-  std::vector<std::string> rules;  // POLICY/RULE
+  std::shared_ptr<const RuleTable> rules;
   std::map<uint64_t, LabelSet> label_sets;
-  std::shared_ptr<const Classifier> classifier;
+  std::shared_ptr<const AddressRegions> regions;
 };
 std::shared_ptr<const GenerationNames> NamesOf(uint32_t generation, const GenerationImage& image);
 

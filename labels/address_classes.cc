@@ -5,6 +5,8 @@
 #include <cstring>
 #include <set>
 
+#include "labels/program.h"
+
 namespace mseg {
 namespace {
 
@@ -40,17 +42,17 @@ LabelSet LabelsOf(const std::vector<AddressOwner>& owners, const Cidr& region) {
 
 }  // namespace
 
-std::vector<AddressRegion> BuildAddressRegions(const Program& program) {
+AddressRegions BuildAddressRegions(const Program& program) {
   std::set<Cidr> prefixes = {kAllIpv6, kAllIpv4};
   for (const AddressOwner& owner : program.owners) {
     prefixes.insert(owner.cidr);
     prefixes.insert(owner.except.begin(), owner.except.end());
   }
   for (const CompiledSelector& selector : program.selectors) {
-    prefixes.insert(selector.cidrs.begin(), selector.cidrs.end());
-    prefixes.insert(selector.except.begin(), selector.except.end());
+    prefixes.insert(selector->cidrs.begin(), selector->cidrs.end());
+    prefixes.insert(selector->except.begin(), selector->except.end());
   }
-  std::vector<AddressRegion> out;
+  AddressRegions out;
   out.reserve(prefixes.size());
   for (const Cidr& prefix : prefixes) {
     out.push_back(AddressRegion{.prefix = prefix, .labels = LabelsOf(program.owners, prefix)});
@@ -58,7 +60,7 @@ std::vector<AddressRegion> BuildAddressRegions(const Program& program) {
   return out;
 }
 
-const AddressRegion& RegionOf(const std::vector<AddressRegion>& regions, const IpAddress& address) {
+const AddressRegion& RegionOf(const AddressRegions& regions, const IpAddress& address) {
   const Cidr whole{.address = address, .bits = 128, .ipv4 = IsIpv4(address)};
   for (int bits = 128; bits > 0; --bits) {
     if (whole.ipv4 && bits < 96) break;

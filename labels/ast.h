@@ -4,9 +4,11 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -58,6 +60,10 @@ struct ProcessSelector {
   std::vector<Spotted<Digest>> digests;
   std::optional<mseg_grade> grade;  // least grade accepted
   std::vector<SpottedText> users;   // names or numbers
+  // `pin`: `true` (here), until what lies at the paths has been looked up; then the digests found,
+  // which are in `digests`.
+  std::optional<Spot> pin;
+  bool pinned = false;
   Spot spot;
 };
 
@@ -80,6 +86,11 @@ struct PortRange {
   uint16_t first = 0;
   uint16_t last = 0;
   auto operator<=>(const PortRange&) const = default;
+  template <typename H>
+  friend H AbslHashValue(H hash, const PortRange& range) {
+    return H::combine(std::move(hash), static_cast<int>(range.kind), range.protocol, range.first,
+                      range.last);
+  }
 };
 // `tcp/3306`, `tcp/8000-8010`, `udp/53`, `sctp/36412`, `icmp` (both families), `any`. The text must
 // be of one of these forms; a service's name is not.
@@ -120,12 +131,16 @@ struct Rule {
   Spot spot;
 };
 
+struct PolicyForm;
+
 struct Policy {
   State state = State::kEnforce;
   std::optional<Selector> selects;  // absent: nobody
   bool ingress = true;
   bool egress = true;
   std::vector<Rule> rules;
+  // What it says, for the compiler (policy_form.h); null until the document is shared.
+  std::shared_ptr<const PolicyForm> form = nullptr;
 };
 
 struct WorkloadMatch {
@@ -181,7 +196,22 @@ struct Document {
   Place place() const { return At(name_spot); }
 };
 
+// Documents are large and never change: whoever needs one shares it.
+using DocumentRef = std::shared_ptr<const Document>;
+
 inline constexpr size_t kMaxDocuments = size_t{1} << 18;  // of one text
+
+// Where the document says `pin: true`, and beside what.
+struct Pin {
+  Spot spot;
+  std::vector<std::string> names;
+  std::vector<std::string> exes;
+};
+std::vector<Pin> PinsOf(const Document& document);
+// The document's text with digests in place of `true`, one list a pin, in their order. On the same
+// lines as before.
+absl::StatusOr<std::string> PinnedText(const Document& document, const std::vector<Pin>& pins,
+                                       const std::vector<std::vector<Digest>>& digests);
 
 // Text to documents: sentences if the file's name ends in `.mseg`, YAML otherwise. Collects every
 // error of the text, not only the first; gives InvalidArgument if there was one. `first_line` is

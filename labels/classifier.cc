@@ -9,6 +9,8 @@ namespace mseg {
 Classifier::Classifier(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 Classifier::~Classifier() = default;
 
+const Program& Classifier::program() const { return impl_->matcher.program(); }
+
 ExeClass Classifier::ExeClassOf(const ExecutableInfo& executable, mseg_grade grade) const {
   const ExeVector exe = impl_->matcher.ExeVectorOf(executable, grade);
   const uint64_t cls = ExeClassNumber(impl_->matcher.program(), exe);
@@ -33,14 +35,14 @@ std::optional<uint32_t> Classifier::ClassOf(const IdentityFacts& facts) const {
 }
 
 uint32_t Classifier::ClassOfAddress(const IpAddress& address) const {
-  const AddressRegion& region = RegionOf(impl_->regions, address);
+  const AddressRegion& region = RegionOf(*impl_->regions, address);
   const Subject subject = impl_->matcher.AddressSubject(region.prefix, region.labels);
   // The compiler has interned the signature of every region.
   return impl_->registry.Find(impl_->matcher.SignatureOf(subject)).value_or(0);
 }
 
 const LabelSet& Classifier::LabelsOfAddress(const IpAddress& address) const {
-  return RegionOf(impl_->regions, address).labels;
+  return RegionOf(*impl_->regions, address).labels;
 }
 
 }  // namespace mseg

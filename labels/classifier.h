@@ -13,6 +13,8 @@
 
 namespace mseg {
 
+struct Program;
+
 // What a new executable or cgroup is in the tables of one image.
 struct ExeClass {
   uint64_t cls = MSEG_EXE_OTHER;
@@ -46,6 +48,10 @@ class Classifier {
   std::optional<uint32_t> ClassOf(const IdentityFacts& facts) const;
   uint32_t ClassOfAddress(const IpAddress& address) const;
   const LabelSet& LabelsOfAddress(const IpAddress& address) const;
+
+  // For the compiler of the next image.
+  const Impl& impl() const { return *impl_; }
+  const Program& program() const;
 
  private:
   std::unique_ptr<const Impl> impl_;

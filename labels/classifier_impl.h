@@ -24,7 +24,8 @@ class Classifier::Impl {
   std::set<uint32_t> locals;
   std::set<uint64_t> exe_classes;
   std::set<uint64_t> cgroup_classes;
-  std::vector<AddressRegion> regions;
+  std::shared_ptr<const AddressRegions> regions;
+  std::vector<ClassRegistry::Handle> region_classes;  // of regions
 };
 
 }  // namespace mseg

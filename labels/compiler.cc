@@ -2,10 +2,13 @@
 #include "labels/compiler.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <memory>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "labels/address_classes.h"
 #include "labels/budget.h"
 #include "labels/classifier_impl.h"
@@ -48,8 +51,8 @@ struct AddressEntry {
 // Address entries, shortest prefix first within a branch, without those that the enclosing one
 // makes superfluous. Regions are sorted by (address, bits), so the enclosing entries of the last
 // one are a stack.
-void FillAddresses(const std::vector<AddressRegion>& regions,
-                   const std::vector<ClassRegistry::Handle>& classes, GenerationImage* image) {
+void FillAddresses(const AddressRegions& regions, const std::vector<ClassRegistry::Handle>& classes,
+                   GenerationImage* image) {
   std::vector<AddressEntry> kept;
   std::vector<AddressEntry> enclosing;
   for (size_t i = 0; i < regions.size(); ++i) {
@@ -68,6 +71,13 @@ void FillAddresses(const std::vector<AddressRegion>& regions,
     image->addresses.emplace_back(entry.key, entry.cls->number);
     image->address_labels.push_back(*entry.labels);
   }
+}
+
+// What seldom changes is kept once, however many generations are remembered.
+std::shared_ptr<const AddressRegions> SharedRegions(AddressRegions regions,
+                                                    const GenerationImage* previous) {
+  if (previous != nullptr && *previous->regions == regions) return previous->regions;
+  return std::make_shared<const AddressRegions>(std::move(regions));
 }
 
 void FillIdentities(IdentityTables tables, std::set<uint32_t>* locals, GenerationImage* image) {
@@ -98,20 +108,31 @@ void FillIdentities(IdentityTables tables, std::set<uint32_t>* locals, Generatio
 }
 
 // The table of rules by number: Program::rule_table is in the order of naming.
-void FillRules(const Program& program, GenerationImage* image) {
+void FillRules(const Program& program, const GenerationImage* previous, GenerationImage* image) {
+  RuleTable rules(1 + *std::max_element(program.numbers.begin(), program.numbers.end()));
   for (size_t i = 0; i < program.numbers.size(); ++i) {
-    const uint32_t number = program.numbers[i];
-    if (image->rules.size() <= number) image->rules.resize(number + 1);
-    image->rules[number] = program.rule_table[i];
-    if (i != 0) image->rule_book.emplace(program.rule_members[i], number);
+    rules[program.numbers[i]] = program.rule_table[i];
   }
+  image->rules = std::make_shared<const RuleTable>(std::move(rules));
+  const Program* before = previous == nullptr ? nullptr : &previous->classifier->program();
+  if (before != nullptr && before->rule_members == program.rule_members &&
+      before->numbers == program.numbers) {
+    image->rule_book = previous->rule_book;
+    return;
+  }
+  NumberBook book;
+  book.reserve(program.numbers.size());
+  for (size_t i = 1; i < program.numbers.size(); ++i) {
+    book.emplace(program.rule_members[i], program.numbers[i]);
+  }
+  image->rule_book = std::make_shared<const NumberBook>(std::move(book));
 }
 
 void CountDocuments(const PolicySet& policy, Budget* budget) {
   budget->policies = policy.OfKind(DocumentKind::kPolicy).size();
   budget->workloads = policy.OfKind(DocumentKind::kWorkload).size();
   for (size_t i : policy.OfKind(DocumentKind::kPolicy)) {
-    budget->rules += std::get<Policy>(policy.documents()[i].spec).rules.size();
+    budget->rules += std::get<Policy>(policy.documents()[i]->spec).rules.size();
   }
 }
 
@@ -144,6 +165,72 @@ absl::Status FillRows(const Program& program, const PortClasses& ports,
   return status;
 }
 
+// Which selectors of a program the one before had, and where.
+struct SelectorsMoved {
+  std::vector<uint32_t> to;     // by number there: the number here, kNone where it is gone
+  std::vector<uint32_t> fresh;  // numbers of those that were not there
+};
+
+SelectorsMoved MovedSelectors(const Program& from, const Program& to) {
+  SelectorsMoved moved;
+  moved.to.resize(from.selectors.size(), kNone);
+  absl::flat_hash_map<std::array<uint64_t, 2>, uint32_t> elsewhere;
+  for (uint32_t i = 0; i < from.selectors.size(); ++i) {
+    if (i < to.selectors.size() && from.selectors[i]->name == to.selectors[i]->name) {
+      moved.to[i] = i;
+    } else {
+      elsewhere.emplace(from.selectors[i]->name, i);
+    }
+  }
+  for (uint32_t i = 0; i < to.selectors.size(); ++i) {
+    if (i < moved.to.size() && moved.to[i] == i) continue;
+    const auto it = elsewhere.find(to.selectors[i]->name);
+    if (it == elsewhere.end()) {
+      moved.fresh.push_back(i);
+    } else {
+      moved.to[it->second] = i;
+    }
+  }
+  return moved;
+}
+
+// Signatures of addresses depend on selectors and labels alone. Where those were there before, only
+// new selectors are tried on them.
+void ClassifyRegions(const GenerationImage* previous, Classifier::Impl* impl) {
+  const Classifier::Impl* before = nullptr;
+  SelectorsMoved moved;
+  if (previous != nullptr && previous->regions == impl->regions) {
+    before = &previous->classifier->impl();
+    moved = MovedSelectors(before->matcher.program(), impl->matcher.program());
+  }
+  const Matcher& matcher = impl->matcher;
+  auto signature_of = [&](size_t i) {
+    const AddressRegion& region = (*impl->regions)[i];
+    if (before == nullptr) {
+      return matcher.SignatureOf(matcher.AddressSubject(region.prefix, region.labels));
+    }
+    Signature signature;
+    for (const auto& [selector, tri] : before->region_classes[i]->signature.selectors) {
+      if (moved.to[selector] != kNone) signature.selectors.emplace_back(moved.to[selector], tri);
+    }
+    if (!moved.fresh.empty()) {
+      const Subject subject = matcher.AddressSubject(region.prefix, region.labels);
+      for (const uint32_t selector : moved.fresh) {
+        const Tri tri = matcher.Matches(selector, subject);
+        if (tri != Tri::kNo) signature.selectors.emplace_back(selector, tri);
+      }
+    }
+    std::sort(signature.selectors.begin(), signature.selectors.end());
+    return signature;
+  };
+  for (size_t i = 0; i < impl->regions->size(); ++i) {
+    const mseg_address_key key = AddressKey((*impl->regions)[i].prefix);
+    const std::string_view bytes(reinterpret_cast<const char*>(&key), sizeof(key));
+    const uint64_t member = MemberKey("address", bytes);
+    impl->region_classes.push_back(impl->registry.Intern(signature_of(i), member));
+  }
+}
+
 absl::Status Fill(const Inventory& inventory, const CompileOptions& options, Classifier::Impl* impl,
                   GenerationImage* image) {
   const Program& program = impl->matcher.program();
@@ -151,13 +238,9 @@ absl::Status Fill(const Inventory& inventory, const CompileOptions& options, Cla
   absl::StatusOr<PortClasses> ports = BuildPortClasses(program, previous);
   if (!ports.ok()) return ports.status();
   image->budget.port_classes = ports->count;
-  impl->regions = BuildAddressRegions(program);
-  std::vector<ClassRegistry::Handle> address_classes;
-  for (const AddressRegion& region : impl->regions) {
-    const Subject subject = impl->matcher.AddressSubject(region.prefix, region.labels);
-    const uint64_t member = MemberKey(Cat("address ", CidrText(region.prefix)));
-    address_classes.push_back(impl->registry.Intern(impl->matcher.SignatureOf(subject), member));
-  }
+  image->regions = SharedRegions(BuildAddressRegions(program), previous);
+  impl->regions = image->regions;
+  ClassifyRegions(previous, impl);
   absl::StatusOr<IdentityTables> tables =
       BuildIdentityTables(impl->matcher, inventory, options, &impl->registry);
   if (!tables.ok()) return tables.status();
@@ -165,9 +248,9 @@ absl::Status Fill(const Inventory& inventory, const CompileOptions& options, Cla
   impl->exe_classes = tables->known_exe_classes;
   impl->cgroup_classes = tables->known_cgroup_classes;
   FillIdentities(*std::move(tables), &impl->locals, image);
-  FillAddresses(impl->regions, address_classes, image);
+  FillAddresses(*impl->regions, impl->region_classes, image);
   image->ports = ports->table;
-  FillRules(program, image);
+  FillRules(program, previous, image);
   image->class_book = impl->registry.book();
   image->budget.classes = impl->registry.size();
   const Signatures signatures = impl->registry.ByNumber();
@@ -196,24 +279,26 @@ Mentions CollectMentions(const PolicySet& policy) {
   auto add_digests = [&out](const std::vector<Spotted<Digest>>& digests) {
     for (const Spotted<Digest>& digest : digests) out.digests.insert(digest.value);
   };
-  auto add_selector = [&](const std::optional<Selector>& selector) {
-    if (!selector || !selector->process) return;
-    add_exes(selector->process->exes);
-    add_users(selector->process->users);
-    for (const SpottedText& name : selector->process->names) out.exe_names.insert(name.value);
-    add_digests(selector->process->digests);
+  absl::flat_hash_set<const ExeMatcher*> seen;  // thousands of rules name one executable
+  auto add_selector = [&](const SelectorForm& selector) {
+    for (const std::string& user : selector.users) {
+      if (!ParseDecimal(user)) out.users.insert(user);
+    }
+    if (selector.exe == nullptr || !seen.insert(selector.exe.get()).second) return;
+    for (const PathPattern& exe : selector.exe->exes) out.exe_paths.insert(exe.text());
+    out.exe_names.insert(selector.exe->names.begin(), selector.exe->names.end());
+    out.digests.insert(selector.exe->digests.begin(), selector.exe->digests.end());
   };
-  for (const Document& document : policy.documents()) {
-    if (const Workload* workload = std::get_if<Workload>(&document.spec)) {
+  SelectorForms forms;
+  for (const DocumentRef& document : policy.documents()) {
+    if (const Workload* workload = std::get_if<Workload>(&document->spec)) {
       add_exes(workload->match.exes);
       add_digests(workload->match.digests);
       add_users(workload->match.users);
-    } else if (const Policy* rules = std::get_if<Policy>(&document.spec)) {
-      add_selector(rules->selects);
-      for (const Rule& rule : rules->rules) {
-        add_selector(rule.from);
-        add_selector(rule.to);
-      }
+    } else if (const Policy* rules = std::get_if<Policy>(&document->spec)) {
+      const auto form =
+          rules->form != nullptr ? rules->form : forms.OfPolicy(document->name, *rules);
+      for (const SelectorFormRef& selector : form->selectors) add_selector(*selector);
     }
   }
   return out;

@@ -58,6 +58,10 @@ void DirectionRules::AddRule(const CompiledRule& rule, const Judge& judge, Tri m
     (*base)[rule.ports].Add(rule, effective, match);
     return;
   }
+  if (match != Tri::kYes && rule.verdict == MSEG_ALLOW && judge.may_already != nullptr &&
+      (*judge.may_already)[PeerOf(rule)]) {
+    return;
+  }
   SelectorLedgers& ledgers = (*peers)[PeerOf(rule)];
   ledgers.certain[rule.ports].Add(rule, effective, match);
   if (perhaps) ledgers.possible[rule.ports].Add(rule, effective, Tri::kMaybe);
@@ -65,6 +69,9 @@ void DirectionRules::AddRule(const CompiledRule& rule, const Judge& judge, Tri m
 
 void DirectionRules::AddRules(const Hits& locals, const Judge& judge, bool coarse,
                               PeerLedgers* peers, LedgerMap* base) const {
+  size_t rules = 0;
+  for (const auto& [selector, tri] : locals) rules += rules_of_[selector].size();
+  peers->reserve(std::min(rules, groups_.coarse.size()));
   for (const auto& [selector, tri] : locals) {
     for (const CompiledRule* rule : rules_of_[selector]) {
       if (IsCoarse(PeerOf(*rule)) == coarse) AddRule(*rule, judge, tri, peers, base);
@@ -81,6 +88,7 @@ void DirectionRules::AddRulesOfAny(const Judge& judge, bool coarse, PeerLedgers*
 
 ClassLedgers DirectionRules::ByClass(const PeerLedgers& peers) const {
   ClassLedgers classes;
+  classes.reserve(std::min(peers.size(), groups_.group_of.size()));
   absl::flat_hash_map<uint32_t, SelectorLedgers> wide;
   for (const auto& [selector, ledgers] : peers) {
     for (const auto& [cls, tri] : groups_.classes_of[selector]) {

@@ -41,6 +41,9 @@ class DirectionRules {
   struct Judge {
     State state = State::kEnforce;
     bool selected[2] = {false, false};  // by a default, by view
+    // By selector of the peer: all whom it matches may be allowed anyway, so that an allow that
+    // matches this end only perhaps says nothing new of them. Null: nothing is known.
+    const std::vector<bool>* may_already = nullptr;
   };
 
   // Adds to `peers` and `base` (every peer) what the rules of these selectors say for coarse peers,

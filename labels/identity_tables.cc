@@ -343,7 +343,7 @@ uint64_t ExeClassNumber(const Program& program, const ExeVector& exe) {
   // By the matchers' text, not their numbers, so that other rules do not change the class.
   std::vector<std::string> parts;
   for (const auto& [matcher, tri] : exe.hits) {
-    parts.push_back(Cat(static_cast<int>(tri), program.exe_matchers[matcher].text));
+    parts.push_back(Cat(static_cast<int>(tri), program.exe_matchers[matcher]->text));
   }
   std::sort(parts.begin(), parts.end());
   std::string meaning;

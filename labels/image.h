@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "labels/address.h"
+#include "labels/ast.h"
 #include "labels/diagnostic.h"
 #include "labels/label.h"
 #include "labels/stable_numbers.h"
@@ -18,12 +20,35 @@ namespace mseg {
 
 class Classifier;
 
-// One rule or default that can decide. Number 0 of the table is "none".
-struct RuleInfo {
-  std::string policy;
-  std::string rule;  // empty for a policy's default
-  Place place;       // of the rule, or of `selects`
+// One rule or default that can decide. Number 0 of the table is "none". Points into its document,
+// because there may be a hundred thousand of them.
+class RuleInfo {
+ public:
+  static constexpr size_t kDefault = SIZE_MAX;
+
+  RuleInfo() = default;
+  RuleInfo(DocumentRef policy, size_t rule) : document_(std::move(policy)), rule_(rule) {}
+  // What no document says, such as a fail-safe entry.
+  RuleInfo(std::string policy, std::string rule);
+
+  const std::string& policy() const;
+  const std::string& rule() const;  // empty for a policy's default
+  Place place() const;              // of the rule, or of `selects`
+  std::string Name() const;         // POLICY/RULE, or the policy's alone
+
+ private:
+  DocumentRef document_;
+  size_t rule_ = kDefault;
 };
+using RuleTable = std::vector<RuleInfo>;
+
+// The addresses that are in `prefix` and in no longer one of the list.
+struct AddressRegion {
+  Cidr prefix;
+  LabelSet labels;
+  bool operator==(const AddressRegion&) const = default;
+};
+using AddressRegions = std::vector<AddressRegion>;
 
 // What a policy costs, printed before it is applied.
 struct Budget {
@@ -63,7 +88,8 @@ struct GenerationImage {
   Table<uint32_t, mseg_coarse> tails;   // by tail: its mask; those that are all zero are left out
   Table<mseg_row_key, mseg_row> rows;
 
-  std::vector<RuleInfo> rules;              // index = mseg_row.rule; unused numbers are empty
+  // Index = mseg_row.rule; unused numbers are empty. Never null in a compiled image.
+  std::shared_ptr<const RuleTable> rules;
   std::map<uint64_t, LabelSet> label_sets;  // label id -> what it means
   std::vector<LabelSet> address_labels;     // of addresses[i]
   // Processes for which two documents give one key two values: `cgroup /a, exe ...: env is dev
@@ -71,10 +97,12 @@ struct GenerationImage {
   std::vector<std::string> conflicts;
   std::vector<uint32_t> identity_classes;  // of Inventory::identities[i]
   Budget budget;
+  // By prefix; RegionOf() finds one. Never null in a compiled image.
+  std::shared_ptr<const AddressRegions> regions;
   // Answers for what appears after the image was compiled. Never null in a compiled image.
   std::shared_ptr<const Classifier> classifier;
   // Who had which number, for the next generation to keep.
-  NumberBook rule_book;
+  std::shared_ptr<const NumberBook> rule_book;
   NumberBook class_book;
   NumberBook bit_book;
 };

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <utility>
-#include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "labels/matcher.h"
 #include "labels/program.h"
 #include "mseg/abi.h"
@@ -50,7 +50,7 @@ struct Ledger {
 };
 
 // Ledgers by port set of the program, or by port class; key 0 is what counts on every port. Few
-// keys, made and merged millions of times: a sorted vector.
+// keys, mostly one, made and merged millions of times: a sorted vector.
 class LedgerMap {
  public:
   using Entry = std::pair<uint32_t, Ledger>;
@@ -70,6 +70,10 @@ class LedgerMap {
     return it->second;
   }
   void Merge(const LedgerMap& other) {
+    if (entries_.empty()) {
+      entries_ = other.entries_;
+      return;
+    }
     for (const auto& [key, ledger] : other.entries_) (*this)[key].Merge(ledger);
   }
   // What counts on one port: what counts on every port, and what counts there.
@@ -82,7 +86,7 @@ class LedgerMap {
  private:
   static bool Before(const Entry& entry, uint32_t key) { return entry.first < key; }
 
-  std::vector<Entry> entries_;
+  absl::InlinedVector<Entry, 1> entries_;
 };
 
 }  // namespace mseg

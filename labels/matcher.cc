@@ -102,9 +102,9 @@ Tri MatchOwnAddresses(const CompiledSelector& selector, const Subject& subject) 
   for (const Cidr& address : subject.addresses) {
     auto same_family = [&address](const Cidr& cidr) { return cidr.ipv4 == address.ipv4; };
     auto holds = [&address](const Cidr& cidr) { return cidr.Contains(address); };
-    if (std::none_of(selector.cidrs.begin(), selector.cidrs.end(), same_family)) continue;
-    const bool match = std::any_of(selector.cidrs.begin(), selector.cidrs.end(), holds) &&
-                       std::none_of(selector.except.begin(), selector.except.end(), holds);
+    if (std::none_of(selector->cidrs.begin(), selector->cidrs.end(), same_family)) continue;
+    const bool match = std::any_of(selector->cidrs.begin(), selector->cidrs.end(), holds) &&
+                       std::none_of(selector->except.begin(), selector->except.end(), holds);
     (match ? inside : outside) = true;
   }
   if (!inside) return Tri::kNo;
@@ -112,13 +112,13 @@ Tri MatchOwnAddresses(const CompiledSelector& selector, const Subject& subject) 
 }
 
 Tri MatchCidrs(const CompiledSelector& selector, const Subject& subject) {
-  if (selector.cidrs.empty()) return Tri::kYes;
+  if (selector->cidrs.empty()) return Tri::kYes;
   // An address says nothing about a process that has an identity, unless `peers: all` asks.
   if (!subject.is_address)
-    return selector.all_peers ? MatchOwnAddresses(selector, subject) : Tri::kNo;
+    return selector->all_peers ? MatchOwnAddresses(selector, subject) : Tri::kNo;
   auto holds = [&subject](const Cidr& cidr) { return cidr.Contains(subject.region); };
-  return YesIf(std::any_of(selector.cidrs.begin(), selector.cidrs.end(), holds) &&
-               std::none_of(selector.except.begin(), selector.except.end(), holds));
+  return YesIf(std::any_of(selector->cidrs.begin(), selector->cidrs.end(), holds) &&
+               std::none_of(selector->except.begin(), selector->except.end(), holds));
 }
 
 }  // namespace
@@ -166,24 +166,24 @@ void Matcher::IndexSelectors() {
   for (uint32_t i = 0; i < program_.selectors.size(); ++i) {
     const CompiledSelector& selector = program_.selectors[i];
     unlabelled_.push_back({.exe_matcher = selector.exe_matcher,
-                           .labels = !selector.labels.empty(),
-                           .more = !selector.users.empty() || !selector.cidrs.empty()});
+                           .labels = !selector->labels.empty(),
+                           .more = !selector->users.empty() || !selector->cidrs.empty()});
     auto demands = [](const LabelRequirement& r) {
       return r.op == LabelRequirement::Operator::kIn;
     };
-    const auto first = std::find_if(selector.labels.begin(), selector.labels.end(), demands);
-    if (first == selector.labels.end()) {
-      const bool addresses_only = !selector.cidrs.empty() && !selector.all_peers;
+    const auto first = std::find_if(selector->labels.begin(), selector->labels.end(), demands);
+    if (first == selector->labels.end()) {
+      const bool addresses_only = !selector->cidrs.empty() && !selector->all_peers;
       (addresses_only ? address_selectors_ : other_selectors_).push_back(i);
       continue;
     }
     selectors_by_key_[first->key].push_back(i);
-    const auto second = std::find_if(first + 1, selector.labels.end(), [&](const auto& r) {
+    const auto second = std::find_if(first + 1, selector->labels.end(), [&](const auto& r) {
       return demands(r) && r.key != first->key;
     });
     for (const std::string& value : first->values) {
       Demanded& demanded = selectors_by_label_[LabelHash(first->key, value)];
-      if (second == selector.labels.end()) {
+      if (second == selector->labels.end()) {
         demanded.alone.push_back(i);
         continue;
       }
@@ -197,7 +197,7 @@ void Matcher::IndexSelectors() {
 ExeVector Matcher::ExeVectorOf(const ExecutableInfo& executable, mseg_grade grade) const {
   ExeVector out;
   for (uint32_t i = 0; i < program_.exe_matchers.size(); ++i) {
-    const Tri tri = MatchExe(program_.exe_matchers[i], executable, grade);
+    const Tri tri = MatchExe(*program_.exe_matchers[i], executable, grade);
     if (tri != Tri::kNo) out.hits.emplace_back(i, tri);
   }
   return out;
@@ -450,13 +450,13 @@ Subject Matcher::AddressSubject(const Cidr& region, const LabelSet& labels) cons
 Tri Matcher::Matches(uint32_t number, const Subject& subject) const {
   const CompiledSelector& selector = program_.selectors[number];
   Tri tri = MatchCidrs(selector, subject);
-  for (const LabelRequirement& requirement : selector.labels) {
+  for (const LabelRequirement& requirement : selector->labels) {
     if (tri == Tri::kNo) return tri;
     tri = And(tri, MatchRequirement(requirement, subject));
   }
   if (tri == Tri::kNo) return tri;
   if (selector.exe_matcher != kNone) tri = And(tri, subject.exe.At(selector.exe_matcher));
-  return And(tri, MatchUsers(selector.users, subject.user));
+  return And(tri, MatchUsers(selector->users, subject.user));
 }
 
 // `own`: hashes of the labels that a subject has or may have. `open`: it may have others.

@@ -134,7 +134,7 @@ absl::StatusOr<PeerGroups> BuildPeerGroups(const Program& program, const Signatu
   out.mask_of.resize(selectors);
   const std::vector<uint32_t> coarse = CoarseSelectors(program, options.few_classes, out);
   std::vector<std::vector<uint64_t>> names;
-  for (const uint32_t selector : coarse) names.push_back({program.selectors[selector].key});
+  for (const uint32_t selector : coarse) names.push_back({program.selectors[selector]->key});
   const std::vector<uint32_t> pairs =
       AssignNumbers(names, previous == nullptr ? nullptr : &previous->bit_book, 0);
   // Numbers kept from before may lie beyond the end when many selectors went.

@@ -5,6 +5,7 @@
 #include <map>
 #include <tuple>
 
+#include "labels/policy_form.h"
 #include "labels/text.h"
 #include "labels/workload_conflicts.h"
 #include "labels/yaml_reader.h"
@@ -20,11 +21,12 @@ class Checker {
  public:
   Checker(const PolicySet& set, Diagnostics* diagnostics) : set_(set), diagnostics_(diagnostics) {}
 
-  void Check() {
+  void Check(const PolicySet* checked) {
     CheckNames();
     CheckServices();
-    CheckWorkloads();
-    CheckAddresses();
+    const bool same_workloads = SameAsIn(checked, DocumentKind::kWorkload);
+    if (!same_workloads) CheckWorkloads();
+    if (!same_workloads || !SameAsIn(checked, DocumentKind::kAddressGroup)) CheckAddresses();
   }
 
  private:
@@ -49,13 +51,22 @@ class Checker {
         .Error(spot, std::move(message));
   }
 
-  const Document& DocumentAt(size_t index) const { return set_.documents()[index]; }
+  bool SameAsIn(const PolicySet* checked, DocumentKind kind) const {
+    if (checked == nullptr) return false;
+    const std::vector<size_t>& here = set_.OfKind(kind);
+    const std::vector<size_t>& there = checked->OfKind(kind);
+    return std::equal(
+        here.begin(), here.end(), there.begin(), there.end(),
+        [&](size_t a, size_t b) { return set_.documents()[a] == checked->documents()[b]; });
+  }
+
+  const Document& DocumentAt(size_t index) const { return *set_.documents()[index]; }
 
   void CheckNames() {
-    const std::vector<Document>& documents = set_.documents();
+    const std::vector<DocumentRef>& documents = set_.documents();
     for (size_t i = 1; i < documents.size(); ++i) {
-      const Document& first = documents[i - 1];
-      const Document& second = documents[i];
+      const Document& first = *documents[i - 1];
+      const Document& second = *documents[i];
       if (first.kind != second.kind || first.name != second.name) continue;
       Error(second, second.name_spot,
             Cat(DocumentKindName(second.kind), " `", second.name, "` is already in ",
@@ -76,7 +87,9 @@ class Checker {
     }
     for (size_t i : set_.OfKind(DocumentKind::kPolicy)) {
       const Document& document = DocumentAt(i);
-      for (const Rule& rule : std::get<Policy>(document.spec).rules) {
+      const Policy& policy = std::get<Policy>(document.spec);
+      if (policy.form != nullptr && !policy.form->names_services) continue;
+      for (const Rule& rule : policy.rules) {
         for (const ServiceItem& item : rule.services) {
           if (!item.service.empty()) CheckService(document, item, known);
           if (!item.described_as.empty()) CheckDescription(document, item);
@@ -175,28 +188,57 @@ class Checker {
 
 const Document* PolicySet::Find(DocumentKind kind, std::string_view name) const {
   const auto it = std::lower_bound(documents_.begin(), documents_.end(), std::tie(kind, name),
-                                   [](const Document& document, const auto& wanted) {
-                                     const std::string_view text = document.name;
-                                     return std::tie(document.kind, text) < wanted;
+                                   [](const DocumentRef& document, const auto& wanted) {
+                                     const std::string_view text = document->name;
+                                     return std::tie(document->kind, text) < wanted;
                                    });
-  if (it == documents_.end() || it->kind != kind || it->name != name) return nullptr;
-  return &*it;
+  if (it == documents_.end() || (*it)->kind != kind || (*it)->name != name) return nullptr;
+  return it->get();
+}
+
+namespace {
+
+// Most often all but the last few are in order already.
+void SortDocuments(std::vector<DocumentRef>* documents) {
+  const auto before = [](const DocumentRef& a, const DocumentRef& b) {
+    return std::tie(a->kind, a->name) < std::tie(b->kind, b->name);
+  };
+  const auto rest = std::is_sorted_until(documents->begin(), documents->end(), before);
+  std::stable_sort(rest, documents->end(), before);
+  std::inplace_merge(documents->begin(), rest, documents->end(), before);
+}
+
+}  // namespace
+
+std::vector<DocumentRef> ShareDocuments(std::vector<Document> documents) {
+  SelectorForms forms;
+  std::vector<DocumentRef> out;
+  out.reserve(documents.size());
+  for (Document& document : documents) {
+    if (Policy* policy = std::get_if<Policy>(&document.spec)) {
+      policy->form = forms.OfPolicy(document.name, *policy);
+    }
+    out.push_back(std::make_shared<const Document>(std::move(document)));
+  }
+  return out;
 }
 
 absl::StatusOr<PolicySet> BuildPolicySet(std::vector<Document> documents,
                                          Diagnostics* diagnostics) {
+  return BuildPolicySet(ShareDocuments(std::move(documents)), diagnostics);
+}
+
+absl::StatusOr<PolicySet> BuildPolicySet(std::vector<DocumentRef> documents,
+                                         Diagnostics* diagnostics, const PolicySet* checked) {
   PolicySet set;
   DropRepeatedSentences(&documents);
   set.documents_ = std::move(documents);
-  std::stable_sort(set.documents_.begin(), set.documents_.end(),
-                   [](const Document& a, const Document& b) {
-                     return std::tie(a.kind, a.name) < std::tie(b.kind, b.name);
-                   });
+  SortDocuments(&set.documents_);
   for (size_t i = 0; i < set.documents_.size(); ++i) {
-    set.by_kind_[static_cast<size_t>(set.documents_[i].kind)].push_back(i);
+    set.by_kind_[static_cast<size_t>(set.documents_[i]->kind)].push_back(i);
   }
   const size_t errors_before = diagnostics->size();
-  Checker(set, diagnostics).Check();
+  Checker(set, diagnostics).Check(checked);
   SortDiagnostics(errors_before, diagnostics);
   const size_t errors = diagnostics->size() - errors_before;
   if (errors > 0) {

@@ -14,13 +14,14 @@
 namespace mseg {
 
 // Documents that were checked against each other: names are unique per kind, every service that a
-// rule names exists, no two documents give one thing two values. Immutable.
+// rule names exists, no two documents give one thing two values. Immutable, and cheap to copy: the
+// documents are shared.
 class PolicySet {
  public:
   PolicySet() = default;
 
   // Sorted by (kind, name).
-  const std::vector<Document>& documents() const { return documents_; }
+  const std::vector<DocumentRef>& documents() const { return documents_; }
   const Document* Find(DocumentKind kind, std::string_view name) const;
   // Indices into documents(), by name.
   const std::vector<size_t>& OfKind(DocumentKind kind) const {
@@ -28,17 +29,24 @@ class PolicySet {
   }
 
  private:
-  friend absl::StatusOr<PolicySet> BuildPolicySet(std::vector<Document> documents,
-                                                  Diagnostics* diagnostics);
-  std::vector<Document> documents_;
+  friend absl::StatusOr<PolicySet> BuildPolicySet(std::vector<DocumentRef> documents,
+                                                  Diagnostics* diagnostics,
+                                                  const PolicySet* checked);
+  std::vector<DocumentRef> documents_;
   std::vector<size_t> by_kind_[4];
 };
 
 // Two sentences that say the same rule are one, the first: it may be said in both languages.
-void DropRepeatedSentences(std::vector<Document>* documents);
+void DropRepeatedSentences(std::vector<DocumentRef>* documents);
+
+// Ready to be shared: what is compiled from them is made once, here.
+std::vector<DocumentRef> ShareDocuments(std::vector<Document> documents);
 
 // Checks documents against each other. Collects every error; gives InvalidArgument if there was
-// one.
+// one. What is the same as in `checked` is not checked again.
+absl::StatusOr<PolicySet> BuildPolicySet(std::vector<DocumentRef> documents,
+                                         Diagnostics* diagnostics,
+                                         const PolicySet* checked = nullptr);
 absl::StatusOr<PolicySet> BuildPolicySet(std::vector<Document> documents, Diagnostics* diagnostics);
 
 }  // namespace mseg

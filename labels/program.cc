@@ -2,56 +2,19 @@
 #include "labels/program.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 #include <set>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "labels/classifier.h"
+#include "labels/stable_numbers.h"
 #include "labels/text.h"
 
 namespace mseg {
 namespace {
-
-// A separator that no checked text can hold.
-constexpr char kEnd = '\x1f';
-
-std::vector<std::string> SortedTexts(const std::vector<SpottedText>& texts) {
-  std::vector<std::string> out;
-  for (const SpottedText& text : texts) out.push_back(text.value);
-  std::sort(out.begin(), out.end());
-  out.erase(std::unique(out.begin(), out.end()), out.end());
-  return out;
-}
-
-template <typename T>
-std::vector<T> SortedValues(const std::vector<Spotted<T>>& spotted) {
-  std::vector<T> out;
-  for (const Spotted<T>& item : spotted) out.push_back(item.value);
-  std::sort(out.begin(), out.end());
-  out.erase(std::unique(out.begin(), out.end()), out.end());
-  return out;
-}
-
-void AppendItem(std::string* out, char tag, std::string_view item) {
-  *out += tag;
-  *out += item;
-  *out += kEnd;
-}
-void AppendList(std::string* out, char tag, const std::vector<std::string>& items) {
-  for (const std::string& item : items) AppendItem(out, tag, item);
-}
-
-// In the order that makes equal selectors equal texts.
-std::vector<const LabelRequirement*> SortedRequirements(
-    const std::vector<LabelRequirement>& labels) {
-  std::vector<const LabelRequirement*> out;
-  for (const LabelRequirement& requirement : labels) out.push_back(&requirement);
-  std::sort(out.begin(), out.end(), [](const LabelRequirement* a, const LabelRequirement* b) {
-    return std::tie(a->key, a->op, a->values) < std::tie(b->key, b->op, b->values);
-  });
-  return out;
-}
 
 class ProgramBuilder {
  public:
@@ -60,11 +23,12 @@ class ProgramBuilder {
   Program Build(const PolicySet& policy) {
     program_.port_sets.push_back({PortRange{.kind = PortRange::Kind::kAny}});
     port_set_ids_.emplace(program_.port_sets[0], 0);
-    program_.rule_table.emplace_back();
+    Reserve(policy);
+    AddToTable({}, 0);
     for (const FailsafeEntry& entry : options_.failsafe) AddFailsafe(entry);
     CollectPortNames(policy);
-    for (size_t i : policy.OfKind(DocumentKind::kWorkload)) AddWorkload(policy.documents()[i]);
-    for (size_t i : policy.OfKind(DocumentKind::kAddressGroup)) AddGroup(policy.documents()[i]);
+    for (size_t i : policy.OfKind(DocumentKind::kWorkload)) AddWorkload(*policy.documents()[i]);
+    for (size_t i : policy.OfKind(DocumentKind::kAddressGroup)) AddGroup(*policy.documents()[i]);
     for (size_t i : policy.OfKind(DocumentKind::kPolicy)) AddPolicy(policy, policy.documents()[i]);
     std::sort(program_.owners.begin(), program_.owners.end(),
               [](const AddressOwner& a, const AddressOwner& b) { return a.cidr < b.cidr; });
@@ -76,79 +40,47 @@ class ProgramBuilder {
   }
 
  private:
-  uint32_t AddExeMatcher(const std::vector<SpottedText>& names,
-                         const std::vector<SpottedText>& exes,
-                         const std::vector<Spotted<Digest>>& digests,
-                         std::optional<mseg_grade> grade) {
-    if (names.empty() && exes.empty() && digests.empty() && !grade) return kNone;
-    // Nearly every one is there already, so its text is made before anything else.
-    ExeMatcher matcher;
-    matcher.names = SortedTexts(names);
-    matcher.digests = SortedValues(digests);
-    matcher.grade = grade.value_or(MSEG_GRADE_UNKNOWN);
-    const std::vector<std::string> patterns = SortedTexts(exes);
-    AppendList(&matcher.text, 'n', matcher.names);
-    AppendList(&matcher.text, 'e', patterns);
-    for (const Digest& digest : matcher.digests) {
-      AppendItem(&matcher.text, 'd', DigestText(digest));
+  void Reserve(const PolicySet& policy) {
+    size_t rules = 1 + options_.failsafe.size();
+    size_t selectors = 0;
+    for (size_t i : policy.OfKind(DocumentKind::kPolicy)) {
+      const Policy& document = std::get<Policy>(policy.documents()[i]->spec);
+      rules += document.rules.size() + 1;
+      if (document.form != nullptr) selectors += document.form->selectors.size();
     }
-    if (grade) AppendItem(&matcher.text, 'g', GradeName(*grade));
-    const auto [it, added] =
-        exe_matcher_ids_.emplace(matcher.text, static_cast<uint32_t>(program_.exe_matchers.size()));
-    if (!added) return it->second;
-    for (const std::string& exe : patterns) {
-      // The parser accepted it; parsing again cannot fail.
-      if (absl::StatusOr<PathPattern> pattern = PathPattern::Parse(exe); pattern.ok()) {
-        matcher.exes.push_back(*std::move(pattern));
-      }
-    }
-    program_.exe_matchers.push_back(std::move(matcher));
+    program_.rules.reserve(rules);
+    program_.rule_table.reserve(rules);
+    program_.rule_members.reserve(rules);
+    selectors_by_name_.reserve(selectors);
+  }
+
+  uint32_t AddExeMatcher(const ExeMatcherRef& matcher) {
+    if (matcher == nullptr) return kNone;
+    const auto [it, added] = exe_matcher_ids_.emplace(
+        matcher->text, static_cast<uint32_t>(program_.exe_matchers.size()));
+    if (added) program_.exe_matchers.push_back(matcher);
     return it->second;
   }
 
-  std::vector<std::string> AddUsers(const std::vector<SpottedText>& users) {
-    std::vector<std::string> out = SortedTexts(users);
-    program_.users.insert(program_.users.end(), out.begin(), out.end());
-    return out;
+  void AddUsers(const std::vector<std::string>& users) {
+    program_.users.insert(program_.users.end(), users.begin(), users.end());
   }
 
-  uint32_t AddSelector(const std::optional<Selector>& selector) {
-    if (!selector || selector->MatchesAnyone()) return kNone;
-    const std::vector<const LabelRequirement*> labels = SortedRequirements(selector->labels);
-    CompiledSelector compiled;
-    if (const auto& process = selector->process) {
-      compiled.exe_matcher =
-          AddExeMatcher(process->names, process->exes, process->digests, process->grade);
-      compiled.users = AddUsers(process->users);
-    }
-    compiled.cidrs = SortedValues(selector->cidrs);
-    compiled.except = SortedValues(selector->except);
-    compiled.all_peers = selector->all_peers;
-    std::string text;
-    for (const LabelRequirement* requirement : labels) {
-      AppendItem(&text, static_cast<char>('0' + static_cast<int>(requirement->op)),
-                 requirement->key);
-      AppendList(&text, 'v', requirement->values);
-    }
-    AppendItem(&text, 'x', Cat(compiled.exe_matcher));
-    AppendList(&text, 'u', compiled.users);
-    for (const Cidr& cidr : compiled.cidrs) AppendItem(&text, 'c', CidrText(cidr));
-    for (const Cidr& cidr : compiled.except) AppendItem(&text, 'z', CidrText(cidr));
-    if (compiled.all_peers) AppendItem(&text, 'a', "");
-    const auto [it, added] = selector_ids_.try_emplace(
-        std::move(text), static_cast<uint32_t>(program_.selectors.size()));
+  uint32_t AddForm(const SelectorFormRef& form) {
+    const auto [it, added] = selectors_by_name_.try_emplace(
+        form->name, static_cast<uint32_t>(program_.selectors.size()));
     if (!added) return it->second;
-    for (const LabelRequirement* requirement : labels) compiled.labels.push_back(*requirement);
-    compiled.key = MemberKey(it->first);
-    program_.selectors.push_back(std::move(compiled));
+    AddUsers(form->users);
+    program_.selectors.push_back({.form = form, .exe_matcher = AddExeMatcher(form->exe)});
     return it->second;
   }
 
   // The names that rules use, with the ports that Workloads give them.
   void CollectPortNames(const PolicySet& policy) {
     for (size_t i : policy.OfKind(DocumentKind::kPolicy)) {
-      const Policy& document = std::get<Policy>(policy.documents()[i].spec);
+      const Policy& document = std::get<Policy>(policy.documents()[i]->spec);
       if (document.state == State::kBuild) continue;
+      if (document.form != nullptr && !document.form->names_ports) continue;
       for (const Rule& rule : document.rules) {
         for (const ServiceItem& item : rule.services) {
           if (item.named) port_names_[*item.named];
@@ -157,7 +89,7 @@ class ProgramBuilder {
     }
     if (port_names_.empty()) return;
     for (size_t i : policy.OfKind(DocumentKind::kWorkload)) {
-      for (const auto& [name, port] : std::get<Workload>(policy.documents()[i].spec).ports) {
+      for (const auto& [name, port] : std::get<Workload>(policy.documents()[i]->spec).ports) {
         if (const auto it = port_names_.find(name); it != port_names_.end()) {
           it->second.insert(port);
         }
@@ -196,16 +128,22 @@ class ProgramBuilder {
     for (const PortRange& range : ranges) {
       if (range.kind == PortRange::Kind::kAny) return 0;
     }
-    return AddPortSet(std::move(ranges));
+    return AddPortSet(Sorted(std::move(ranges)));
   }
 
-  uint32_t AddPortSet(std::vector<PortRange> ranges) {
+  // Sorted, each once.
+  uint32_t AddPortSet(const std::vector<PortRange>& ranges) {
+    const auto it = port_set_ids_.find(ranges);
+    if (it != port_set_ids_.end()) return it->second;
+    const auto number = static_cast<uint32_t>(program_.port_sets.size());
+    port_set_ids_.emplace(ranges, number);
+    program_.port_sets.push_back(ranges);
+    return number;
+  }
+  static std::vector<PortRange> Sorted(std::vector<PortRange> ranges) {
     std::sort(ranges.begin(), ranges.end());
     ranges.erase(std::unique(ranges.begin(), ranges.end()), ranges.end());
-    const auto [it, added] =
-        port_set_ids_.emplace(ranges, static_cast<uint32_t>(program_.port_sets.size()));
-    if (added) program_.port_sets.push_back(std::move(ranges));
-    return it->second;
+    return ranges;
   }
 
   void AddWorkload(const Document& document) {
@@ -221,14 +159,15 @@ class ProgramBuilder {
     compiled.labels = labels;
     compiled.addresses = SortedValues(workload.match.addresses);
     compiled.state = workload.state;
-    for (const std::string& cgroup : SortedTexts(workload.match.cgroups)) {
+    for (const std::string& cgroup : SortedValues(workload.match.cgroups)) {
       if (absl::StatusOr<PathPattern> pattern = PathPattern::Parse(cgroup); pattern.ok()) {
         compiled.cgroups.push_back(*std::move(pattern));
       }
     }
     compiled.exe_matcher =
-        AddExeMatcher({}, workload.match.exes, workload.match.digests, std::nullopt);
-    compiled.users = AddUsers(workload.match.users);
+        AddExeMatcher(forms_.ExeOf({}, workload.match.exes, workload.match.digests, std::nullopt));
+    compiled.users = SortedValues(workload.match.users);
+    AddUsers(compiled.users);
     compiled.has_process_field = workload.match.HasProcessField();
     compiled.loopback_allowed = workload.loopback_allowed;
     program_.workloads.push_back(std::move(compiled));
@@ -242,24 +181,23 @@ class ProgramBuilder {
     }
   }
 
-  uint32_t AddToTable(const Document& document, std::string rule, Spot spot) {
-    program_.rule_table.push_back(
-        RuleInfo{.policy = document.name, .rule = std::move(rule), .place = document.At(spot)});
+  uint32_t AddToTable(RuleInfo rule, uint64_t member) {
+    program_.rule_table.push_back(std::move(rule));
+    program_.rule_members.push_back(member);
     return static_cast<uint32_t>(program_.rule_table.size() - 1);
   }
 
   void NumberRules(const GenerationImage* previous) {
-    std::vector<std::vector<uint64_t>> members;
-    program_.rule_members.push_back(0);
-    for (size_t i = 1; i < program_.rule_table.size(); ++i) {
-      const RuleInfo& rule = program_.rule_table[i];
-      members.push_back({MemberKey(Cat(rule.policy, "\x1f", rule.rule))});
-      program_.rule_members.push_back(members.back()[0]);
+    const Program* before = previous == nullptr ? nullptr : &previous->classifier->program();
+    if (before != nullptr && before->rule_members == program_.rule_members) {
+      program_.numbers = before->numbers;
+      return;
     }
-    const std::vector<uint32_t> numbers =
-        AssignNumbers(members, previous == nullptr ? nullptr : &previous->rule_book, 1);
-    program_.numbers.push_back(0);
-    program_.numbers.insert(program_.numbers.end(), numbers.begin(), numbers.end());
+    const std::vector<uint64_t> members(program_.rule_members.begin() + 1,
+                                        program_.rule_members.end());
+    program_.numbers =
+        AssignNumbers(members, previous == nullptr ? nullptr : previous->rule_book.get(), 1);
+    program_.numbers.insert(program_.numbers.begin(), 0);
   }
 
   void AddFailsafe(const FailsafeEntry& entry) {
@@ -271,44 +209,58 @@ class ProgramBuilder {
     if (!entry.exe.empty()) {
       Selector local;
       local.process.emplace().exes.push_back({.value = entry.exe, .spot = {}});
-      (compiled.at_from ? compiled.from : compiled.to) = AddSelector(local);
+      (compiled.at_from ? compiled.from : compiled.to) = AddForm(forms_.Of(local));
     }
-    compiled.ports = AddPortSet(entry.ports);
+    compiled.ports = AddPortSet(Sorted(entry.ports));
     std::string name = entry.direction == MSEG_EGRESS ? "egress" : "ingress";
     for (const PortRange& range : entry.ports) Append(&name, " ", PortRangeText(range));
     if (!entry.exe.empty()) Append(&name, " ", entry.exe);
-    program_.rule_table.push_back(
-        RuleInfo{.policy = "failsafe", .rule = std::move(name), .place = {}});
-    compiled.number = static_cast<uint32_t>(program_.rule_table.size() - 1);
+    compiled.number = AddToTable(RuleInfo("failsafe", name), MemberKey("failsafe", name));
     program_.rules.push_back(compiled);
   }
 
-  void AddPolicy(const PolicySet& set, const Document& document) {
-    const Policy& policy = std::get<Policy>(document.spec);
+  void AddPolicy(const PolicySet& set, const DocumentRef& document) {
+    const Policy& policy = std::get<Policy>(document->spec);
     const State state = std::min(policy.state, options_.highest_state);
     if (state == State::kBuild) return;
-    for (const Rule& rule : policy.rules) {
+    const std::shared_ptr<const PolicyForm> form =
+        policy.form != nullptr ? policy.form : forms_.OfPolicy(document->name, policy);
+    std::vector<uint32_t> selectors(form->selectors.size(), kNone);
+    auto selector = [&](uint32_t index) {
+      if (index == PolicyForm::kNone) return kNone;
+      if (selectors[index] == kNone) selectors[index] = AddForm(form->selectors[index]);
+      return selectors[index];
+    };
+    std::vector<uint32_t> port_sets;
+    for (const std::vector<PortRange>& ports : form->port_sets) {
+      port_sets.push_back(AddPortSet(ports));
+    }
+    for (size_t i = 0; i < form->rules.size(); ++i) {
+      const PolicyForm::RuleForm& rule = form->rules[i];
       CompiledRule compiled;
       compiled.state = state;
       compiled.verdict = rule.verdict;
       compiled.at_from = rule.at != RuleAt::kTo;
       compiled.at_to = rule.at != RuleAt::kFrom;
-      compiled.from = AddSelector(rule.from);
-      compiled.number = AddToTable(document, rule.name, rule.spot);
-      if (const std::optional<uint32_t> ports = AddPorts(set, rule.services)) {
-        compiled.to = AddSelector(rule.to);
+      compiled.from = selector(rule.from);
+      compiled.number = AddToTable(RuleInfo(document, i), rule.member);
+      const std::optional<uint32_t> ports = rule.ports != PolicyForm::kNone
+                                                ? port_sets[rule.ports]
+                                                : AddPorts(set, policy.rules[i].services);
+      if (ports) {
+        compiled.to = selector(rule.to);
         compiled.ports = *ports;
         program_.rules.push_back(compiled);
       }
-      AddNamedPorts(rule, compiled);
+      if (rule.named) AddNamedPorts(policy.rules[i], compiled);
     }
     if (!policy.selects) return;
     CompiledSelects selects;
     selects.state = state;
-    selects.selector = AddSelector(policy.selects);
+    selects.selector = selector(form->selects);
     selects.egress = policy.egress;
     selects.ingress = policy.ingress;
-    selects.number = AddToTable(document, "", policy.selects->spot);
+    selects.number = AddToTable(RuleInfo(document, RuleInfo::kDefault), form->selects_member);
     program_.selects.push_back(selects);
   }
 
@@ -325,7 +277,7 @@ class ProgramBuilder {
                                              .op = LabelRequirement::Operator::kIn,
                                              .values = {Cat(port)},
                                              .spot = {}});
-        compiled.to = AddSelector(to);
+        compiled.to = AddForm(forms_.Of(to));
         compiled.ports = AddPortSet({PortRange{.kind = PortRange::Kind::kPorts,
                                                .protocol = name.protocol,
                                                .first = port,
@@ -339,8 +291,9 @@ class ProgramBuilder {
   Program program_;
   std::map<PortName, std::set<uint16_t>> port_names_;
   absl::flat_hash_map<std::string, uint32_t> exe_matcher_ids_;
-  absl::flat_hash_map<std::string, uint32_t> selector_ids_;
-  std::map<std::vector<PortRange>, uint32_t> port_set_ids_;
+  SelectorForms forms_;  // of what no document says
+  absl::flat_hash_map<std::array<uint64_t, 2>, uint32_t> selectors_by_name_;
+  absl::flat_hash_map<std::vector<PortRange>, uint32_t> port_set_ids_;
 };
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "labels/glob.h"
 #include "labels/image.h"
 #include "labels/policy_set.h"
+#include "labels/policy_form.h"
 
 // A policy set made ready for matching; private to labels/. Everything that is compared more than
 // once has a number: equal selectors are one selector, equal process conditions one exe matcher.
@@ -22,23 +23,11 @@ namespace mseg {
 
 inline constexpr uint32_t kNone = UINT32_MAX;
 
-// The part of a `process` selector or Workload match that looks at the executable.
-struct ExeMatcher {
-  std::vector<std::string> names;
-  std::vector<PathPattern> exes;
-  std::vector<Digest> digests;
-  mseg_grade grade = MSEG_GRADE_UNKNOWN;  // least grade; UNKNOWN: none asked for
-  std::string text;                       // canonical, equal for equal matchers
-};
-
 struct CompiledSelector {
-  std::vector<LabelRequirement> labels;
+  SelectorFormRef form;
   uint32_t exe_matcher = kNone;
-  std::vector<std::string> users;  // empty: any
-  std::vector<Cidr> cidrs;         // empty: any
-  std::vector<Cidr> except;
-  bool all_peers = false;  // the addresses of a process count too
-  uint64_t key = 0;        // MemberKey of its text
+
+  const SelectorForm* operator->() const { return form.get(); }
 };
 
 struct CompiledRule {
@@ -80,7 +69,7 @@ struct AddressOwner {
 };
 
 struct Program {
-  std::vector<ExeMatcher> exe_matchers;
+  std::vector<ExeMatcherRef> exe_matchers;
   std::vector<CompiledSelector> selectors;
   std::vector<CompiledRule> rules;  // in (policy name, position): the order of naming
   std::vector<CompiledSelects> selects;

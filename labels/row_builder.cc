@@ -191,24 +191,40 @@ class RowBuilder {
     rules_.AddRules(signature.selectors, judge, true, &peers, &base);
     tail.base = ByPort(base);
 
-    // What the selectors that matter here say of each group.
-    std::map<uint32_t, Hits> groups;
+    // What the selectors that matter here say of each group: a run of equal groups for each.
+    struct Said {
+      uint32_t group;
+      std::pair<uint32_t, Tri> hit;
+      auto operator<=>(const Said&) const = default;
+    };
+    std::vector<Said> said;
     for (const auto& [selector, ledgers] : peers) {
       for (size_t i = 0; i < MSEG_COARSE_WORDS; ++i) {
         tail.mask.bits[i] |= groups_.mask_of[selector].bits[i];
       }
       for (const auto& [group, tri] : groups_.groups_of[selector]) {
-        groups[group].emplace_back(selector, tri);
+        said.push_back({group, {selector, tri}});
       }
     }
-    std::map<uint32_t, Hits> meanings;
-    for (auto& [group, hits] : groups) {
-      const uint32_t cell = mseg_cell(&groups_.bits[group], &tail.mask);
-      const auto [it, added] = meanings.try_emplace(cell, std::move(hits));
-      if (!added && it->second != hits) return absl::AbortedError("two cells with one number");
-      if (!added) continue;
+    std::sort(said.begin(), said.end());
+    absl::flat_hash_map<uint32_t, std::pair<size_t, size_t>> meanings;  // cell -> its first run
+    for (size_t begin = 0, end = 0; begin < said.size(); begin = end) {
+      while (end < said.size() && said[end].group == said[begin].group) ++end;
+      const uint32_t cell = mseg_cell(&groups_.bits[said[begin].group], &tail.mask);
+      const auto [it, added] = meanings.try_emplace(cell, begin, end);
+      if (!added) {
+        const auto [first, last] = it->second;
+        const bool same = std::equal(said.begin() + static_cast<ptrdiff_t>(begin),
+                                     said.begin() + static_cast<ptrdiff_t>(end),
+                                     said.begin() + static_cast<ptrdiff_t>(first),
+                                     said.begin() + static_cast<ptrdiff_t>(last),
+                                     [](const Said& a, const Said& b) { return a.hit == b.hit; });
+        if (!same) return absl::AbortedError("two cells with one number");
+        continue;
+      }
       LedgerMap sets;
-      for (const auto& [selector, tri] : it->second) {
+      for (size_t i = begin; i < end; ++i) {
+        const auto& [selector, tri] = said[i].hit;
         sets.Merge(peers.at(selector).For(tri));
       }
       tail.cells.emplace(cell, ByPort(sets));
@@ -262,7 +278,9 @@ class RowBuilder {
     }
     PeerLedgers peers;
     LedgerMap base;  // stays empty
-    const DirectionRules::Judge judge = JudgeOf(state, *ends[0]->tail);
+    DirectionRules::Judge judge = JudgeOf(state, *ends[0]->tail);
+    const std::vector<bool> may_already = MayAlready(*ends[0]->tail);
+    judge.may_already = &may_already;
     rules_.AddRulesOfAny(judge, false, &peers, &base);
     rules_.AddRules(SelectorsOf(common), judge, false, &peers, &base);
     const ClassLedgers shared = rules_.ByClass(peers);
@@ -293,6 +311,32 @@ class RowBuilder {
       if (absl::Status status = Append(rows); !status.ok()) return status;
     }
     return absl::OkStatus();
+  }
+
+  // By selector: whether the tail says of all classes it matches that they might be allowed, on
+  // every port and in both views. That more rules might allow them changes no row then: none of
+  // them is named.
+  std::vector<bool> MayAlready(const Tail& tail) const {
+    std::vector<bool> by_group(groups_.bits.size());
+    for (size_t group = 0; group < groups_.bits.size(); ++group) {
+      const Ledger ledger = tail.At(mseg_cell(&groups_.bits[group], &tail.mask), 0);
+      by_group[group] = ledger.possible_allow[0] != kNone && ledger.possible_allow[1] != kNone;
+    }
+    auto all_may = [&](const PeerGroups::Members& classes) {
+      return std::all_of(classes.begin(), classes.end(), [&](const auto& member) {
+        return by_group[groups_.group_of[member.first]];
+      });
+    };
+    std::vector<bool> by_wide_group;
+    for (const PeerGroups::Members& classes : groups_.wide_classes_of) {
+      by_wide_group.push_back(all_may(classes));
+    }
+    std::vector<bool> out(groups_.classes_of.size());
+    for (size_t selector = 0; selector < out.size(); ++selector) {
+      out[selector] =
+          by_wide_group[groups_.wide_group_of[selector]] && all_may(groups_.classes_of[selector]);
+    }
+    return out;
   }
 
   static Hits Common(const Hits& a, const Hits& b) {

@@ -109,6 +109,31 @@ void ParseNames(const SourceText& source, const YamlNode& node, std::vector<Spot
   }
 }
 
+void ParsePin(const SourceText& source, const YamlNode& node, ProcessSelector* process) {
+  if (process->names.empty() && process->exes.empty()) {
+    source.Error(node.spot, "`pin` fixes what lies at a path: give `exe` or `name` beside it");
+    return;
+  }
+  if (!process->digests.empty()) {
+    source.Error(node.spot, "`pin` beside `digest`: the digest fixes the content already");
+    return;
+  }
+  if (node.kind == YamlNode::Kind::kScalar && node.text == "true") {
+    process->pin = node.spot;
+    return;
+  }
+  process->pinned = true;
+  for (const SpottedText& text : TextList(source, node, "`pin`")) {
+    absl::StatusOr<Digest> digest = ParseDigest(text.value);
+    if (digest.ok()) {
+      process->digests.push_back({*digest, text.spot});
+    } else {
+      source.Error(text.spot, Cat("`pin` is true, or what that becomes when it is applied: ",
+                                  digest.status().message()));
+    }
+  }
+}
+
 ProcessSelector ParseProcess(const SourceText& source, const YamlNode& node) {
   FieldReader fields(source, node, "`process`");
   ProcessSelector process;
@@ -125,7 +150,7 @@ ProcessSelector ParseProcess(const SourceText& source, const YamlNode& node) {
     if (least >= 0) process.grade = static_cast<mseg_grade>(MSEG_GRADE_PATH + least);
   }
   if (const YamlNode* users = fields.Take("user")) process.users = ParseUsers(source, *users);
-  fields.Refuse("pin", "name the file's `digest` instead");
+  if (const YamlNode* pin = fields.Take("pin")) ParsePin(source, *pin, &process);
   fields.Refuse("script", "select the interpreter by `exe` or `digest`");
   fields.Finish();
   if (fields.usable() && node.children.empty()) {

@@ -443,6 +443,20 @@ bool IsSentence(const Document& document) {
   return document.kind == DocumentKind::kPolicy && IsSentenceFile(document.file);
 }
 
+const Document& Plain(const Document& document) { return document; }
+const Document& Plain(const DocumentRef& document) { return *document; }
+
+template <typename T>
+void DropRepeated(std::vector<T>* documents) {
+  std::set<std::pair<std::string, std::string>> seen;
+  std::erase_if(*documents, [&seen](const T& item) {
+    const Document& document = Plain(item);
+    if (!IsSentence(document)) return false;
+    const Rule& rule = std::get<Policy>(document.spec).rules.front();
+    return !seen.emplace(document.name, RuleText(rule)).second;
+  });
+}
+
 }  // namespace
 
 bool IsSentenceFile(std::string_view file) { return file.ends_with(kSuffix); }
@@ -489,17 +503,10 @@ std::vector<Document> ParseSentences(const SourceText& source) {
     document.spec = *std::move(policy);
     out.push_back(std::move(document));
   }
-  DropRepeatedSentences(&out);
+  DropRepeated(&out);
   return out;
 }
 
-void DropRepeatedSentences(std::vector<Document>* documents) {
-  std::set<std::pair<std::string, std::string>> seen;
-  std::erase_if(*documents, [&seen](const Document& document) {
-    if (!IsSentence(document)) return false;
-    const Rule& rule = std::get<Policy>(document.spec).rules.front();
-    return !seen.emplace(document.name, RuleText(rule)).second;
-  });
-}
+void DropRepeatedSentences(std::vector<DocumentRef>* documents) { DropRepeated(documents); }
 
 }  // namespace mseg

@@ -218,10 +218,11 @@ Explanation ExplainClasses(const Simulator& simulator, bool from_managed, uint32
   if (naming == nullptr) return out;
   out.reason = naming->decision.reason;
   const uint32_t number = naming->decision.rule;
-  if (number == 0 || number >= simulator.image().rules.size()) return out;
-  const RuleInfo& rule = simulator.image().rules[number];
-  out.rule = rule.rule.empty() ? rule.policy : Cat(rule.policy, "/", rule.rule);
-  if (!rule.place.file.empty()) out.at = Cat(rule.place.file, ":", rule.place.line);
+  const RuleTable& rules = *simulator.image().rules;
+  if (number == 0 || number >= rules.size()) return out;
+  out.rule = rules[number].Name();
+  const Place place = rules[number].place();
+  if (!place.file.empty()) out.at = Cat(place.file, ":", place.line);
   return out;
 }
 

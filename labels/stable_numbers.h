@@ -17,6 +17,7 @@ namespace mseg {
 // Where a member's name is long, its hash stands for it: two members with one hash only cost a
 // number that changes without need.
 uint64_t MemberKey(std::string_view name);
+uint64_t MemberKey(std::string_view name, std::string_view part);
 
 // Member -> number of the thing that it belonged to.
 using NumberBook = absl::flat_hash_map<uint64_t, uint32_t>;
@@ -24,6 +25,9 @@ using NumberBook = absl::flat_hash_map<uint64_t, uint32_t>;
 // One number each, from `first` on, no two the same; numbers that nothing had are the lowest free
 // ones. `previous` may be null.
 std::vector<uint32_t> AssignNumbers(const std::vector<std::vector<uint64_t>>& members,
+                                    const NumberBook* previous, uint32_t first);
+// Of things with one member each.
+std::vector<uint32_t> AssignNumbers(const std::vector<uint64_t>& members,
                                     const NumberBook* previous, uint32_t first);
 
 }  // namespace mseg

@@ -202,6 +202,7 @@ void Write(const api::ApplyRequest& from, ApplyRequest::Builder to) {
   to.setAuthor(ToText(from.author));
   to.setDryRun(from.dry_run);
   to.setConfirmWithinUs(from.confirm_within_us);
+  to.setPrune(from.prune);
 }
 
 api::ApplyRequest Read(ApplyRequest::Reader from) {
@@ -210,6 +211,7 @@ api::ApplyRequest Read(ApplyRequest::Reader from) {
           .author = FromText(from.getAuthor()),
           .dry_run = from.getDryRun(),
           .confirm_within_us = from.getConfirmWithinUs(),
+          .prune = from.getPrune(),
           .caller = {}};
 }
 

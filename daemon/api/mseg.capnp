@@ -124,6 +124,7 @@ struct ApplyRequest {
   author @2 :Text;
   dryRun @3 :Bool;
   confirmWithinUs @4 :Int64;
+  prune @5 :Bool;
 }
 
 struct Timings {

@@ -134,6 +134,9 @@ struct ApplyRequest {
   // Not 0: taken back after so long unless confirmed. While something waits, a request without it
   // is refused; with it the deadline moves and what to go back to stays.
   int64_t confirm_within_us = 0;
+  // Documents that an earlier request took from a file of one of these names, and that are not in
+  // any of them now, go.
+  bool prune = false;
   Caller caller;
 };
 

@@ -222,6 +222,24 @@ refused "the new program under the old name, by digest" "${by_db[@]}" "peer.exe=
   in_cgroup web "$PLACE/worker" -c 'exec 3<>/dev/tcp/127.0.0.1/6379'
 kill_tracked "$SPAWNED"
 
+# ---- pinned: what lay at the path when the policy was applied
+cp "$CLI" "$PLACE/pinned"
+pinned_rule() { rule "{labels: {app: order, role: web}, process: {exe: $PLACE/pinned, pin: true}}"; }
+pinned_rule
+has "the stored policy has the digest" "$(msegctl policy get policy/order-db -o yaml)" \
+  "$(digest_of "$PLACE/pinned")"
+allowed_soon "pinned: the file as it was" ping_with web "$PLACE/pinned"
+"$PYTHON" -SE "$SUPPORT/change_byte.py" "$PLACE/pinned" "$PLACE/pinned.new"
+mv "$PLACE/pinned.new" "$PLACE/pinned"
+learn "$PLACE/pinned"
+refused "pinned: another file at the same path" "${by_db[@]}" "peer.exe=$PLACE/pinned" -- \
+  ping_with web "$PLACE/pinned"
+pinned_rule
+allowed_soon "pinned: applied again, it is this file" ping_with web "$PLACE/pinned"
+rm "$PLACE/pinned"
+has "pinned: where nothing lies there is nothing to pin" \
+  "$(msegctl policy apply "$WORK/policy.yaml" 2>&1 || true)" 'error: there is no such file'
+
 # ---- another program mounted over the allowed one, in namespaces of an unprivileged user
 rule "{labels: {role: batch}, process: {exe: $CLI}}"
 as_nobody=(setpriv --reuid=nobody --regid=nogroup --clear-groups)

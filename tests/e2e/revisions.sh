@@ -180,6 +180,26 @@ last=$(msegctl why --last -o json || true)
 same "why --last: no document helps against a deny rule" null "$(field allow <<<"$last")"
 has "and it says so" "$last" 'A deny rule decides'
 
+# ---- what a file does not say any more goes, if asked for, and nothing else does
+cp "$WORK/open.yaml" "$WORK/file.yaml"
+printf -- '---\napiVersion: mseg.io/v1\nkind: Policy\nmetadata: {name: extra}\nspec:\n%s\n' \
+  '  rules: [{name: no, verdict: deny, from: {labels: {role: web}}}]' >>"$WORK/file.yaml"
+apply "$WORK/file.yaml"
+refused "the file's other policy refuses" rule=extra/no -- connect
+cp "$WORK/open.yaml" "$WORK/file.yaml"
+has "--prune --dry-run says what would go" \
+  "$(msegctl policy apply "$WORK/file.yaml" --prune --dry-run)" 'policy/extra deleted \(dry run\)'
+apply "$WORK/file.yaml"
+refused "without --prune it stays" rule=extra/no -- connect
+echo '# nothing' >"$WORK/other.yaml"
+msegctl policy apply "$WORK/other.yaml" --prune >/dev/null || true
+refused "another file's --prune does not touch it" rule=extra/no -- connect
+has "--prune" "$(msegctl policy apply "$WORK/file.yaml" --prune)" '^policy/extra deleted'
+opened "with it, it goes"
+exit_code 2 "--prune of standard input is refused" \
+  msegctl policy apply - --prune <"$WORK/file.yaml"
+apply "$WORK/deny.yaml"
+
 # ---- what the kernel decides is what the simulator decides
 same "no drift" 0 "$(status counters.drift)"
 same "no example of one" null "$(status last_drift)"

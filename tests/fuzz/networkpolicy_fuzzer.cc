@@ -34,7 +34,7 @@ void RunOne(std::string_view text) {
   Require(policy.ok());
   Inventory inventory;
   for (size_t i : policy->OfKind(DocumentKind::kWorkload)) {
-    auto facts = WorkloadFacts(*policy, policy->documents()[i].name);
+    auto facts = WorkloadFacts(*policy, policy->documents()[i]->name);
     Require(facts.ok());
     inventory.identities.push_back(*std::move(facts));
   }

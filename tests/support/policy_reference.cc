@@ -123,7 +123,8 @@ struct PolicyReference::Applies {
 std::vector<PolicyReference::Applies> PolicyReference::ApplyingWorkloads(
     const ReferenceSubject& subject) const {
   std::vector<Applies> out;
-  for (const Document& document : policy_.documents()) {
+  for (const DocumentRef& ref : policy_.documents()) {
+    const Document& document = *ref;
     if (document.kind != DocumentKind::kWorkload) continue;
     const Workload& workload = std::get<Workload>(document.spec);
     const WorkloadMatch& match = workload.match;
@@ -209,7 +210,8 @@ ReferenceSubject PolicyReference::Address(const IpAddress& address) const {
   subject.is_address = true;
   subject.address = address;
   int best = -1;
-  for (const Document& document : policy_.documents()) {
+  for (const DocumentRef& ref : policy_.documents()) {
+    const Document& document = *ref;
     std::map<std::string, std::string> labels;
     int bits = -1;
     if (document.kind == DocumentKind::kWorkload) {
@@ -306,7 +308,8 @@ std::string PortLabel(const PortName& name) {
 std::map<std::string, std::string> PolicyReference::LabelsOf(const Workload& workload) const {
   std::map<std::string, std::string> labels(workload.labels.values().begin(),
                                             workload.labels.values().end());
-  for (const Document& document : policy_.documents()) {
+  for (const DocumentRef& ref : policy_.documents()) {
+    const Document& document = *ref;
     if (document.kind != DocumentKind::kPolicy) continue;
     const Policy& policy = std::get<Policy>(document.spec);
     if (policy.state == State::kBuild) continue;
@@ -327,7 +330,8 @@ PolicyReference::Truth PolicyReference::ServiceMatches(const Rule& rule,
   Truth truth = kFalse;
   for (const ServiceItem& item : rule.services) {
     std::vector<PortRange> ranges = item.ports;
-    for (const Document& document : policy_.documents()) {
+    for (const DocumentRef& ref : policy_.documents()) {
+      const Document& document = *ref;
       if (const auto* workload = std::get_if<Workload>(&document.spec)) {
         // What is not known of a responder's port is still one that somebody has given the name.
         if (!item.named || item.named->protocol != protocol) continue;
@@ -363,7 +367,8 @@ ReferenceVerdict::View PolicyReference::JudgeView(const ReferenceSubject& local,
   std::optional<std::string> selecting;
   bool perhaps_allowed = false;
   // Documents are sorted by name, rules stand in their order: the first found is the first named.
-  for (const Document& document : policy_.documents()) {
+  for (const DocumentRef& ref : policy_.documents()) {
+    const Document& document = *ref;
     if (document.kind != DocumentKind::kPolicy) continue;
     const Policy& policy = std::get<Policy>(document.spec);
     if (policy.state == State::kBuild || Lower(policy.state, local.state) < least) continue;

@@ -109,7 +109,7 @@ TEST_CASE("formatted policies compile to the same tables", "[ctl]") {
     CHECK(before.budget.kernel_bytes == after.budget.kernel_bytes);
     REQUIRE(policy.documents().size() == again.documents().size());
     for (size_t i = 0; i < policy.documents().size(); ++i) {
-      CHECK(ctl::DocumentTree(policy.documents()[i]) == ctl::DocumentTree(again.documents()[i]));
+      CHECK(ctl::DocumentTree(*policy.documents()[i]) == ctl::DocumentTree(*again.documents()[i]));
     }
   }
 }

@@ -63,6 +63,15 @@ TEST_CASE("policy apply --confirm-within, confirm", "[ctl]") {
   RunCases(host, {{"confirm", {"policy", "confirm"}}});
 }
 
+TEST_CASE("policy apply --prune", "[ctl]") {
+  CtlHost host;
+  CHECK(host.Run({"policy", "apply", "order.yaml"}).code == 0);
+  CHECK_FALSE(host.service.last_apply.prune);
+  CHECK(host.Run({"policy", "apply", "order.yaml", "--prune"}).code == 0);
+  CHECK(host.service.last_apply.prune);
+  RunCases(host, {{"prune_stdin", {"policy", "apply", "-", "--prune"}}});
+}
+
 TEST_CASE("panic", "[ctl]") {
   CtlHost host;
   RunCases(host, {{"panic_end_nothing", {"panic", "--end"}},

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What policies mean, one sentence of docs/policy.md at a time.
+#include <algorithm>
 #include <catch2/catch.hpp>
 
 #include "labels/text.h"
@@ -116,8 +117,8 @@ TEST_CASE("the rule that is named is the first in (policy name, position)") {
   CHECK(answer.rule == "b/x");
   CHECK(answer.at == "t.yaml:10");
   const GenerationImage image = GoodImage(policy, {});
-  CHECK(image.rules[answer.egress.decision.would_rule].policy == "a");
-  CHECK(image.rules[answer.egress.decision.would_rule].rule == "#1");
+  CHECK((*image.rules)[answer.egress.decision.would_rule].policy() == "a");
+  CHECK((*image.rules)[answer.egress.decision.would_rule].rule() == "#1");
 }
 
 TEST_CASE("an unknown executable: deny needs a possible match, allow a certain one") {
@@ -213,7 +214,7 @@ TEST_CASE("what only a running process shows: the key is unknown, and the confli
   CHECK(decide(7, 1).verdict == MSEG_DENY);
   CHECK(decide(7, 1).reason == MSEG_REASON_UNKNOWN_IDENTITY);
   CHECK(decide(7, 2).verdict == MSEG_ALLOW);
-  CHECK(image.rules[decide(7, 3).rule].rule == "c");
+  CHECK((*image.rules)[decide(7, 3).rule].rule() == "c");
   const uint64_t id = simulator.Identity(1, 1, MSEG_GRADE_HASH, 7).label_id;
   CHECK(image.label_sets.at(id).Text() == "app=x,mseg/conflict=true");
 }
@@ -265,6 +266,36 @@ TEST_CASE("a user name that does not exist matches nobody") {
   inventory.cgroups = {{1, "/"}};
   const GenerationImage image = GoodImage(policy, inventory);
   CHECK(image.users.size() == 1);
+}
+
+TEST_CASE("what is pinned is the content that lay at the path") {
+  const std::string text = OrderDb(
+      "{name: 订单, verdict: allow, from: {process: {exe: /bin/a, pin: true}}, to: "
+      "{process: {name: b, pin: 'true'}}}");
+  Diagnostics diagnostics;
+  auto documents = ParseDocuments("p.yaml", text, &diagnostics);
+  REQUIRE(documents.ok());
+  const std::vector<Pin> pins = PinsOf(documents->front());
+  REQUIRE(pins.size() == 2);
+  CHECK(pins[0].exes == std::vector<std::string>{"/bin/a"});
+  CHECK(pins[1].names == std::vector<std::string>{"b"});
+  Digest digests[3] = {};
+  for (uint8_t i = 0; i < 3; ++i) digests[i][0] = i;
+  auto pinned = PinnedText(documents->front(), pins, {{digests[0], digests[1]}, {digests[2]}});
+  REQUIRE(pinned.ok());
+  CHECK(std::count(pinned->begin(), pinned->end(), '\n') ==
+        std::count(documents->front().text.begin(), documents->front().text.end(), '\n'));
+  const PolicySet policy = GoodPolicy(*pinned);
+  auto client = [&](size_t digest) {
+    return Cat("labels:;exe=/bin/a;digest=", DigestText(digests[digest]));
+  };
+  const std::string server = Cat(kDb, ";exe=/opt/b;digest=", DigestText(digests[2]));
+  CHECK(Answer(policy, client(0), server, "tcp/1") == "allow rule p/订单");
+  CHECK(Answer(policy, client(1), server, "tcp/1") == "allow rule p/订单");
+  CHECK(Answer(policy, client(2), server, "tcp/1") == "deny default p");
+  CHECK(Answer(policy, client(0), Cat(kDb, ";exe=/opt/b"), "tcp/1") == "deny default p");
+  // Until then the path decides.
+  CHECK(Answer(GoodPolicy(text), client(2), server, "tcp/1") == "allow rule p/订单");
 }
 
 TEST_CASE("a policy in build is checked and decides nothing") {

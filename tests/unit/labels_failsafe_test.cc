@@ -40,7 +40,7 @@ TEST_CASE("what is fail-safe is allowed before any rule, in its direction and no
   CHECK(ssh.verdict == MSEG_ALLOW);
   CHECK(ssh.would_be == MSEG_ALLOW);
   CHECK(ssh.reason == MSEG_REASON_FAILSAFE);
-  CHECK(host.image.rules[ssh.rule].policy == "failsafe");
+  CHECK((*host.image.rules)[ssh.rule].policy() == "failsafe");
   CHECK(host.Ask(MSEG_EGRESS, 6, 22).verdict == MSEG_DENY);
   CHECK(host.Ask(MSEG_INGRESS, 6, 23).verdict == MSEG_DENY);
   CHECK(host.Ask(MSEG_INGRESS, 17, 22).verdict == MSEG_DENY);

@@ -31,7 +31,7 @@ std::vector<std::string> RowTexts(const GenerationImage& image, uint32_t local) 
     if (!Judges(image, local, key)) continue;
     const std::string peer = key.peer == MSEG_PEER_ALL ? "all" : Cat(key.peer);
     out.push_back(Cat(DirectionName(key.direction), " ", peer, ":", key.port, " ",
-                      VerdictName(row.verdict), " ", image.rules[row.rule].rule));
+                      VerdictName(row.verdict), " ", (*image.rules)[row.rule].rule()));
   }
   return out;
 }

@@ -31,7 +31,7 @@ void Compare(uint64_t seed, Verdicts* seen) {
   REQUIRE(panic.ok());
   const Simulator before(*normal), during(*panic);
   const auto rule_name = [](const GenerationImage& image, uint32_t rule) {
-    return image.rules[rule].policy + "/" + image.rules[rule].rule;
+    return (*image.rules)[rule].policy() + "/" + (*image.rules)[rule].rule();
   };
   for (size_t i = 0; i < inventory.identities.size(); ++i) {
     for (size_t j = 0; j < inventory.identities.size(); ++j) {

@@ -151,8 +151,7 @@ class Round {
   }
 
   static std::string RuleText(const GenerationImage& image, uint32_t number) {
-    const RuleInfo& rule = image.rules[number];
-    return rule.rule.empty() ? rule.policy : Cat(rule.policy, "/", rule.rule);
+    return (*image.rules)[number].Name();
   }
 
   static std::string Text(const ReferenceVerdict::View& view) {

@@ -184,7 +184,7 @@ TEST_CASE("the same rule said twice counts once, other rules have other names") 
   const absl::StatusOr<PolicySet> policy = BuildPolicySet(both, &diagnostics);
   REQUIRE(policy.ok());
   CHECK(policy->documents().size() == 1);
-  CHECK(policy->documents()[0].file == "a.mseg");
+  CHECK(policy->documents()[0]->file == "a.mseg");
 }
 
 TEST_CASE("a name in front of a bracket says nothing that a Service contradicts") {
