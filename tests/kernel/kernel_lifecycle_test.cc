@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr Stage kStages[] = {Stage::kObserve, Stage::kEnforce, Stage::kIngress};
+constexpr Stage kStages[] = {Stage::kObserve, Stage::kEnforce, Stage::kIngress, Stage::kGuard};
 
 void AttachAll(Dataplane* plane) {
   for (const Stage stage : kStages) {
