@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr Stage kStages[] = {Stage::kObserve, Stage::kEnforce, Stage::kIngress, Stage::kGuard};
+constexpr Stage kStages[] = {Stage::kObserve, Stage::kEnforce, Stage::kIngress};
 
 void AttachAll(Dataplane* plane) {
   for (const Stage stage : kStages) {
@@ -216,6 +216,9 @@ TEST_CASE("every program that this mode has is attached and shown") {
   const Scratch scratch;
   const auto plane = scratch.Open();
   AttachAll(plane.get());
+  // Only here, where nobody calls bpf() meanwhile: an emulated processor may still run the
+  // breakpoint that the kernel puts into a hook while it attaches (6.12 in QEMU: an oops).
+  REQUIRE(plane->Attach(Stage::kGuard).ok());
   const auto shown = plane->Attached();
   REQUIRE(shown.ok());
   std::set<std::string> names;
