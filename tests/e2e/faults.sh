@@ -55,15 +55,7 @@ second() { # OPTION VALUE...
   timeout $((20 * SLOW)) "$MSEG_BIN/msegd" "${all[@]}"
 }
 
-CG2=$CG-2 PINS2=$PINS-2
-mkdir "$CG2"
-E2E_LEFT+=("$CG2" "$PINS2")
-forget_second() {
-  "$MSEG_BIN/msegd" --detach-all --bpffs "$PINS2" >/dev/null 2>&1
-  rm -rf "$PINS2"
-  remove_cgroup "$CG2"
-}
-E2E_AT_EXIT+=(forget_second)
+second_places
 
 note "no daemon"
 fails "msegctl without a daemon" 3 'cannot be reached|cannot reach|not running|connect' \

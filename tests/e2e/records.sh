@@ -10,15 +10,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/../support/e2e.sh"
 e2e_begin records
 e2e_need bpftool
 
-CG2=$CG-2 PINS2=$PINS-2
-mkdir "$CG2" "$CG"/{db,web} "$CG2/web"
-E2E_LEFT+=("$CG2" "$PINS2")
-forget_second() {
-  "$MSEG_BIN/msegd" --detach-all --bpffs "$PINS2" >/dev/null 2>&1
-  rm -rf "$PINS2"
-  remove_cgroup "$CG2"
-}
-E2E_AT_EXIT+=(forget_second)
+second_places
+mkdir "$CG"/{db,web} "$CG2/web"
 
 od -An -v -tx1 -N32 /dev/urandom | tr -d " \n" >"$WORK/salt"
 chmod 600 "$WORK/salt"

@@ -353,6 +353,20 @@ learn() {
 
 digest_of() { echo "sha256:$(sha256sum "$1" | cut -d' ' -f1)"; }
 
+# second_places: a cgroup, $CG2, and a pin directory, $PINS2, for another msegd; they go at the end.
+second_places() {
+  CG2=$CG-2 PINS2=$PINS-2
+  mkdir "$CG2"
+  E2E_LEFT+=("$CG2" "$PINS2")
+  E2E_AT_EXIT+=(forget_second)
+}
+
+forget_second() {
+  "$MSEG_BIN/msegd" --detach-all --bpffs "$PINS2" >/dev/null 2>&1
+  rm -rf "$PINS2"
+  remove_cgroup "$CG2"
+}
+
 # ---- who may talk to whom ---------------------------------------------------------------------
 
 # From here on flow lines count for `denied_by`.

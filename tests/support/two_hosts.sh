@@ -9,15 +9,9 @@
 
 e2e_need nft ss
 
-CG2=$CG-2 PINS2=$PINS-2 NS2=$NS-b ROUTER=$NS-r
-mkdir "$CG2" "$CG"/{web,other} "$CG2"/{db,open}
-E2E_LEFT+=("$CG2" "$PINS2")
-forget_second() {
-  "$MSEG_BIN/msegd" --detach-all --bpffs "$PINS2" >/dev/null 2>&1
-  rm -rf "$PINS2"
-  remove_cgroup "$CG2"
-}
-E2E_AT_EXIT+=(forget_second)
+second_places
+NS2=$NS-b ROUTER=$NS-r
+mkdir "$CG"/{web,other} "$CG2"/{db,open}
 
 ip netns add "$NS2"
 ip netns add "$ROUTER"
