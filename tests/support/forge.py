@@ -20,6 +20,8 @@ import struct
 import sys
 import time
 
+from internet import checksum
+
 KIND, ETH_IP, TCP, FLAG_FIN, FLAG_SYN, FLAG_RST, FLAG_ACK = 253, 0x0800, 6, 1, 2, 4, 16
 SECONDS = 3.0
 
@@ -73,14 +75,6 @@ def capture(device, file):
     with open(file, "w", encoding="ascii") as out:
         for name, option in found.items():
             out.write(f"{name} {option.hex()}\n")
-
-
-def checksum(data):
-    data += b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 class Dial:

@@ -15,17 +15,11 @@ import socket
 import struct
 import sys
 
+from internet import checksum
+
 KIND, ETH_IP, TCP, SYN, RST, ACK = 253, 0x0800, 6, 2, 4, 16
 SHIFT = 0x12345678, 0x9ABCDEF0
 OUTGOING = 4
-
-
-def checksum(data):
-    data += b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 def strip(tcp):

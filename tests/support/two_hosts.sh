@@ -131,7 +131,7 @@ turned_away() {
 
 # ---- handshakes made by hand, by the router ------------------------------------------------------
 
-install -m 644 "$SUPPORT/forge.py" "$WORK/forge.py"
+install -m 644 "$SUPPORT"/{forge,internet}.py "$WORK/"
 forge() { ip netns exec "$ROUTER" "$PYTHON" "$WORK/forge.py" "$@"; }
 # capture COMMAND...: $CLAIM and $PROOF are those of a handshake that the command makes.
 capture() {
