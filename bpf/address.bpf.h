@@ -160,6 +160,31 @@ __weak __noinline int mseg_addr_is_local(const struct mseg_addr *addr, __u64 net
 	return walk.found;
 }
 
+static __always_inline __u64 *mseg_listened_word(__u8 protocol, __u16 port)
+{
+	__u32 place = (protocol == IPPROTO_UDP ? MSEG_LISTENED_WORDS : 0) + port / 64;
+
+	return bpf_map_lookup_elem(&mseg_listened, &place);
+}
+
+/* Before an entry is made in the listener table. Nobody takes the note back. */
+static __always_inline bool mseg_note_listened(__u8 protocol, __u16 port)
+{
+	__u64 *ports = mseg_listened_word(protocol, port), bit = 1ull << port % 64;
+
+	if (ports && !(*(volatile __u64 *)ports & bit))
+		__sync_fetch_and_or(ports, bit);
+	return ports;
+}
+
+/* Most connections go to ports that nobody here ever listened at: nobody is to be looked for. */
+static __always_inline bool mseg_was_listened(__u8 protocol, __u16 port)
+{
+	const __u64 *ports = mseg_listened_word(protocol, port);
+
+	return !ports || *(volatile const __u64 *)ports >> port % 64 & 1;
+}
+
 /*
  * Who listens at an address of this namespace: the address itself, then the wildcard of its family,
  * then (IPv4) the wildcard of both.

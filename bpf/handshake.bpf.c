@@ -122,6 +122,12 @@ static __always_inline void mseg_cut_off(struct bpf_sock_ops *ctx, __u64 cookie)
 	mseg_report_quarantine(ctx, cookie);
 }
 
+/* A function of its own, for the sake of the stack. */
+static __noinline bool mseg_keep_peer(__u64 cookie, const struct mseg_identity *peer)
+{
+	return mseg_remember_peer(cookie, peer);
+}
+
 /* ---- what is written ---- */
 
 static __always_inline void mseg_reserve(struct bpf_sock_ops *ctx, __u32 len)
@@ -440,7 +446,7 @@ static __noinline int mseg_client_established(struct bpf_sock_ops *ctx, const st
 		keep = d.verdict == MSEG_ALLOW;
 		/* Where the address would not do, later generations must know who it was. */
 		if (keep && !(slot->wire & MSEG_SLOT_BY_ADDRESS) &&
-		    bpf_map_update_elem(&mseg_peers, &cookie, &server, BPF_ANY)) {
+		    !mseg_keep_peer(cookie, &server)) {
 			mseg_count(MSEG_CNT_PEERS_FULL);
 			d = mseg_refusal(MSEG_REASON_NO_STATE);
 			keep = false;
@@ -592,7 +598,7 @@ static __noinline int mseg_server_established(struct bpf_sock_ops *ctx, const st
 		mseg_cut_off(ctx, cookie);
 		return 0;
 	}
-	if (!peer.id.flags || !bpf_map_update_elem(&mseg_peers, &cookie, &peer.id, BPF_ANY))
+	if (!peer.id.flags || mseg_keep_peer(cookie, &peer.id))
 		return 0;
 	mseg_count(MSEG_CNT_PEERS_FULL);
 	mseg_cut_off(ctx, cookie);

@@ -130,10 +130,10 @@ static __always_inline void mseg_task_facts(struct task_struct *task, struct mse
  */
 __weak __noinline int mseg_current(struct mseg_identity *out, __u32 generation)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct mseg_task_key key = mseg_key_of_task(task);
-	__u64 cgroup_id = mseg_cgroup_of_task(task);
-	__u32 uid = BPF_CORE_READ(task, cred, uid.val);
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct mseg_task_key key = mseg_key_of_current(task);
+	__u64 cgroup_id = task->cgroups->dfl_cgrp->kn->id;
+	__u32 uid = task->cred->uid.val;
 	struct mseg_task *record = bpf_map_lookup_elem(&mseg_tasks, &key);
 
 	if (!out)

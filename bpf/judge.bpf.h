@@ -7,6 +7,7 @@
  * and is counted.
  */
 
+#include "peers.bpf.h"
 #include "wire.bpf.h"
 
 /* One connection or datagram, from the side of the socket that the hook runs for. */
@@ -226,6 +227,9 @@ static __always_inline bool mseg_own_socket(__u64 cookie, const struct mseg_iden
 		mseg_count(MSEG_CNT_SLOT_FAILED);
 		return false;
 	}
+	/* A socket that connects again: what it proved before says nothing of now. */
+	if (slot->cookie == cookie)
+		mseg_forget_peer(cookie);
 	/* Invalid while it is being written: a reader checks the cookie before and after. */
 	*(volatile __u64 *)&slot->cookie = 0;
 	slot->owner = *owner;
@@ -324,7 +328,8 @@ static __always_inline bool mseg_peer_at(const struct mseg_conn *conn, struct ms
 	struct mseg_listener *listener = NULL;
 
 	__builtin_memset(peer, 0, sizeof(*peer));
-	if (conn->protocol == IPPROTO_TCP || conn->protocol == IPPROTO_UDP)
+	if ((conn->protocol == IPPROTO_TCP || conn->protocol == IPPROTO_UDP) &&
+	    mseg_was_listened(conn->protocol, conn->peer_port))
 		listener = mseg_find_listener(conn->netns_cookie, &conn->peer, conn->protocol,
 					      conn->peer_port);
 	if (listener && mseg_addr_is_local(&conn->peer, conn->netns_cookie)) {

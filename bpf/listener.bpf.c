@@ -40,8 +40,9 @@ int mseg_sock_release(struct bpf_sock *ctx)
 {
 	__u64 cookie = bpf_get_socket_cookie(ctx);
 
-	mseg_drop_listener(cookie);
-	bpf_map_delete_elem(&mseg_peers, &cookie);
+	if (mseg_may_have(MSEG_MARKED_LISTENING, cookie))
+		mseg_drop_listener(cookie);
+	mseg_forget_peer(cookie);
 	return 1;
 }
 

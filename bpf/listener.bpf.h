@@ -37,6 +37,11 @@ static __always_inline void mseg_add_listener(__u64 cookie, const struct mseg_li
 {
 	struct mseg_listener fresh = {};
 
+	if (!mseg_note_listened(key->protocol, key->port) ||
+	    !mseg_mark(MSEG_MARKED_LISTENING, cookie)) {
+		mseg_count(MSEG_CNT_LISTENERS_FULL);
+		return;
+	}
 	if (bpf_map_update_elem(&mseg_listening, &cookie, key, BPF_NOEXIST)) {
 		if (!bpf_map_lookup_elem(&mseg_listening, &cookie))
 			mseg_count(MSEG_CNT_LISTENERS_FULL);

@@ -11,8 +11,19 @@
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include "mseg/abi.h"
+#include "mseg/socket_marks.h"
 
 #define MSEG_MAP __weak SEC(".maps")
+
+/* Tables keyed by socket cookie whose entries go when the socket is released. */
+enum mseg_marked {
+	MSEG_MARKED_LISTENING,
+	MSEG_MARKED_PEERS,
+	MSEG_MARKED_TABLES,
+};
+#define MSEG_MARK_TRIES 8 /* other processors that change the word in the same moment */
+
+#define MSEG_LISTENED_WORDS 1024
 
 /* Set by the loader before the programs are loaded. */
 const volatile __u64 mseg_cgroup_root_id __weak = 0;
@@ -178,6 +189,22 @@ struct {
 	__type(value, struct mseg_listener_key);
 } mseg_listening MSEG_MAP;
 
+/* Port / 64, TCP before UDP -> ports that some process of this host has listened at, a bit each. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2 * MSEG_LISTENED_WORDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} mseg_listened MSEG_MAP;
+
+/* socket_marks.h: one table after the other, as enum mseg_marked has them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MSEG_MARKED_TABLES * MSEG_MARK_WORDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} mseg_marks MSEG_MAP;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, MSEG_SLOTS);
@@ -241,6 +268,20 @@ struct {
 	__type(value, struct mseg_identity);
 } mseg_peers MSEG_MAP;
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MSEG_PEER_SLOTS);
+	__type(key, __u32);
+	__type(value, struct mseg_peer_slot);
+} mseg_peer_slots MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct mseg_remote_key);
+	__type(value, __u64);
+} mseg_remotes MSEG_MAP;
+
 /* (label id, executable id) -> fingerprint: made once, needed at every answer. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -262,6 +303,14 @@ struct {
 	__type(key, struct mseg_refused_key);
 	__type(value, __u64); /* CLOCK_MONOTONIC */
 } mseg_refused MSEG_MAP;
+
+/* When anybody was refused last (CLOCK_MONOTONIC, coarse): most of the time, too long ago to look. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} mseg_last_refused MSEG_MAP;
 
 /* Sockets that carry nothing until they are closed: programs hang on the map (quarantine.bpf.c). */
 struct {
@@ -328,6 +377,39 @@ static __always_inline void mseg_count(enum mseg_counter which)
 
 	if (n)
 		*n += 1;
+}
+
+/* ---- which sockets have entries in the tables keyed by their cookie ---- */
+
+static __always_inline __u64 *mseg_mark_word(enum mseg_marked table, __u64 cookie)
+{
+	__u32 place = table * MSEG_MARK_WORDS + mseg_mark_place(cookie);
+
+	return bpf_map_lookup_elem(&mseg_marks, &place);
+}
+
+/* Before an entry is made. False: it must not be, nobody would take it away again. */
+static __always_inline bool mseg_mark(enum mseg_marked table, __u64 cookie)
+{
+	__u64 *word = mseg_mark_word(table, cookie);
+
+	if (!word)
+		return false;
+	for (int i = 0; i < MSEG_MARK_TRIES; i++) {
+		__u64 before = *(volatile __u64 *)word;
+		__u64 after = mseg_mark_set(before, cookie);
+
+		if (after == before || __sync_val_compare_and_swap(word, before, after) == before)
+			return true;
+	}
+	return false;
+}
+
+static __always_inline bool mseg_may_have(enum mseg_marked table, __u64 cookie)
+{
+	const __u64 *word = mseg_mark_word(table, cookie);
+
+	return !word || mseg_mark_may(*(volatile const __u64 *)word, cookie);
 }
 
 /* A typed pointer as a plain number, where the verifier takes no pointer. */

@@ -38,6 +38,14 @@ static __always_inline void mseg_refused_ends(struct bpf_sk_lookup *ctx,
 	local[3] = local4;
 }
 
+static __always_inline bool mseg_refused_lately(void)
+{
+	__u32 zero = 0;
+	const __u64 *last = bpf_map_lookup_elem(&mseg_last_refused, &zero);
+
+	return !last || mseg_refused_since(*(volatile const __u64 *)last, bpf_ktime_get_coarse_ns());
+}
+
 SEC("sk_lookup")
 int mseg_refuse_lookup(struct bpf_sk_lookup *ctx)
 {
@@ -45,7 +53,7 @@ int mseg_refuse_lookup(struct bpf_sk_lookup *ctx)
 	const __u64 *found;
 	__u64 note;
 
-	if (ctx->protocol != IPPROTO_TCP)
+	if (ctx->protocol != IPPROTO_TCP || !mseg_refused_lately())
 		return SK_PASS;
 	mseg_refused_ends(ctx, &key);
 	key.remote_port = bpf_ntohs(ctx->remote_port);

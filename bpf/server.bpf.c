@@ -311,8 +311,12 @@ static __noinline int mseg_remember_refusal(const struct mseg_packet *packet, __
 	bool may_claim = proof == MSEG_PROOF_NONE && mseg_lacks_room(packet->header_len);
 	struct mseg_refused_key key = {};
 	const __u64 *before;
-	__u64 note;
+	__u64 note, *last;
+	__u32 zero = 0;
 
+	last = bpf_map_lookup_elem(&mseg_last_refused, &zero);
+	if (last)
+		*(volatile __u64 *)last = bpf_ktime_get_coarse_ns();
 	__builtin_memcpy(key.remote, packet->source.bytes, sizeof(key.remote));
 	__builtin_memcpy(key.local, packet->destination.bytes, sizeof(key.local));
 	key.remote_port = packet->source_port;

@@ -19,6 +19,19 @@ static __always_inline struct mseg_task_key mseg_key_of_task(struct task_struct 
 	return key;
 }
 
+/*
+ * The same of the current task, whose fields need no helper to be read (its pointer is typed): what
+ * every connect pays.
+ */
+static __always_inline struct mseg_task_key mseg_key_of_current(struct task_struct *current)
+{
+	struct mseg_task_key key = {};
+
+	key.tgid = current->tgid;
+	key.start_ns = current->group_leader->start_boottime;
+	return key;
+}
+
 static __always_inline __u64 mseg_cgroup_of_task(struct task_struct *task)
 {
 	return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);

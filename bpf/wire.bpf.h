@@ -129,11 +129,38 @@ static __always_inline __u64 mseg_peer_exe_class(const struct mseg_identity *id,
 	return cls ? *cls : MSEG_EXE_UNKNOWN;
 }
 
-/*
- * Label id, executable id, grade and host (`tgid`) -> class. What no record explains is unknown, which
- * only rules allow that do not ask for it. 0, or a reason to refuse.
- */
-__weak __noinline int mseg_resolve_remote(struct mseg_identity *id, __u32 generation)
+/* What it came out as in this generation already, if it did: a word as abi.h has it, else 0. */
+static __noinline __u64 mseg_recall_remote(const struct mseg_identity *id, __u32 generation)
+{
+	struct mseg_remote_key key = {};
+	const __u64 *known;
+	__u64 word;
+
+	key.label_id = id->label_id;
+	key.exe_id = id->exe_id;
+	key.host_id = id->tgid;
+	key.grade = id->grade;
+	known = bpf_map_lookup_elem(&mseg_remotes, &key);
+	word = known ? *(volatile const __u64 *)known : 0;
+	return word >> 32 == generation ? word : 0;
+}
+
+static __noinline int mseg_note_remote(const struct mseg_identity *id)
+{
+	__u64 word = (__u64)id->generation << 32 | id->cls;
+	struct mseg_remote_key key = {};
+
+	key.label_id = id->label_id;
+	key.exe_id = id->exe_id;
+	key.host_id = id->tgid;
+	key.grade = id->grade;
+	if (id->flags & MSEG_ID_UNRECORDED)
+		word |= MSEG_REMOTE_UNRECORDED;
+	return bpf_map_update_elem(&mseg_remotes, &key, &word, BPF_ANY);
+}
+
+/* What the tables say of it. A function of its own, for the sake of the stack. */
+static __noinline int mseg_look_up_remote(struct mseg_identity *id, __u32 generation)
 {
 	__u32 side = MSEG_SIDE(generation);
 	struct mseg_peer_label_key key = {};
@@ -141,8 +168,6 @@ __weak __noinline int mseg_resolve_remote(struct mseg_identity *id, __u32 genera
 	const struct mseg_peer_label *label;
 	__u64 cls = MSEG_CGROUP_PENDING, exe;
 
-	if (!id)
-		return MSEG_REASON_NO_ROW;
 	key.label_id = id->label_id;
 	key.host_id = id->tgid;
 	key.side = side;
@@ -160,6 +185,32 @@ __weak __noinline int mseg_resolve_remote(struct mseg_identity *id, __u32 genera
 	if (!value)
 		return MSEG_REASON_NO_ROW;
 	id->cls = value->cls;
+	id->generation = generation;
+	return 0;
+}
+
+/*
+ * Label id, executable id, grade and host (`tgid`) -> class. What no record explains is unknown, which
+ * only rules allow that do not ask for it. 0, or a reason to refuse. A global function: the verifier
+ * looks at it once.
+ */
+__weak __noinline int mseg_resolve_remote(struct mseg_identity *id, __u32 generation)
+{
+	__u64 known;
+	int reason;
+
+	if (!id)
+		return MSEG_REASON_NO_ROW;
+	known = mseg_recall_remote(id, generation);
+	if (!known) {
+		reason = mseg_look_up_remote(id, generation);
+		if (!reason)
+			mseg_note_remote(id);
+		return reason;
+	}
+	if (known & MSEG_REMOTE_UNRECORDED)
+		id->flags |= MSEG_ID_UNRECORDED;
+	id->cls = (__u32)known & ~MSEG_REMOTE_UNRECORDED;
 	id->generation = generation;
 	return 0;
 }

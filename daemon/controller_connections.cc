@@ -52,7 +52,7 @@ absl::Status AddHistory(const Dataplane& dataplane, OpenSocket* socket) {
   if (!opener.ok()) return opener.status();
   socket->opener = *opener;
   if (record.protocol == IPPROTO_TCP) {
-    auto proven = dataplane.peers().Lookup(record.cookie);
+    auto proven = dataplane.Peer(record.cookie);
     if (!proven.ok()) return proven.status();
     socket->proven = *proven;
   }
@@ -274,19 +274,18 @@ void Controller::OnQuarantine(const mseg_quarantine_event& event) {
 // An entry goes when its socket is released; a connection that was closed before anybody accepted
 // it is released without a word. What is missing from two walks is gone.
 void Controller::ForgetGonePeers() {
-  const auto peers = dataplane_.peers();
-  auto known = peers.Dump();
+  auto known = dataplane_.PeerCookies();
   if (!known.ok() || known->empty()) return;
   auto walk = WalkConnections(*image_);
   if (!walk.ok()) return;
   std::set<uint64_t> open, missing;
   for (const OpenSocket& socket : walk->open.sockets) open.insert(socket.record.cookie);
   for (const mseg_socket_record& record : walk->open.foreign) open.insert(record.cookie);
-  for (const auto& [cookie, identity] : *known) {
+  for (const uint64_t cookie : *known) {
     if (open.count(cookie) != 0) continue;
     if (missing_peers_.count(cookie) == 0) {
       missing.insert(cookie);
-    } else if (const absl::Status status = peers.Delete(cookie); !status.ok()) {
+    } else if (const absl::Status status = dataplane_.ForgetPeer(cookie); !status.ok()) {
       log_(absl::StrCat("connections: ", std::string(status.message())));
     }
   }

@@ -103,10 +103,11 @@ class Dataplane {
   MapView<mseg_task_key, mseg_task> tasks() const {
     return View<mseg_task_key, mseg_task>("mseg_tasks");
   }
-  // Who is at the other end of connections that were proven, by cookie.
-  MapView<uint64_t, mseg_identity> peers() const {
-    return View<uint64_t, mseg_identity>("mseg_peers");
-  }
+  // Who is at the other end of a connection that was proven, by its socket's cookie.
+  absl::StatusOr<std::optional<mseg_identity>> Peer(uint64_t cookie) const;
+  // The cookies of all such connections, and to forget one whose socket is gone.
+  absl::StatusOr<std::vector<uint64_t>> PeerCookies() const;
+  absl::Status ForgetPeer(uint64_t cookie) const;
   MapView<mseg_listener_key, mseg_listener> listeners() const {
     return View<mseg_listener_key, mseg_listener>("mseg_listeners");
   }

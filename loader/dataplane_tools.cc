@@ -77,23 +77,69 @@ absl::StatusOr<std::vector<mseg_socket_record>> Dataplane::OpenSockets() const {
   return records;
 }
 
-absl::StatusOr<std::optional<mseg_identity>> Dataplane::SocketOwner(uint64_t cookie) const {
-  const auto slots = View<uint32_t, mseg_slot>("mseg_slots");
-  const uint32_t index = static_cast<uint32_t>(cookie & (MSEG_SLOTS - 1));
-  // A slot may be written while it is copied: two copies that agree were not.
+namespace {
+
+// The slot of a socket, if it is this socket's. A slot may be written while it is copied: two copies
+// that agree were not.
+template <typename Slot>
+absl::StatusOr<std::optional<Slot>> SlotOf(uint64_t cookie, const MapView<uint32_t, Slot>& slots,
+                                           uint64_t count) {
+  const uint32_t index = static_cast<uint32_t>(cookie & (count - 1));
   for (int attempt = 0; attempt < 8; attempt++) {
     auto one = slots.Lookup(index);
     if (!one.ok()) return one.status();
     auto two = slots.Lookup(index);
     if (!two.ok()) return two.status();
     if (!one->has_value() || !two->has_value() ||
-        std::memcmp(&**one, &**two, sizeof(mseg_slot)) != 0) {
+        std::memcmp(&**one, &**two, sizeof(Slot)) != 0) {
       continue;
     }
     if ((*one)->cookie != cookie) break;
-    return std::optional<mseg_identity>((*one)->owner);
+    return *one;
   }
-  return std::optional<mseg_identity>();
+  return std::optional<Slot>();
+}
+
+}  // namespace
+
+absl::StatusOr<std::optional<mseg_identity>> Dataplane::SocketOwner(uint64_t cookie) const {
+  auto slot = SlotOf(cookie, View<uint32_t, mseg_slot>("mseg_slots"), MSEG_SLOTS);
+  if (!slot.ok()) return slot.status();
+  if (!slot->has_value()) return std::optional<mseg_identity>();
+  return std::optional<mseg_identity>((*slot)->owner);
+}
+
+absl::StatusOr<std::optional<mseg_identity>> Dataplane::Peer(uint64_t cookie) const {
+  auto slot = SlotOf(cookie, View<uint32_t, mseg_peer_slot>("mseg_peer_slots"), MSEG_PEER_SLOTS);
+  if (!slot.ok()) return slot.status();
+  if (slot->has_value()) return std::optional<mseg_identity>((*slot)->peer);
+  return View<uint64_t, mseg_identity>("mseg_peers").Lookup(cookie);
+}
+
+absl::StatusOr<std::vector<uint64_t>> Dataplane::PeerCookies() const {
+  std::vector<uint64_t> cookies;
+  auto elsewhere = View<uint64_t, mseg_identity>("mseg_peers").Dump();
+  if (!elsewhere.ok()) return elsewhere.status();
+  for (const auto& [cookie, peer] : *elsewhere) cookies.push_back(cookie);
+  auto slots = View<uint32_t, mseg_peer_slot>("mseg_peer_slots").Dump();
+  if (!slots.ok()) return slots.status();
+  for (const auto& [index, slot] : *slots) {
+    if (slot.cookie != MSEG_PEER_SLOT_FREE && slot.cookie != MSEG_PEER_SLOT_BUSY) {
+      cookies.push_back(slot.cookie);
+    }
+  }
+  return cookies;
+}
+
+// Nobody else writes to the slot of a socket that is gone: the kernel would, when it is released.
+absl::Status Dataplane::ForgetPeer(uint64_t cookie) const {
+  const auto slots = View<uint32_t, mseg_peer_slot>("mseg_peer_slots");
+  auto slot = SlotOf(cookie, slots, MSEG_PEER_SLOTS);
+  if (!slot.ok()) return slot.status();
+  if (slot->has_value()) {
+    return slots.Update(static_cast<uint32_t>(cookie & (MSEG_PEER_SLOTS - 1)), mseg_peer_slot{});
+  }
+  return View<uint64_t, mseg_identity>("mseg_peers").Delete(cookie);
 }
 
 absl::Status Dataplane::Explain(mseg_explain* args) const {

@@ -244,4 +244,16 @@ TEST_CASE("a refused SYN without room for a claim has another try, and no more",
   CHECK(mseg_refusal_holds(mseg_refusal_note(now, first, 1), now + 1));
   CHECK(mseg_refusal_holds(mseg_refusal_note(now, 0, 0), now + MSEG_REFUSED_NS - 1));
   CHECK_FALSE(mseg_refusal_holds(mseg_refusal_note(now, 0, 0), now + MSEG_REFUSED_NS));
+  // One that nobody remembers any more is none, although it still lies there.
+  const uint64_t much_later = now + MSEG_REFUSED_NS;
+  CHECK_FALSE(mseg_refusal_holds(mseg_refusal_note(much_later, first, 1), much_later + 1));
+  CHECK_FALSE(mseg_refusal_holds(mseg_refusal_note(much_later, now, 1), much_later + 1));
+}
+
+TEST_CASE("refusals are looked for only while one may be remembered") {
+  const uint64_t now = uint64_t{5000} * 1000000000;
+  CHECK_FALSE(mseg_refused_since(0, now));
+  CHECK(mseg_refused_since(now, now));
+  CHECK(mseg_refused_since(now, now + MSEG_REFUSED_NS));
+  CHECK_FALSE(mseg_refused_since(now, now + MSEG_REFUSED_NS + MSEG_COARSE_NS));
 }

@@ -37,7 +37,7 @@
 #endif
 
 /* Raised by every change of a struct, a map or a meaning in this file. */
-#define MSEG_ABI_VERSION 5
+#define MSEG_ABI_VERSION 6
 
 enum mseg_direction {
 	MSEG_EGRESS = 0,
@@ -233,10 +233,35 @@ enum mseg_slot_wire {
 };
 
 /*
- * Who is at the other end of a connection that was proven in its handshake: {socket cookie} ->
- * identity, from then until the socket is released. `generation` is the one it was judged in.
- * `tgid` is the host.
+ * Who is at the other end of a connection that was proven in its handshake, from then until its
+ * socket is released. `generation` is the one it was judged in, `tgid` is the host.
+ *
+ * In the place of its cookie, cookie & (MSEG_PEER_SLOTS - 1), if that is free; else in the map
+ * `peers`, {socket cookie} -> identity. Cookies count up, so short connections find their place free
+ * and warm; none is ever forgotten for another.
  */
+#define MSEG_PEER_SLOTS 65536
+#define MSEG_PEER_SLOT_FREE 0
+#define MSEG_PEER_SLOT_BUSY (~0ull) /* being written; no socket has this cookie */
+struct mseg_peer_slot {
+	__u64 cookie;
+	struct mseg_identity peer;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_peer_slot) == 56, "mseg_peer_slot");
+
+/*
+ * What a remote identity came out as: a cache of what the tables say. The value is one word, written
+ * in one store: generation << 32 | MSEG_REMOTE_UNRECORDED, if so | class.
+ */
+struct mseg_remote_key {
+	__u64 label_id;
+	__u64 exe_id;
+	__u32 host_id;
+	__u8 grade;
+	__u8 pad[3];
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_remote_key) == 24, "mseg_remote_key");
+#define MSEG_REMOTE_UNRECORDED (1u << 31)
 
 /* UDP flows that were allowed, from the side of one socket; an entry permits the reverse too. */
 struct mseg_flow_key {
@@ -523,6 +548,7 @@ struct mseg_refused_key {
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_refused_key) == 40, "mseg_refused_key");
 #define MSEG_REFUSED_NS 4000000000ull /* how long a refusal is remembered: two SYN retries */
+#define MSEG_COARSE_NS 20000000ull /* more than a tick of the slowest clock (HZ=100) */
 /*
  * Beside the time: the SYN had no room for a claim (Fast Open, MPTCP), and its client's next one may
  * have. That one is looked at again instead of answered with a reset.

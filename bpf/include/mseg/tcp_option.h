@@ -219,16 +219,27 @@ MSEG_INLINE int mseg_lacks_room(__u8 header_len)
 	       header_len < MSEG_TCP_HEADER + MSEG_OPTIONS_MAX;
 }
 
-/* What to remember of a SYN that is refused now; `before`: of an earlier one, 0 for nothing. */
+/* What to remember of a SYN that is refused now; `before`: what is of an earlier one, 0 for nothing. */
 MSEG_INLINE __u64 mseg_refusal_note(__u64 now, __u64 before, int may_claim_next)
 {
-	return now | (may_claim_next && !before ? MSEG_REFUSED_NO_ROOM : 0);
+	int again = before && now - (before & ~MSEG_REFUSED_NO_ROOM) < MSEG_REFUSED_NS;
+
+	return now | (may_claim_next && !again ? MSEG_REFUSED_NO_ROOM : 0);
 }
 
 /* Is a SYN to be answered with a reset, for what is remembered of the one before? */
 MSEG_INLINE int mseg_refusal_holds(__u64 remembered, __u64 now)
 {
 	return !(remembered & MSEG_REFUSED_NO_ROOM) && now - remembered < MSEG_REFUSED_NS;
+}
+
+/*
+ * May a refusal of the last MSEG_REFUSED_NS be on record, if the last one of all was then? Both times
+ * are of the coarse clock, which may be a tick behind that of the record. 0: there was none.
+ */
+MSEG_INLINE int mseg_refused_since(__u64 last, __u64 now)
+{
+	return last && now - last < MSEG_REFUSED_NS + MSEG_COARSE_NS;
 }
 
 /* Where the map `syns` has what is known of a SYN, and what. */
