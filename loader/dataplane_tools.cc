@@ -79,8 +79,8 @@ absl::StatusOr<std::vector<mseg_socket_record>> Dataplane::OpenSockets() const {
 
 namespace {
 
-// The slot of a socket, if it is this socket's. A slot may be written while it is copied: two copies
-// that agree were not.
+// The slot of a socket, if it is this socket's. A slot may be written while it is copied: two
+// copies that agree were not.
 template <typename Slot>
 absl::StatusOr<std::optional<Slot>> SlotOf(uint64_t cookie, const MapView<uint32_t, Slot>& slots,
                                            uint64_t count) {

@@ -80,6 +80,15 @@ const std::map<std::string, Layout>& Layouts() {
           {F(cookie), F(owner), F(mac), F(peer_host), F(wire), F(path), F(epoch), F(pad)}};
     }
     {
+      using T = mseg_peer_slot;
+      all["mseg_peer_slot"] = {sizeof(T), {F(cookie), F(peer)}};
+    }
+    {
+      using T = mseg_remote_key;
+      all["mseg_remote_key"] = {sizeof(T),
+                                {F(label_id), F(exe_id), F(host_id), F(grade), F(pad)}};
+    }
+    {
       using T = mseg_flow_key;
       all["mseg_flow_key"] = {sizeof(T), {F(cookie), F(peer), F(peer_port), F(pad)}};
     }
