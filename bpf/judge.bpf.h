@@ -70,15 +70,20 @@ static __always_inline __u32 mseg_cell_of(__u32 group, __u32 tail, __u32 side)
 	return mseg_cell(bits, mask);
 }
 
-/* A function of its own: several hooks judge two ends, and it would be inlined for each. */
-static __noinline int mseg_judge(const struct mseg_query *asked, struct mseg_decision *out)
+/* A global function: several hooks judge two ends, and the verifier looks at it once in each. */
+__weak __noinline int mseg_judge(const struct mseg_query *asked, struct mseg_decision *out)
 {
-	__u32 side = asked->side & 1, direction = asked->direction & 1;
-	__u32 local_place = side * MSEG_CLASSES + asked->end;
-	__u32 peer_place = side * MSEG_CLASSES + asked->peer;
-	struct mseg_query query = *asked;
+	__u32 side, direction, local_place, peer_place;
 	const struct mseg_class *cls;
+	struct mseg_query query;
 
+	if (!asked || !out)
+		return 0;
+	side = asked->side & 1;
+	direction = asked->direction & 1;
+	local_place = side * MSEG_CLASSES + asked->end;
+	peer_place = side * MSEG_CLASSES + asked->peer;
+	query = *asked;
 	*out = mseg_refusal(MSEG_REASON_NO_ROW);
 	if (asked->end >= MSEG_CLASSES || asked->peer >= MSEG_CLASSES)
 		return 0;

@@ -116,29 +116,31 @@ static long mseg_option_walk_step(__u32 index, void *walk)
 	return mseg_option_step(walk) ? 0 : 1;
 }
 
-/* Our option somewhere among the others; a copy of it in `option`. */
-static __noinline bool mseg_search_option(struct __sk_buff *skb, const struct mseg_packet *packet,
-					  const struct mseg_wire *wire, __u8 *option, __u32 len)
+/*
+ * Our option of this length somewhere among the others: its distance from the packet's start, or 0.
+ * A global function: newer verifiers go through the walk for every way to it.
+ */
+__weak __noinline __u32 mseg_search_option(struct __sk_buff *skb, const struct mseg_packet *packet,
+					   __u8 len)
 {
+	const struct mseg_wire *wire = mseg_wire_config();
 	struct mseg_option_walk walk = {};
-	__u32 last = packet->header_len - sizeof(struct tcphdr) - 1;
+	__u32 last, options;
 
-	/* 6.1 must see both bounds of the size: it takes no size that may be zero. */
-	barrier_var(last);
-	if (last >= MSEG_OPTIONS_MAX)
-		return false;
-	if (bpf_skb_load_bytes(skb, packet->transport + sizeof(struct tcphdr), walk.bytes,
-			       last + 1))
-		return false;
-	walk.size = last + 1;
+	if (!packet || !wire)
+		return 0;
 	walk.want = len;
 	walk.kind = wire->kind;
 	walk.exid = wire->exid;
+	options = packet->transport + sizeof(struct tcphdr);
+	last = packet->header_len - sizeof(struct tcphdr) - 1;
+	/* 6.1 must see both bounds of the size: it takes no size that may be zero. */
+	barrier_var(last);
+	if (last >= MSEG_OPTIONS_MAX || bpf_skb_load_bytes(skb, options, walk.bytes, last + 1))
+		return 0;
+	walk.size = last + 1;
 	bpf_loop(MSEG_OPTIONS_MAX, mseg_option_walk_step, &walk, 0);
-	if (!walk.found || walk.at >= MSEG_OPTIONS_MAX)
-		return false;
-	return !bpf_skb_load_bytes(skb, packet->transport + sizeof(struct tcphdr) + walk.at, option,
-				   len);
+	return walk.found && walk.at < MSEG_OPTIONS_MAX ? options + walk.at : 0;
 }
 
 /* Linux leaves it at the end, so that is looked at first. */
@@ -147,12 +149,15 @@ static __always_inline bool mseg_find_option(struct __sk_buff *skb,
 					     const struct mseg_wire *wire, __u8 *option,
 					     const __u32 len)
 {
+	__u32 at;
+
 	if (packet->header_len < sizeof(struct tcphdr) + len)
 		return false;
 	if (!bpf_skb_load_bytes(skb, packet->transport + packet->header_len - len, option, len) &&
 	    mseg_option_is(option, wire->kind, wire->exid, len))
 		return true;
-	return mseg_search_option(skb, packet, wire, option, len);
+	at = mseg_search_option(skb, packet, len);
+	return at && !bpf_skb_load_bytes(skb, at, option, len);
 }
 
 /*

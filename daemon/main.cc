@@ -115,6 +115,10 @@ DataplaneOptions PlaneOptions(const DaemonConfig& config, const Store& store) {
   options.max_identities = config.limits.identities;
   options.max_tasks = config.limits.tasks;
   options.max_listeners = config.limits.listeners;
+  // Not loaded either while mseg does not protect itself: verifying them takes its time.
+  for (const ProgramSpec& spec : kPrograms) {
+    if (spec.stage == Stage::kGuard && !config.guard.enabled) options.without.push_back(spec.name);
+  }
   return options;
 }
 

@@ -198,7 +198,8 @@ absl::Status Dataplane::AdoptOrLoad(const Features& features) {
   auto digest = ObjectDigest();
   if (!digest.ok()) return digest.status();
   const bool same = std::equal(digest->begin(), digest->end(), manifest.object_digest);
-  if (same && manifest.mode == static_cast<uint32_t>(mode_) && manifest.loaded_at != 0) {
+  if (same && manifest.mode == static_cast<uint32_t>(mode_) && manifest.loaded_at != 0 &&
+      GuardIsPinned()) {
     return Adopt(manifest);
   }
   return Load(features, /*reuse_maps=*/true);
@@ -209,11 +210,22 @@ bool Dataplane::Wants(const ProgramSpec& spec) const {
          !absl::c_linear_search(options_.without, spec.name);
 }
 
+std::string Dataplane::ProgramPin(absl::string_view name) const {
+  return absl::StrCat(options_.pin_dir, "/", kProgramPins, "/", name);
+}
+
+// What guards mseg is not loaded before it is wanted.
+bool Dataplane::GuardIsPinned() const {
+  return absl::c_all_of(kPrograms, [this](const ProgramSpec& spec) {
+    if (spec.stage != Stage::kGuard || !Wants(spec)) return true;
+    return access(ProgramPin(spec.name).c_str(), F_OK) == 0;
+  });
+}
+
 absl::Status Dataplane::Adopt(const mseg_manifest& manifest) {
   for (size_t i = 0; i < kPrograms.size(); i++) {
     if (!Wants(kPrograms[i])) continue;
-    const std::string pin =
-        absl::StrCat(options_.pin_dir, "/", kProgramPins, "/", kPrograms[i].name);
+    const std::string pin = ProgramPin(kPrograms[i].name);
     programs_[i] = ScopedFd(bpf_obj_get(pin.c_str()));
     if (!programs_[i].ok()) return ErrnoStatus(errno, "adopt program " + pin);
     auto info = ProgramInfo(programs_[i].get());
@@ -365,6 +377,11 @@ absl::Status Dataplane::Detach(Stage stage) {
     if (kPrograms[i].stage != stage) continue;
     if (unlink(LinkPin(i).c_str()) != 0 && errno != ENOENT) {
       return ErrnoStatus(errno, "unpin " + LinkPin(i));
+    }
+    // One that an earlier start wanted.
+    const std::string pin = ProgramPin(kPrograms[i].name);
+    if (!Wants(kPrograms[i]) && unlink(pin.c_str()) != 0 && errno != ENOENT) {
+      return ErrnoStatus(errno, "unpin " + pin);
     }
   }
   return absl::OkStatus();

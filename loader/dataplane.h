@@ -128,6 +128,8 @@ class Dataplane {
   absl::Status WaitForOwnCgroup() const;
   absl::Status AdoptOrLoad(const Features& features);
   bool Wants(const ProgramSpec& spec) const;
+  bool GuardIsPinned() const;
+  std::string ProgramPin(absl::string_view name) const;
   absl::Status Adopt(const mseg_manifest& manifest);
   absl::Status Load(const Features& features, bool reuse_maps);
   absl::Status WriteManifest(mseg_mode mode);

@@ -135,9 +135,16 @@ use() { # WHICH VALUE
   bpftool map update pinned "$PINS2/maps/mseg_quarantine_use" key "$1" 0 0 0 \
     value $(($2 & 255)) $(($2 >> 8 & 255)) 0 0 0 0 0 0
 }
+counted_again() {
+  bpftool -j map lookup pinned "$PINS2/maps/mseg_quarantine_use" key 1 0 0 0 |
+    grep -qv '"value":\["0x00","0x00"'
+}
 if command -v bpftool >/dev/null; then
+  # Every ten seconds the daemon counts again what is there: the test is between two of these.
   use 1 0
   use 0 16000
+  wait_for 20 counted_again || bail "the daemon counts the quarantine"
+  use 1 0
   let_in_not "with the quarantine nearly full, before there is a connection" silent \
     quarantine_full 7100 claim="$CLAIM" proof="$PROOF"
   use 0 16000
