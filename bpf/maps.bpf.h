@@ -15,7 +15,7 @@
 
 #define MSEG_MAP __weak SEC(".maps")
 
-/* Tables keyed by socket cookie whose entries go when the socket is released. */
+/* Tables by socket cookie whose entries go when the socket is released. */
 enum mseg_marked {
 	MSEG_MARKED_LISTENING,
 	MSEG_MARKED_PEERS,

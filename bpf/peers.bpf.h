@@ -32,23 +32,28 @@ static __always_inline bool mseg_remember_peer(__u64 cookie, const struct mseg_i
 {
 	struct mseg_peer_slot *slot = mseg_peer_slot_of(cookie);
 
-	if (slot && cookie && mseg_take_peer_slot(slot, cookie)) {
+	if (!cookie || !mseg_mark(MSEG_MARKED_PEERS, cookie))
+		return false;
+	if (slot && mseg_take_peer_slot(slot, cookie)) {
 		slot->peer = *peer;
 		/* Whoever sees the cookie sees the peer. */
 		__sync_val_compare_and_swap(&slot->cookie, MSEG_PEER_SLOT_BUSY, cookie);
 		return true;
 	}
-	return mseg_mark(MSEG_MARKED_PEERS, cookie) &&
-	       !bpf_map_update_elem(&mseg_peers, &cookie, peer, BPF_ANY);
+	return !bpf_map_update_elem(&mseg_peers, &cookie, peer, BPF_ANY);
 }
 
 static __always_inline void mseg_forget_peer(__u64 cookie)
 {
-	struct mseg_peer_slot *slot = mseg_peer_slot_of(cookie);
+	struct mseg_peer_slot *slot;
 
+	/* Marks are close together; its place, like every other, is not at hand. */
+	if (!mseg_may_have(MSEG_MARKED_PEERS, cookie))
+		return;
+	slot = mseg_peer_slot_of(cookie);
 	if (slot && *(volatile __u64 *)&slot->cookie == cookie)
 		*(volatile __u64 *)&slot->cookie = MSEG_PEER_SLOT_FREE;
-	else if (mseg_may_have(MSEG_MARKED_PEERS, cookie))
+	else
 		bpf_map_delete_elem(&mseg_peers, &cookie);
 }
 

@@ -3,7 +3,7 @@
 #define MSEG_SOCKET_MARKS_H_
 
 /*
- * Which sockets may have an entry in a table keyed by socket cookie?
+ * Which sockets may have an entry in a table by socket cookie?
  *
  * Every socket is released and few have such an entry; a look-up in a large hash goes through cold
  * memory, while a bit beside those of the sockets that were made just before is at hand.
