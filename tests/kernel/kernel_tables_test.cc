@@ -162,9 +162,11 @@ mseg_row_key RowKey(uint32_t local, uint32_t side) {
 
 TEST_CASE("after Stage the standby side is the image, whatever was there") {
   const uint64_t seed = FromEnvironment("MSEG_KERNEL_SEED", 1);
+  // An emulated processor takes seconds to read the tables back.
+  const uint64_t rounds = FromEnvironment("MSEG_KERNEL_FLOWS", 200000) / 8192;
   const auto& plane = SharedInstance().plane;
   const PolicyTables tables(*plane);
-  for (uint64_t round = 0; round < 24; round++) {
+  for (uint64_t round = 0; round < rounds; round++) {
     INFO("MSEG_KERNEL_SEED=" << seed << " round " << round);
     ImageRandom random(seed * 1000 + round);
     const GenerationImage image = random.Image();
