@@ -74,13 +74,13 @@ build_unit() {
 # object is linked in front of the library, which then gives all but that file.
 build_kernel() {
   local flags=(--target=bpf -mcpu=v3 -g -O2 -I"$work/bpf" -I"$work/bpf/include")
-  local objects=()
+  # First: of a function that several objects have, the first is taken.
+  local objects=("$work/explain.bpf.o")
   clang "${flags[@]}" -c "$work/bpf/explain.bpf.c" -o "$work/explain.bpf.o" &&
     llvm-strip -g "$work/explain.bpf.o" || return
   for object in "$build"/bpf/*.bpf.o; do
     case $(basename "$object") in
-      mseg.bpf.o) ;;
-      explain.bpf.o) objects+=("$work/explain.bpf.o") ;;
+      mseg.bpf.o | explain.bpf.o) ;;
       *) objects+=("$object") ;;
     esac
   done
