@@ -262,10 +262,10 @@ absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings
     auto published = exes_.IsPublished(known);
     if (published.ok() && !*published) MSEG_RETURN_IF_ERROR(exes_.Publish(known));
   }
-  MSEG_RETURN_IF_ERROR(exes_.PublishPairs());
-  // A full table costs some milliseconds of an executable's life as unknown, no more.
-  if (const absl::Status status = exes_.PublishDigests(); !status.ok()) {
-    log_(absl::StrCat("identity: ", std::string(status.message())));
+  // A full table costs some milliseconds of an executable's life as unknown, or leaves a script
+  // inline; neither allows anything.
+  for (const absl::Status& status : {exes_.PublishPairs(), exes_.PublishDigests()}) {
+    if (!status.ok()) log_(absl::StrCat("identity: ", std::string(status.message())));
   }
   // The per-packet program costs something; it goes when nothing needs it.
   if (!NeedsIngress(*image_)) MSEG_RETURN_IF_ERROR(dataplane_.Detach(Stage::kIngress));

@@ -131,10 +131,9 @@ absl::Status ExeRegistry::PublishPair(uint32_t interpreter, uint32_t script) con
 }
 
 absl::Status ExeRegistry::PublishPairs() const {
-  for (const auto& [key, ref] : pairs_) {
-    MSEG_RETURN_IF_ERROR(PublishPair(key.first, key.second));
-  }
-  return absl::OkStatus();
+  absl::Status first;
+  for (const auto& [key, ref] : pairs_) first.Update(PublishPair(key.first, key.second));
+  return first;
 }
 
 std::optional<ExeRegistry::Known> ExeRegistry::LearnInterpreterOf(const ExecutableInfo& script) {
