@@ -9,7 +9,8 @@
  * start time. Tracepoint programs of this kind run with preemption off and cannot be entered twice
  * on one CPU by exec or fork, so none is skipped.
  *
- * What the kernel read of the file inside exec is beside it in full mode (hash.bpf.c).
+ * What the kernel read of the file inside exec is beside it in full mode (hash.bpf.c), and which
+ * script it is the interpreter of (script.bpf.c).
  *
  * Hooks: sched_process_exec, sched_process_fork, sched_process_exit.
  */
@@ -20,9 +21,12 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(mseg_exec, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
 {
 	__u64 key = mseg_address_of(bprm);
+	const struct mseg_exe_key *script = NULL;
 
+	if (BPF_CORE_READ(bprm, interp) != BPF_CORE_READ(bprm, filename))
+		script = bpf_map_lookup_elem(&mseg_begun, &key);
 	mseg_record_task(task, BPF_CORE_READ(bprm, file), 0,
-			 bpf_map_lookup_elem(&mseg_hashed, &key));
+			 bpf_map_lookup_elem(&mseg_hashed, &key), script);
 	bpf_map_delete_elem(&mseg_hashed, &key);
 	return 0;
 }

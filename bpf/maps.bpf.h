@@ -164,6 +164,22 @@ struct {
 	__type(value, struct mseg_digest);
 } mseg_hashed MSEG_MAP;
 
+/* An exec under way, as above -> the script that it began with, if that can be vouched for. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct mseg_exe_key);
+} mseg_begun MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct mseg_script_key);
+	__type(value, struct mseg_exe);
+} mseg_scripts MSEG_MAP;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

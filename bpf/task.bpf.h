@@ -68,6 +68,26 @@ static __always_inline const struct mseg_exe *mseg_find_exe(const struct mseg_ex
 	return bpf_map_lookup_elem(&mseg_exes, key);
 }
 
+/* A known interpreter becomes the pair of it and its script, once that is known, too. */
+static __always_inline void mseg_apply_script(struct mseg_identity *id,
+					      const struct mseg_exe *script)
+{
+	struct mseg_script_key key = { .interpreter = id->exe_ref };
+	const struct mseg_exe *found;
+
+	if (!script || id->script != MSEG_SCRIPT_PENDING)
+		return;
+	key.script = script->ref;
+	found = bpf_map_lookup_elem(&mseg_scripts, &key);
+	if (!found)
+		return;
+	id->script = MSEG_SCRIPT_KNOWN;
+	id->exe_id = found->exe_id;
+	id->exe_ref = found->ref;
+	if (id->grade > found->grade)
+		id->grade = found->grade;
+}
+
 /*
  * What the cache says of an executable; a file that cannot be vouched for stays unknown. What the
  * digest said at exec holds until the cache knows better. Returns the executable's roles.
@@ -79,6 +99,10 @@ static __always_inline __u8 mseg_apply_exe(struct mseg_identity *id,
 
 	if (!(key->flags & MSEG_FILE_UNHASHABLE))
 		exe = mseg_find_exe(key);
+	if (id->script) {
+		mseg_apply_script(id, exe);
+		return 0;
+	}
 	if (!exe && id->flags & MSEG_ID_DIGEST_ONLY)
 		return 0;
 	id->exe_id = 0;
@@ -98,7 +122,8 @@ static __always_inline __u8 mseg_apply_exe(struct mseg_identity *id,
 /* May what is known of the executable still become more? */
 static __always_inline bool mseg_exe_may_change(const struct mseg_identity *id)
 {
-	return !id->exe_ref || id->flags & MSEG_ID_DIGEST_ONLY;
+	return !id->exe_ref || id->flags & MSEG_ID_DIGEST_ONLY ||
+	       id->script == MSEG_SCRIPT_PENDING;
 }
 
 /* The kernel read this while the file could not be written: who it is, if policy knows the digest. */
@@ -141,7 +166,8 @@ static __always_inline __u8 mseg_roles_of(struct task_struct *task, __u8 flags, 
 }
 
 static __always_inline void mseg_report_exe(const struct mseg_task *task,
-					    const struct mseg_digest *digest)
+					    const struct mseg_digest *digest,
+					    const struct mseg_exe_key *script)
 {
 	struct mseg_exe_event *event;
 
@@ -155,6 +181,10 @@ static __always_inline void mseg_report_exe(const struct mseg_task *task,
 	event->type = MSEG_EVENT_EXE;
 	event->tgid = task->id.tgid;
 	event->exe = task->exe;
+	if (script)
+		event->script = *script;
+	else
+		__builtin_memset(&event->script, 0, sizeof(event->script));
 	if (digest)
 		event->ima = *digest;
 	else
@@ -163,11 +193,12 @@ static __always_inline void mseg_report_exe(const struct mseg_task *task,
 }
 
 /*
- * `file` is what the task runs from now on, `digest` what the kernel read of it, or NULL. A record
- * that cannot be written must not stay old.
+ * `file` is what the task runs from now on, `digest` what the kernel read of it, `script` what it is
+ * the interpreter of, either may be NULL. A record that cannot be written must not stay old.
  */
 static __always_inline void mseg_record_task(struct task_struct *task, struct file *file,
-					     __u8 flags, const struct mseg_digest *digest)
+					     __u8 flags, const struct mseg_digest *digest,
+					     const struct mseg_exe_key *script)
 {
 	struct mseg_task_key key = mseg_key_of_task(task);
 	struct mseg_task record = {};
@@ -180,12 +211,19 @@ static __always_inline void mseg_record_task(struct task_struct *task, struct fi
 	if (digest && !record.id.exe_ref)
 		roles = mseg_apply_digest(&record, digest);
 	record.id.roles = mseg_roles_of(task, flags, roles);
+	/* Of an interpreter that nobody has read yet nothing can be a script. */
+	if (script && !mseg_exe_may_change(&record.id)) {
+		record.id.script = MSEG_SCRIPT_PENDING;
+		mseg_apply_script(&record.id, mseg_find_exe(script));
+	}
+	if (mseg_exe_may_change(&record.id))
+		mseg_report_exe(&record, digest, script);
+	if (script && record.id.script)
+		record.exe = *script;
 	if (bpf_map_update_elem(&mseg_tasks, &key, &record, BPF_ANY)) {
 		bpf_map_delete_elem(&mseg_tasks, &key);
 		mseg_count(MSEG_CNT_TASKS_FULL);
 	}
-	if (mseg_exe_may_change(&record.id))
-		mseg_report_exe(&record, digest);
 }
 
 /* For a task that is older than mseg: all that is left is what it says it runs. */
@@ -195,7 +233,7 @@ static __always_inline void mseg_walk_task(struct task_struct *task)
 	struct file *file = BPF_CORE_READ(task, mm, exe_file);
 
 	if (file && !bpf_map_lookup_elem(&mseg_tasks, &key))
-		mseg_record_task(task, file, MSEG_ID_WALKED, NULL);
+		mseg_record_task(task, file, MSEG_ID_WALKED, NULL, NULL);
 }
 
 static __always_inline bool mseg_is_daemon(struct task_struct *task)

@@ -101,6 +101,8 @@ enum {
 	S_IFREG = 0100000,
 	S_IFDIR = 0040000,
 	HASH_ALGO_SHA256 = 4, /* include/uapi/linux/hash_info.h */
+	LSM_UNSAFE_SHARE = 1, /* include/linux/security.h */
+	LSM_UNSAFE_PTRACE = 2,
 	EPERM = 1,
 	ENOMSG = 42,
 	ENOENT = 2,
@@ -434,6 +436,10 @@ struct fdtable {
 
 struct linux_binprm {
 	struct file *file;
+	int unsafe;
+	const char *filename;
+	const char *interp;
+	char buf[256];
 };
 
 struct mm_struct {

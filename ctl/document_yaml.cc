@@ -133,6 +133,11 @@ Json SelectorTree(const Selector& selector) {
     if (process->pin) fields["pin"] = true;
     if (process->grade) fields["grade"] = std::string(GradeName(*process->grade));
     AddList(&fields, "user", Texts(process->users));
+    std::vector<std::string> scripts = Texts(process->scripts);
+    for (std::string& digest : Texts(process->script_digests)) {
+      scripts.push_back(std::move(digest));
+    }
+    AddList(&fields, "script", scripts);
     tree["process"] = std::move(fields);
   }
   AddList(&tree, "cidrs", Texts(selector.cidrs));

@@ -19,14 +19,17 @@ struct FlowsOptions {
   uint32_t limit = 0;
 };
 
-std::string EndText(const api::Labels& labels, const std::string& exe) {
-  std::string text = LabelsText(labels);
-  if (!exe.empty()) absl::StrAppend(&text, text.empty() ? "" : " ", exe);
+template <typename End>
+std::string EndText(const End& end) {
+  std::string text = LabelsText(end.labels);
+  if (!end.exe.empty()) {
+    absl::StrAppend(&text, text.empty() ? "" : " ", ProgramText(end.exe, end.script));
+  }
   return text;
 }
 
 std::string PeerText(const api::FlowPeer& peer) {
-  std::string text = EndText(peer.labels, peer.exe);
+  std::string text = EndText(peer);
   if (peer.address.empty()) return text;
   bool v6 = peer.address.find(':') != std::string::npos;
   return absl::StrCat(text, text.empty() ? "" : " ", v6 ? "[" : "", peer.address, v6 ? "]" : "",
@@ -71,7 +74,7 @@ class FlowPrinter {
     std::vector<std::string> row = {TimeText(flow.time_us),
                                     flow.verdict,
                                     flow.direction,
-                                    EndText(flow.local.labels, flow.local.exe),
+                                    EndText(flow.local),
                                     PeerText(flow.peer),
                                     service,
                                     flow.reason,

@@ -21,7 +21,8 @@ void PrintList(Session& session, const std::vector<api::Process>& processes) {
   Table table(header, false);
   for (const api::Process& process : processes) {
     std::vector<std::string> row = {absl::StrCat(process.pid), process.comm,
-                                    LabelsText(process.labels), process.grade, process.exe};
+                                    LabelsText(process.labels), process.grade,
+                                    ProgramText(process.exe, process.script)};
     if (wide) {
       row.insert(row.end(), {process.user, process.cgroup, absl::StrCat(process.cls),
                              process.unknown_reason, process.digest});
@@ -51,6 +52,10 @@ void PrintOne(std::ostream& out, const api::Process& process) {
   line("labels", LabelsText(process.labels));
   line("exe", process.exe);
   line("digest", process.digest);
+  if (!process.script.empty()) {
+    line("script", process.script);
+    line("", process.script_digest);
+  }
   line("grade", process.grade);
   if (!process.unknown_reason.empty()) line("unknown", process.unknown_reason);
   line("user", process.user);

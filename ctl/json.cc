@@ -62,6 +62,7 @@ Json WhyEndJson(const api::WhyEnd& end) {
   return {{"managed", end.managed},           {"pid", Number(end.pid)},
           {"labels", LabelsJson(end.labels)}, {"exe", Text(end.exe)},
           {"digest", Text(end.digest)},       {"grade", Text(end.grade)},
+          {"script", Text(end.script)},       {"script_digest", Text(end.script_digest)},
           {"user", Text(end.user)},           {"address", Text(end.address)}};
 }
 
@@ -216,6 +217,8 @@ Json ToJson(const api::Process& process) {
           {"labels", LabelsJson(process.labels)},
           {"exe", Text(process.exe)},
           {"digest", Text(process.digest)},
+          {"script", Text(process.script)},
+          {"script_digest", Text(process.script_digest)},
           {"grade", process.grade},
           {"exe_id", ShortId(process.exe_id)},
           {"label_id", ShortId(process.label_id)},
@@ -234,12 +237,16 @@ Json ToJson(const api::FlowRecord& flow) {
        {{"labels", LabelsJson(flow.local.labels)},
         {"exe", Text(flow.local.exe)},
         {"digest", Text(flow.local.digest)},
+        {"script", Text(flow.local.script)},
+        {"script_digest", Text(flow.local.script_digest)},
         {"grade", flow.local.grade},
         {"pid", Number(flow.local.pid)}}},
       {"peer",
        {{"labels", LabelsJson(flow.peer.labels)},
         {"exe", Text(flow.peer.exe)},
         {"digest", Text(flow.peer.digest)},
+        {"script", Text(flow.peer.script)},
+        {"script_digest", Text(flow.peer.script_digest)},
         {"grade", Text(flow.peer.grade)},
         {"address", Text(flow.peer.address)},
         {"port", Number(flow.peer.port)}}},

@@ -95,6 +95,10 @@ std::string TimeText(int64_t unix_us) {
                           absl::UTCTimeZone());
 }
 
+std::string ProgramText(const std::string& exe, const std::string& script) {
+  return script.empty() ? exe : absl::StrCat(exe, " ", script);
+}
+
 std::string LabelsText(const api::Labels& labels) {
   LabelSet set;
   for (const auto& [key, value] : labels) set.SetReserved(key, value);

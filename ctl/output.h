@@ -52,6 +52,8 @@ std::string TimeText(int64_t unix_us);
 
 // `app=order,role=db`, the first-class keys first.
 std::string LabelsText(const api::Labels& labels);
+// An executable, and what it is the interpreter of.
+std::string ProgramText(const std::string& exe, const std::string& script);
 
 // `7 connections`, `1 connection`.
 std::string Count(uint64_t n, const std::string& noun);

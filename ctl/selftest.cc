@@ -99,6 +99,14 @@ absl::Status Bypass::MakeFiles() const {
   for (const auto& [name, mark] : files) {
     if (absl::Status status = scratch_.Copy(name, mark); !status.ok()) return status;
   }
+  for (const char* name : {"script", "public/script"}) {
+    std::ofstream(File(name)) << "#!/bin/bash\nexec 3<>/dev/tcp/127.0.0.1/" << kSelftestService
+                              << " 2>/dev/null\n";
+    if (chmod(File(name).c_str(), 0755) != 0) return absl::ErrnoToStatus(errno, "chmod");
+  }
+  if (symlink(File("script").c_str(), File("public/link").c_str()) != 0) {
+    return absl::ErrnoToStatus(errno, "symlink");
+  }
   return chmod(File("public").c_str(), 01777) == 0 ? absl::OkStatus()
                                                    : absl::ErrnoToStatus(errno, "chmod");
 }
@@ -141,7 +149,8 @@ absl::Status Bypass::Enforce() {
   mode_ = status->mode;
   gaps_ = status->gaps;
   api::ApplyRequest request;
-  request.files.push_back({"selftest.yaml", SelftestPolicy(scratch_.dir(), *digest)});
+  request.files.push_back(
+      {"selftest.yaml", SelftestPolicy(scratch_.dir(), *digest, mode_ == "full")});
   request.message = "selftest";
   request.author = "selftest";
   Diagnostics diagnostics;

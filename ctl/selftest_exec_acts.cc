@@ -238,12 +238,15 @@ int Loader(const std::string& program) {
   return ENOENT;
 }
 
-int Interpreter() {
+// What bash is told to do: by its command line, by its argument, or (`script`) by the kernel.
+int Interpreter(const std::string& how, const std::string& script) {
   const pid_t child = fork();
   if (child == 0) {
     const std::string line =
         absl::StrCat("exec 3<>/dev/tcp/127.0.0.1/", kSelftestService, " 2>/dev/null");
-    execl("/bin/bash", "bash", "-c", line.c_str(), nullptr);
+    if (how == "line") execl("/bin/bash", "bash", "-c", line.c_str(), nullptr);
+    if (how == "argument") execl("/bin/bash", "bash", script.c_str(), nullptr);
+    if (how == "script") execl(script.c_str(), script.c_str(), nullptr);
     _exit(127);
   }
   const int status = StatusOf(child);
@@ -331,7 +334,7 @@ int RunExecAct(const std::string& name, const std::vector<std::string>& argument
   if (name == "bind") return BindOver(argument(0), argument(1));
   if (name == "overlay") return Overlay(argument(0), argument(1));
   if (name == "loader") return Loader(argument(0));
-  if (name == "interpreter") return Interpreter();
+  if (name == "interpreter") return Interpreter(argument(0), argument(1));
   if (name == "swap") return SwapExe(argument(0));
   return kActNotTried;
 }

@@ -146,8 +146,13 @@ void Rows::AddExecs() {
   loader.trials = {{Attacker({"loader", File("attacker")}), Allowed({"tcp"}), {}}};
   loader.gap = "libraries";
   SelftestRow& script = Add("B34", "an interpreter told what to do");
-  script.trials = {{Attacker({"interpreter"}), Allowed({"tcp"}), {}}};
-  script.gap = "script_identity";
+  const SelftestAct told = Attacker({"interpreter", "script", File("script")});
+  script.trials = {
+      {Attacker({"interpreter", "line"}), told, {}},
+      {Attacker({"interpreter", "argument", File("script")}), told, {}},
+      {Attacker({"interpreter", "script", File("public/script")}), told, {}},
+      {Attacker({"interpreter", "script", File("public/link")}), told, {}}};
+  script.gap_cgroup = "script_identity";
   Add("B48", "a flood of events").trials = {{Attacker({"flood"}), Allowed({"tcp"}), {}}};
   Add("B49", "mm->exe_file changed from inside").trials = {
       {Attacker({"swap", File("allowed")}), Allowed({"tcp"}), {}}};
@@ -187,7 +192,7 @@ std::vector<std::string> VerdictHooks() {
           "mseg_lsm_connect", "mseg_lsm_sendmsg", "mseg_ingress"};
 }
 
-std::string SelftestPolicy(const std::string& dir, const std::string& digest) {
+std::string SelftestPolicy(const std::string& dir, const std::string& digest, bool scripts) {
   auto workload = [](const char* name) {
     return absl::StrCat("apiVersion: mseg.io/v1\nkind: Workload\nmetadata: {name: st-", name,
                         "}\nspec: {labels: {role: st-", name, "}, match: {cgroup: /", name,
@@ -202,6 +207,9 @@ std::string SelftestPolicy(const std::string& dir, const std::string& digest) {
   };
   const std::string server = dir + "/server";
   const std::string allowed = absl::StrCat("digest: [\"", digest, "\"]");
+  // Where scripts are not known, whoever wants one to talk allows its interpreter.
+  const std::string script = absl::StrCat("exe: [/bin/bash, /usr/bin/bash]",
+                                          scripts ? ", script: " + dir + "/script" : "");
   return absl::StrCat(
       workload("client"), workload("server"),
       "apiVersion: mseg.io/v1\nkind: Policy\nmetadata: {name: st-client}\n"
@@ -211,6 +219,7 @@ std::string SelftestPolicy(const std::string& dir, const std::string& digest) {
       rule("by-digest", allowed, server,
            absl::StrCat("tcp/", kSelftestService, ", udp/", kSelftestService, ", tcp/",
                         kSelftestSquat)),
+      rule("by-script", script, server, absl::StrCat("tcp/", kSelftestService)),
       rule("by-name", "name: st-named", server, absl::StrCat("tcp/", kSelftestService)),
       rule("lure", "", server, absl::StrCat("udp/", kSelftestLure)));
 }

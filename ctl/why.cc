@@ -25,7 +25,7 @@ std::string EndText(const api::WhyEnd& end) {
     add(end.address);
     return text;
   }
-  add(end.exe.empty() ? "executable unknown" : end.exe);
+  add(end.exe.empty() ? "executable unknown" : ProgramText(end.exe, end.script));
   add(absl::StrCat("(pid ", end.pid, end.user.empty() ? "" : ", user ", end.user, ", grade ",
                    end.grade, ")"));
   if (!end.address.empty()) add(absl::StrCat("at ", end.address));

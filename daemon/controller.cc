@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "daemon/host_inventory.h"
 #include "daemon/trusted_path.h"
+#include "labels/interpreters.h"
 #include "loader/errno_status.h"
 
 namespace mseg {
@@ -98,7 +99,8 @@ absl::Status Controller::Start() {
                    .tamper =
                        [this](const mseg_tamper_event& e) {
                          guard_.Note(e, started_ ? Describe(e.by).exe : "");
-                       }});
+                       },
+                   .script = [this](const mseg_script_event& event) { OnScript(event); }});
   if (!events.ok()) return events.status();
   events_ = *std::move(events);
   MSEG_RETURN_IF_ERROR(exes_.Load());
@@ -195,7 +197,10 @@ absl::StatusOr<Inventory> Controller::TakeInventory(const Mentions& mentions) {
   inventory.uids = *std::move(uids);
   directory_.FillInventory(own_, &inventory);
   remote_exes_.clear();
-  for (const ExecutableInfo& executable : inventory.remote_executables) {
+  for (ExecutableInfo& executable : inventory.remote_executables) {
+    // Elsewhere it may be another version, so its name counts too.
+    executable.interpreter = exes_.IsInterpreter(executable.digest) ||
+                             (executable.trusted_path && IsInterpreterPath(executable.path));
     ExecutableInfo& known = remote_exes_[executable.exe_id];
     if (known.exe_id == 0 || executable.trusted_path) known = executable;
   }
@@ -257,9 +262,10 @@ absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings
     auto published = exes_.IsPublished(known);
     if (published.ok() && !*published) MSEG_RETURN_IF_ERROR(exes_.Publish(known));
   }
-  // A full table costs some milliseconds of an executable's life as unknown, no more.
-  if (const absl::Status status = exes_.PublishDigests(); !status.ok()) {
-    log_(absl::StrCat("identity: ", std::string(status.message())));
+  // A full table costs some milliseconds of an executable's life as unknown, or leaves a script
+  // inline; neither allows anything.
+  for (const absl::Status& status : {exes_.PublishPairs(), exes_.PublishDigests()}) {
+    if (!status.ok()) log_(absl::StrCat("identity: ", std::string(status.message())));
   }
   // The per-packet program costs something; it goes when nothing needs it.
   if (!NeedsIngress(*image_)) MSEG_RETURN_IF_ERROR(dataplane_.Detach(Stage::kIngress));
@@ -306,24 +312,69 @@ absl::Status Controller::Enrol(const ExeRegistry::Known& known) {
   auto published = exes_.IsPublished(known);
   if (!published.ok()) return published.status();
   if (*published) return absl::OkStatus();
-  for (const mseg_grade grade : {known.info.grade, MSEG_GRADE_PATH}) {
-    const ExeClass cls = image_->classifier->ExeClassOf(known.info, grade);
-    if (!cls.known) return Recompile("an executable that the policy names");
+  auto ready = SetExeClasses(known.info);
+  if (!ready.ok()) return ready.status();
+  return *ready ? exes_.Publish(known) : absl::OkStatus();
+}
+
+absl::StatusOr<bool> Controller::SetExeClasses(const ExecutableInfo& info) {
+  for (const mseg_grade grade : {info.grade, MSEG_GRADE_PATH}) {
+    const ExeClass cls = image_->classifier->ExeClassOf(info, grade);
+    if (!cls.known) {
+      MSEG_RETURN_IF_ERROR(Recompile("an executable that the policy names"));
+      return false;
+    }
     if (cls.cls == MSEG_EXE_OTHER) continue;
-    MSEG_RETURN_IF_ERROR(tables_.SetExeClass(known.info.ref, grade, cls.cls));
+    MSEG_RETURN_IF_ERROR(tables_.SetExeClass(info.ref, grade, cls.cls));
   }
-  return exes_.Publish(known);
+  return true;
+}
+
+absl::Status Controller::EnrolPair(const ExecutableInfo& interpreter,
+                                   const ExecutableInfo& script) {
+  auto pair = exes_.NamePair(interpreter, script);
+  if (!pair.ok()) return pair.status();
+  if (!started_) return absl::OkStatus();
+  auto ready = SetExeClasses(*pair);
+  if (!ready.ok()) return ready.status();
+  return *ready ? exes_.PublishPair(interpreter.ref, script.ref) : absl::OkStatus();
 }
 
 void Controller::OnExe(const mseg_exe_event& event) {
   std::optional<Digest> ima(std::to_array(event.ima.sha256));
   if (*ima == Digest{}) ima.reset();
   auto known = exes_.LearnProcess(event.tgid, event.exe, ima);
-  if (!known.ok()) return;  // gone, changed, or noted as a failure; it stays unknown
-  if (!started_) return;    // enters with the first generation
-  if (const absl::Status status = Enrol(*known); !status.ok()) {
-    log_(absl::StrCat("identity: cannot enrol ", known->info.path, ": ",
+  // Gone, changed, or noted as a failure: it stays unknown, unless it was known before.
+  const auto exe = known.ok() ? std::optional(*known) : exes_.ByKey(event.exe);
+  if (!exe) return;
+  absl::Status status;
+  if (started_ && known.ok()) status = Enrol(*exe);  // else it enters with the first generation
+  const auto script = exes_.ByKey(event.script);
+  if (status.ok() && script) status = EnrolPair(exe->info, script->info);
+  if (!status.ok()) {
+    log_(absl::StrCat("identity: cannot enrol ", exe->info.path, ": ",
                       std::string(status.message())));
+  }
+}
+
+// Its event was lost, and the script's own too, unless another exec brought that.
+void Controller::LearnPending(const mseg_task& task) {
+  const ExecutableInfo* interpreter = exes_.ByRef(task.id.exe_ref);
+  const auto script = exes_.ByKey(task.exe);
+  if (interpreter == nullptr || !script) return;
+  if (const absl::Status status = EnrolPair(ExecutableInfo(*interpreter), script->info);
+      !status.ok()) {
+    log_(absl::StrCat("identity: cannot enrol ", script->info.path, ": ",
+                      std::string(status.message())));
+  }
+}
+
+void Controller::OnScript(const mseg_script_event& event) {
+  const std::string path(event.path, strnlen(event.path, sizeof(event.path)));
+  auto known = exes_.LearnScript(event.tgid, event.script, path);
+  if (!known.ok() || !started_) return;
+  if (const absl::Status status = Enrol(*known); !status.ok()) {
+    log_(absl::StrCat("identity: cannot enrol ", path, ": ", std::string(status.message())));
   }
 }
 
@@ -362,6 +413,37 @@ void Controller::LearnMentioned(const Mentions& mentions) {
     log_(absl::StrCat("identity: the policy names ", path,
                       ", but: ", std::string(known.status().message())));
   }
+  LearnScripts(mentions);
+}
+
+// Where a policy tells scripts apart: which programs are interpreters, and what the scripts that it
+// names by path will be when they are executed.
+void Controller::LearnScripts(const Mentions& mentions) {
+  if (!mentions.scripts) return;
+  std::set<std::string> paths;
+  std::set<std::string> names;
+  for (const std::string& item : options_.interpreters) {
+    (item[0] == '/' ? paths : names).insert(item);
+  }
+  std::set<Digest> interpreters;
+  for (const std::string& path : ResolveNamed(paths, names)) {
+    if (auto known = exes_.LearnFile(path, /*trusted_only=*/true); known.ok()) {
+      interpreters.insert(known->info.digest);
+    }
+  }
+  exes_.SetInterpreters(std::move(interpreters));
+  for (const std::string& path : ResolveNamed(mentions.script_paths, {})) {
+    auto known = exes_.LearnFile(path, /*trusted_only=*/true);
+    if (!known.ok()) {
+      log_(absl::StrCat("identity: the policy names ", path,
+                        ", but: ", std::string(known.status().message())));
+      continue;
+    }
+    const auto interpreter = exes_.LearnInterpreterOf(known->info);
+    if (interpreter && exes_.NamePair(interpreter->info, known->info).ok()) continue;
+    log_(absl::StrCat("identity: the policy names the script ", path,
+                      ", but it does not begin with `#!` and a trusted interpreter"));
+  }
 }
 
 // Processes whose executable nobody has hashed: at start, and whenever events were lost.
@@ -372,6 +454,10 @@ void Controller::LearnUnknownTasks() {
     return;
   }
   for (const auto& [key, task] : *tasks) {
+    if (task.id.script == MSEG_SCRIPT_PENDING) {
+      LearnPending(task);
+      continue;
+    }
     const bool known = task.id.exe_ref != 0 && !(task.id.flags & MSEG_ID_DIGEST_ONLY);
     if (known || task.exe.flags & MSEG_FILE_UNHASHABLE) continue;
     mseg_exe_event event{};

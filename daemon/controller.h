@@ -30,6 +30,7 @@
 #include "labels/compiler.h"
 #include "labels/failsafe.h"
 #include "labels/image.h"
+#include "labels/interpreters.h"
 #include "labels/policy_set.h"
 #include "labels/simulator.h"
 #include "loader/dataplane.h"
@@ -51,6 +52,7 @@ struct ControllerOptions {
   std::vector<FailsafeEntry> failsafe = DefaultFailsafe();
   std::string host_key;  // the file of this host's private keys
   std::string state_dir;
+  std::vector<std::string> interpreters = DefaultInterpreters();
   GuardConfig guard;
   WireConfig wire;
 };
@@ -147,15 +149,23 @@ class Controller : public api::Service {
   absl::Status Recompile(const char* why);
   absl::Status ClassifyNewCgroups();
   void OnExe(const mseg_exe_event& event);
+  void OnScript(const mseg_script_event& event);
+  void LearnPending(const mseg_task& task);
   void OnCgroup(const mseg_cgroup_event& event);
   absl::Status Enrol(const ExeRegistry::Known& known);
+  absl::Status EnrolPair(const ExecutableInfo& interpreter, const ExecutableInfo& script);
+  // False: it has to be compiled first, and is in force now.
+  absl::StatusOr<bool> SetExeClasses(const ExecutableInfo& info);
   void LearnUnknownTasks();
   void RecheckTrust();
   void LearnMentioned(const Mentions& mentions);
+  void LearnScripts(const Mentions& mentions);
   CompileOptions compile_options() const;
 
   // controller_policy.cc
   std::vector<Digest> DigestsAt(const Pin& pin);
+  // FailedPrecondition for what this mode cannot do.
+  absl::Status CheckMode(const std::vector<Document>& documents) const;
   // Puts the digests of what lies there in place of `pin: true`.
   absl::Status FixPins(std::vector<Document>* documents, Diagnostics* diagnostics);
   absl::StatusOr<PolicySet> StoredPolicy(Diagnostics* diagnostics);
@@ -231,6 +241,8 @@ class Controller : public api::Service {
   api::Process Describe(const mseg_task& task) const;
   absl::StatusOr<IdentityFacts> FactsOfProcess(uint32_t pid) const;
   IdentityFacts FactsOf(const mseg_task& task) const;
+  // A file as `LearnFile` has it, or what becomes of it when it is executed: a script's pair.
+  absl::StatusOr<ExeRegistry::Known> KnownFile(const std::string& path);
   std::optional<mseg_task> Refreshed(mseg_task task) const;
   absl::StatusOr<mseg_task> TaskOf(uint32_t pid) const;
   absl::Status ExplainOne(const api::ExplainQuery& query, const PolicySet& policy,

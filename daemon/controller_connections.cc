@@ -153,12 +153,13 @@ void Controller::AddUnheld(const GenerationImage& image, Walk* walk) const {
 mseg_identity Controller::ResolveFacts(const Simulator& simulator, mseg_task task) const {
   mseg_identity& id = task.id;
   const bool ambiguous = (id.flags & MSEG_ID_AMBIGUOUS) != 0;
-  if ((id.exe_ref == 0 || id.flags & MSEG_ID_DIGEST_ONLY) && !ambiguous) {
-    if (auto known = exes_.ByKey(task.exe)) {
-      id.exe_ref = known->info.ref;
-      id.exe_id = known->info.exe_id;
-      id.grade =
-          static_cast<uint8_t>(id.flags & MSEG_ID_WALKED ? MSEG_GRADE_PATH : known->info.grade);
+  const bool open = id.exe_ref == 0 || id.flags & MSEG_ID_DIGEST_ONLY ||
+                    id.script == MSEG_SCRIPT_PENDING;
+  if (open && !ambiguous) {
+    if (auto known = exes_.Of(task)) {
+      id.exe_ref = known->ref;
+      id.exe_id = known->exe_id;
+      id.grade = static_cast<uint8_t>(id.flags & MSEG_ID_WALKED ? MSEG_GRADE_PATH : known->grade);
     }
   }
   const auto grade = static_cast<mseg_grade>(id.grade);

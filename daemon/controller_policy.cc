@@ -115,6 +115,29 @@ std::vector<Digest> Controller::DigestsAt(const Pin& pin) {
   return {digests.begin(), digests.end()};
 }
 
+absl::Status Controller::CheckMode(const std::vector<Document>& documents) const {
+  if (features_.mode == MSEG_MODE_FULL) return absl::OkStatus();
+  for (const Document& document : documents) {
+    const Policy* policy = std::get_if<Policy>(&document.spec);
+    if (policy == nullptr) continue;
+    std::vector<const std::optional<Selector>*> selectors = {&policy->selects};
+    for (const Rule& rule : policy->rules) {
+      selectors.insert(selectors.end(), {&rule.from, &rule.to});
+    }
+    for (const std::optional<Selector>* selector : selectors) {
+      if (!*selector || !(*selector)->process) continue;
+      const ProcessSelector& process = *(*selector)->process;
+      if (process.scripts.empty() && process.script_digests.empty()) continue;
+      const Place place = document.At(process.spot);
+      return absl::FailedPreconditionError(absl::StrCat(
+          place.file, ":", place.line, ":", place.column,
+          ": `script` needs script_identity, which cgroup mode does not have: boot a kernel with "
+          "BPF LSM (lsm=...,bpf), or select the interpreter by `exe` alone"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Controller::FixPins(std::vector<Document>* documents, Diagnostics* diagnostics) {
   absl::Status failed;
   for (Document& document : *documents) {
@@ -230,6 +253,7 @@ absl::StatusOr<api::ApplyReport> Controller::ApplyPolicy(const api::ApplyRequest
     for (Document& document : *parsed) fresh.push_back(std::move(document));
   }
   if (!failed.ok()) return failed;
+  MSEG_RETURN_IF_ERROR(CheckMode(fresh));
   MSEG_RETURN_IF_ERROR(FixPins(&fresh, diagnostics));
   std::vector<DocumentRef> documents = ShareDocuments(std::move(fresh));
   DropRepeatedSentences(&documents);  // a revision changes a document once

@@ -146,17 +146,21 @@ api::Process Controller::Describe(const mseg_task& task) const {
   out.pid = task.id.tgid;
   out.comm = ReadFirstLine(absl::StrCat("/proc/", out.pid, "/comm"));
   mseg_identity id = task.id;
-  if (id.exe_ref == 0 || id.flags & MSEG_ID_DIGEST_ONLY) {
-    if (auto known = exes_.ByKey(task.exe)) {
-      id.exe_ref = known->info.ref;
+  if (id.exe_ref == 0 || id.flags & MSEG_ID_DIGEST_ONLY || id.script == MSEG_SCRIPT_PENDING) {
+    if (auto known = exes_.Of(task)) {
+      id.exe_ref = known->ref;
       id.grade = static_cast<uint8_t>(task.id.flags & MSEG_ID_WALKED ? MSEG_GRADE_PATH
-                                                                     : known->info.grade);
+                                                                     : known->grade);
     }
   }
   if (const ExecutableInfo* exe = exes_.ByRef(id.exe_ref)) {
     out.exe = exe->path;
     out.digest = DigestText(exe->digest);
     out.exe_id = exe->exe_id;
+    if (exe->script) {
+      out.script = exe->script->path;
+      out.script_digest = DigestText(exe->script->digest);
+    }
   } else {
     out.unknown_reason = UnknownReason(task);
   }
@@ -227,6 +231,21 @@ absl::StatusOr<std::vector<api::Process>> Controller::ListIdentities() {
   return out;
 }
 
+absl::StatusOr<ExeRegistry::Known> Controller::KnownFile(const std::string& path) {
+  auto known = exes_.LearnFile(path, /*trusted_only=*/false);
+  if (!known.ok() || !known->info.trusted_path) return known;
+  MSEG_RETURN_IF_ERROR(Enrol(*known));
+  if (features_.mode != MSEG_MODE_FULL) return known;
+  const auto interpreter = exes_.LearnInterpreterOf(known->info);
+  if (!interpreter) return known;
+  MSEG_RETURN_IF_ERROR(Enrol(*interpreter));
+  MSEG_RETURN_IF_ERROR(EnrolPair(interpreter->info, known->info));
+  auto pair = exes_.NamePair(interpreter->info, known->info);
+  if (!pair.ok()) return pair.status();
+  known->info = *std::move(pair);
+  return known;
+}
+
 absl::StatusOr<api::Process> Controller::ShowIdentity(const std::string& target) {
   const std::lock_guard lock(mutex_);
   if (!absl::StartsWith(target, "/")) {
@@ -236,9 +255,8 @@ absl::StatusOr<api::Process> Controller::ShowIdentity(const std::string& target)
     if (!task.ok()) return task.status();
     return Describe(*task);
   }
-  auto known = exes_.LearnFile(target, /*trusted_only=*/false);
+  auto known = KnownFile(target);
   if (!known.ok()) return known.status();
-  if (known->info.trusted_path) MSEG_RETURN_IF_ERROR(Enrol(*known));
   mseg_task task{};
   task.exe = known->key;
   task.id.exe_ref = known->info.ref;
@@ -273,10 +291,10 @@ IdentityFacts Controller::FactsOf(const mseg_task& task) const {
   }
   facts.uid = task.id.uid;
   facts.exe = IdentityFacts::Exe::kUnknown;
-  const auto known = exes_.ByKey(task.exe);
+  auto known = exes_.Of(task);
   if (!known) return facts;
   facts.exe = IdentityFacts::Exe::kKnown;
-  facts.executable = known->info;
+  facts.executable = *std::move(known);
   if (task.id.flags & MSEG_ID_WALKED) facts.executable.grade = MSEG_GRADE_PATH;
   return facts;
 }
@@ -295,7 +313,7 @@ absl::Status Controller::ExplainOne(const api::ExplainQuery& query, const Policy
       return out;
     }
     if (endpoint->kind == Endpoint::Kind::kFile) {
-      auto known = exes_.LearnFile(endpoint->name, /*trusted_only=*/false);
+      auto known = KnownFile(endpoint->name);
       if (!known.ok()) return known.status();
       out.managed = true;
       out.facts.cgroup = "/";

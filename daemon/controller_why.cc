@@ -61,6 +61,8 @@ api::WhyEnd ToWhyEnd(const api::Process& process, const std::string& address) {
   end.labels = process.labels;
   end.exe = process.exe;
   end.digest = process.digest;
+  end.script = process.script;
+  end.script_digest = process.script_digest;
   end.grade = process.grade;
   end.user = process.user;
   end.address = address;
@@ -123,6 +125,8 @@ absl::StatusOr<api::WhyAnswer> Controller::WhyRefused(uint32_t pid) {
                     .labels = flow.local.labels,
                     .exe = flow.local.exe,
                     .digest = flow.local.digest,
+                    .script = flow.local.script,
+                    .script_digest = flow.local.script_digest,
                     .grade = flow.local.grade,
                     .user = UserName(event.local.uid),
                     .address = ""};
@@ -132,6 +136,8 @@ absl::StatusOr<api::WhyAnswer> Controller::WhyRefused(uint32_t pid) {
                    .labels = flow.peer.labels,
                    .exe = flow.peer.exe,
                    .digest = flow.peer.digest,
+                   .script = flow.peer.script,
+                   .script_digest = flow.peer.script_digest,
                    .grade = flow.peer.grade,
                    .user = local_peer ? UserName(event.peer.uid) : "",
                    .address = flow.peer.address};
@@ -187,8 +193,8 @@ absl::Status Controller::FillServer(const api::WhyRequest& request, const IpAddr
       ends->server = ToWhyEnd(Describe(owner), IpAddressText(address));
       ends->to.managed = true;
       ends->to.facts = FactsOf(owner);
-      const auto known = exes_.ByKey(owner.exe);
-      ends->allow_to = ToAllowEnd(ends->server, known ? &known->info : nullptr, address);
+      const auto known = exes_.Of(owner);
+      ends->allow_to = ToAllowEnd(ends->server, known ? &*known : nullptr, address);
       if (listener.owner.id.flags & MSEG_ID_AMBIGUOUS) {
         ends->to.facts = IdentityFacts();  // for the kernel nothing of it is known then
         ends->to.facts.exe = IdentityFacts::Exe::kUnknown;
@@ -255,7 +261,7 @@ absl::StatusOr<api::WhyAnswer> Controller::WhyNow(const api::WhyRequest& request
   auto facts = FactsOfProcess(request.pid);
   if (!facts.ok()) return facts.status();
   const api::Process client = Describe(*task);
-  const auto known = exes_.ByKey(task->exe);
+  const auto known = exes_.Of(*task);
   WhyEnds ends;
   ends.protocol = service->protocol;
   ends.port = service->port;
@@ -266,7 +272,7 @@ absl::StatusOr<api::WhyAnswer> Controller::WhyNow(const api::WhyRequest& request
   answer.from = ToWhyEnd(client, "");
   ends.from.managed = true;
   ends.from.facts = *std::move(facts);
-  ends.allow_from = ToAllowEnd(answer.from, known ? &known->info : nullptr, {});
+  ends.allow_from = ToAllowEnd(answer.from, known ? &*known : nullptr, {});
   MSEG_RETURN_IF_ERROR(FillServer(request, *address, service->protocol, &ends));
   answer.to = ends.server;
   MSEG_RETURN_IF_ERROR(JudgeEnds(&ends, &answer));

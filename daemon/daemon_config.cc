@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "labels/diagnostic.h"
+#include "labels/document_parser.h"
 #include "labels/field_reader.h"
 #include "labels/text.h"
 #include "labels/yaml_reader.h"
@@ -41,6 +42,7 @@ class ConfigReader {
     ReadFlag(fields, "report_allowed", &config_.report_allowed);
     if (const YamlNode* limits = fields.Take("limits")) ReadLimits(*limits);
     if (const YamlNode* failsafe = fields.Take("failsafe")) ReadFailsafe(*failsafe);
+    if (const YamlNode* list = fields.Take("interpreters")) ReadInterpreters(*list);
     if (const YamlNode* guard = fields.Take("self_protection")) {
       ReadGuardConfig(source_, *guard, &config_.guard);
     }
@@ -73,6 +75,21 @@ class ConfigReader {
     ReadLimit(fields, "tasks", &config_.limits.tasks);
     ReadLimit(fields, "listeners", &config_.limits.listeners);
     fields.Finish();
+  }
+
+  // Instead of the built-in list.
+  void ReadInterpreters(const YamlNode& node) {
+    config_.interpreters.clear();
+    for (const SpottedText& item : TextList(source_, node, "interpreters")) {
+      if (item.value.starts_with('/')) {
+        const absl::Status status = CheckPathPattern(item.value, "an interpreter").status();
+        if (!status.ok()) source_.Error(item.spot, std::string(status.message()));
+      } else if (!CheckFileName(item.value).ok()) {
+        source_.Error(item.spot, Cat("`", item.value.substr(0, 80),
+                                     "` is neither a file name nor an absolute path"));
+      }
+      config_.interpreters.push_back(item.value);
+    }
   }
 
   // `[]` means none at all.

@@ -14,6 +14,7 @@
 #include "daemon/guard_config.h"
 #include "daemon/wire_config.h"
 #include "labels/failsafe.h"
+#include "labels/interpreters.h"
 
 namespace mseg {
 
@@ -40,6 +41,7 @@ struct DaemonConfig {
   bool report_allowed = true;
   DaemonLimits limits;
   std::vector<FailsafeEntry> failsafe = DefaultFailsafe();
+  std::vector<std::string> interpreters = DefaultInterpreters();
   GuardConfig guard;
   bool exec_watch = false;
   LogLevel log_level = LogLevel::kInfo;

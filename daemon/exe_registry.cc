@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "daemon/file_hash.h"
 #include "daemon/trusted_path.h"
@@ -24,6 +25,19 @@ std::string FdPath(int fd) {
   char path[PATH_MAX];
   const ssize_t n = readlink(absl::StrCat("/proc/self/fd/", fd).c_str(), path, sizeof(path) - 1);
   return n > 0 ? std::string(path, static_cast<size_t>(n)) : "";
+}
+
+// What the kernel makes of a `#!` line; empty: nothing.
+std::string InterpreterOf(int fd) {
+  char head[256];
+  const ssize_t n = pread(fd, head, sizeof(head), 0);
+  absl::string_view line(head, n > 0 ? static_cast<size_t>(n) : 0);
+  if (!absl::ConsumePrefix(&line, "#!")) return "";
+  line = line.substr(0, line.find('\n'));
+  const size_t from = line.find_first_not_of(" \t");
+  if (from == absl::string_view::npos) return "";
+  line.remove_prefix(from);
+  return std::string(line.substr(0, line.find_first_of(absl::string_view(" \t\0", 3))));
 }
 
 bool SameKey(const mseg_exe_key& a, const mseg_exe_key& b) {
@@ -62,9 +76,78 @@ absl::Status ExeRegistry::Load() {
   if (!stored.ok()) return stored.status();
   for (const StoredExecutable& executable : *stored) {
     by_key_[executable.key] = executable.info.ref;
-    by_ref_[executable.info.ref] = executable.info;
+    Remember(executable.info);
   }
-  return LoadDigests();
+  MSEG_RETURN_IF_ERROR(LoadDigests());
+  return LoadPairs();
+}
+
+void ExeRegistry::Remember(ExecutableInfo info) {
+  info.interpreter = IsInterpreter(info.digest);
+  by_ref_[info.ref] = std::move(info);
+}
+
+// Of an earlier daemon of this boot: processes carry their numbers.
+absl::Status ExeRegistry::LoadPairs() {
+  auto table = dataplane_.scripts().Dump();
+  if (!table.ok()) return table.status();
+  for (const auto& [key, pair] : *table) {
+    const ExecutableInfo* interpreter = ByRef(key.interpreter);
+    const ExecutableInfo* script = ByRef(key.script);
+    if (interpreter == nullptr || script == nullptr) continue;
+    MSEG_RETURN_IF_ERROR(
+        NamePair(ExecutableInfo(*interpreter), ExecutableInfo(*script)).status());
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ExecutableInfo> ExeRegistry::NamePair(const ExecutableInfo& interpreter,
+                                                     const ExecutableInfo& script) {
+  const std::pair<uint32_t, uint32_t> refs(interpreter.ref, script.ref);
+  if (const auto it = pairs_.find(refs); it != pairs_.end()) return by_ref_.at(it->second);
+  StoredExecutable pair{.info = interpreter};
+  if (script.trusted_path) {
+    pair.info.script = ScriptInfo{.digest = script.digest, .path = script.path};
+    pair.info.grade = std::min(interpreter.grade, script.grade);
+    pair.info.exe_id = ExecutableId(store_.salt(), interpreter.digest, script.digest);
+    auto stored = store_.PutExecutable(pair);
+    if (!stored.ok()) return stored.status();
+    pair = *std::move(stored);
+    Remember(pair.info);
+  }
+  pairs_[refs] = pair.info.ref;
+  return by_ref_.at(pair.info.ref);
+}
+
+absl::Status ExeRegistry::PublishPair(uint32_t interpreter, uint32_t script) const {
+  const auto it = pairs_.find({interpreter, script});
+  if (it == pairs_.end()) return absl::NotFoundError("no such pair");
+  const ExecutableInfo& pair = by_ref_.at(it->second);
+  mseg_exe entry{};
+  entry.exe_id = pair.exe_id;
+  entry.ref = pair.ref;
+  entry.grade = static_cast<uint8_t>(pair.grade);
+  return dataplane_.scripts().Update({.interpreter = interpreter, .script = script}, entry);
+}
+
+absl::Status ExeRegistry::PublishPairs() const {
+  absl::Status first;
+  for (const auto& [key, ref] : pairs_) first.Update(PublishPair(key.first, key.second));
+  return first;
+}
+
+std::optional<ExeRegistry::Known> ExeRegistry::LearnInterpreterOf(const ExecutableInfo& script) {
+  if (!script.trusted_path) return std::nullopt;
+  const ScopedFd fd(open(script.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const std::string path = fd.ok() ? InterpreterOf(fd.get()) : "";
+  if (path.empty()) return std::nullopt;
+  auto interpreter = LearnFile(path, /*trusted_only=*/true);
+  return interpreter.ok() ? std::optional(*std::move(interpreter)) : std::nullopt;
+}
+
+void ExeRegistry::SetInterpreters(std::set<Digest> interpreters) {
+  interpreters_ = std::move(interpreters);
+  for (auto& [ref, info] : by_ref_) info.interpreter = IsInterpreter(info.digest);
 }
 
 // What the kernel recognises already, because an earlier daemon said so: processes may carry it.
@@ -87,7 +170,7 @@ absl::Status ExeRegistry::NameDigests(const std::set<Digest>& digests) {
     auto stored = store_.PutExecutable(named);
     if (!stored.ok()) return stored.status();
     by_digest_[digest] = stored->info.ref;
-    by_ref_[stored->info.ref] = stored->info;
+    Remember(stored->info);
   }
   return absl::OkStatus();
 }
@@ -164,7 +247,8 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFd(int fd, int root_fd,
   if (const auto it = by_key_.find(*key); it != by_key_.end()) {
     const ExecutableInfo& info = by_ref_.at(it->second);
     // A path that was not trusted when it was looked at may be so by now.
-    if (info.trusted_path || !trusted_only) return Known{info, *key};
+    const bool read = info.digest != Digest{};
+    if (read && (info.trusted_path || !trusted_only)) return Known{info, *key};
   }
   StoredExecutable executable;
   executable.key = *key;
@@ -202,9 +286,37 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFd(int fd, int root_fd,
   if (!stored.ok()) return stored.status();
   AddAliases(&stored->info);
   by_key_[*key] = stored->info.ref;
-  by_ref_[stored->info.ref] = stored->info;
+  Remember(stored->info);
   failures_.erase(executable.info.path);
-  return Known{stored->info, *key};
+  return Known{by_ref_.at(stored->info.ref), *key};
+}
+
+absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnScript(uint32_t tgid, const mseg_exe_key& key,
+                                                            const std::string& path) {
+  // A script may be over before it is looked at; the key says whether it lies there for us, too.
+  ScopedFd root(
+      open(absl::StrCat("/proc/", tgid, "/root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!root.ok()) root = ScopedFd(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!root.ok()) return ErrnoStatus(errno, "open /");
+  const ScopedFd fd(openat(root.get(), path.substr(path.find_first_not_of('/')).c_str(),
+                           O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
+  if (!fd.ok()) return ErrnoStatus(errno, "open " + path);
+  auto known = LearnFd(fd.get(), root.get(), &key, true, std::nullopt);
+  if (absl::IsPermissionDenied(known.status())) return RememberUnread(key, FdPath(fd.get()));
+  if (!known.ok() && !absl::IsAborted(known.status())) NoteFailure(path, tgid, known.status());
+  return known;
+}
+
+// A script that says nothing, whatever is in it: known by its number, so that nobody asks again.
+absl::StatusOr<ExeRegistry::Known> ExeRegistry::RememberUnread(const mseg_exe_key& key,
+                                                               const std::string& path) {
+  StoredExecutable unread{.info = {}, .key = key};
+  unread.info.path = path;
+  auto stored = store_.PutExecutable(unread);
+  if (!stored.ok()) return stored.status();
+  by_key_[key] = stored->info.ref;
+  Remember(stored->info);
+  return Known{stored->info, key};
 }
 
 absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnProcess(uint32_t tgid, const mseg_exe_key& key,
@@ -248,7 +360,7 @@ absl::StatusOr<std::vector<ExeRegistry::Known>> ExeRegistry::RecheckTrust() {
     auto stored = store_.PutExecutable(executable);
     if (!stored.ok()) return stored.status();
     ref = stored->info.ref;
-    by_ref_[ref] = stored->info;
+    Remember(stored->info);
     lost.push_back({stored->info, key});
   }
   return lost;
@@ -282,6 +394,18 @@ std::optional<ExeRegistry::Known> ExeRegistry::ByKey(const mseg_exe_key& key) co
   return Known{by_ref_.at(it->second), key};
 }
 
+std::optional<ExecutableInfo> ExeRegistry::Of(const mseg_task& task) const {
+  const auto file = by_key_.find(task.exe);
+  uint32_t ref = task.id.exe_ref;
+  if (task.id.script == MSEG_SCRIPT_NONE) {
+    ref = file == by_key_.end() ? 0 : file->second;
+  } else if (task.id.script == MSEG_SCRIPT_PENDING && file != by_key_.end()) {
+    if (const auto it = pairs_.find({ref, file->second}); it != pairs_.end()) ref = it->second;
+  }
+  const ExecutableInfo* info = ByRef(ref);
+  return info == nullptr ? std::nullopt : std::optional(*info);
+}
+
 std::vector<ExeRegistry::Known> ExeRegistry::All() const {
   std::vector<Known> all;
   for (const auto& [key, ref] : by_key_) all.push_back({by_ref_.at(ref), key});
@@ -290,7 +414,11 @@ std::vector<ExeRegistry::Known> ExeRegistry::All() const {
 
 std::vector<ExecutableInfo> ExeRegistry::Infos() const {
   std::vector<ExecutableInfo> infos;
-  for (const auto& [ref, info] : by_ref_) infos.push_back(info);
+  std::set<uint32_t> scripts;
+  for (const auto& [refs, pair] : pairs_) scripts.insert(refs.second);
+  for (const auto& [ref, info] : by_ref_) {
+    if (scripts.count(ref) == 0) infos.push_back(info);
+  }
   return infos;
 }
 

@@ -55,6 +55,25 @@ class ExeRegistry {
   // Trusted links that lead to executables: link -> file. Replaces what was known for those links.
   void SetLinks(const std::map<std::string, std::string>& links);
 
+  // The script of an exec under way, at `path` below the root of the process. It is read only if
+  // the path is trusted, else its digest stays zero. Aborted: another file lies there, or it
+  // changed.
+  absl::StatusOr<Known> LearnScript(uint32_t tgid, const mseg_exe_key& key,
+                                    const std::string& path);
+  // An interpreter and the script that the kernel started it for, as one executable; the
+  // interpreter alone, if others than root can change the script or its path.
+  absl::StatusOr<ExecutableInfo> NamePair(const ExecutableInfo& interpreter,
+                                          const ExecutableInfo& script);
+  // Puts a pair that was named into the kernel's table. Its class must be in the tables before.
+  absl::Status PublishPair(uint32_t interpreter, uint32_t script) const;
+  absl::Status PublishPairs() const;
+  // What the kernel turns to when this file is executed, if it begins with `#!` and both are
+  // trusted.
+  std::optional<Known> LearnInterpreterOf(const ExecutableInfo& script);
+  // Contents that take what they do from elsewhere: ExecutableInfo::interpreter.
+  void SetInterpreters(std::set<Digest> interpreters);
+  bool IsInterpreter(const Digest& digest) const { return interpreters_.count(digest) != 0; }
+
   // Digests that the kernel is to recognise at exec, before their file is known here: each gets a
   // ref that stands for the content wherever it lies. What was named once stays known.
   absl::Status NameDigests(const std::set<Digest>& digests);
@@ -66,8 +85,11 @@ class ExeRegistry {
 
   const ExecutableInfo* ByRef(uint32_t ref) const;
   std::optional<Known> ByKey(const mseg_exe_key& key) const;
+  // What a task runs, with its script if that is known.
+  std::optional<ExecutableInfo> Of(const mseg_task& task) const;
   std::vector<Known> All() const;
-  std::vector<ExecutableInfo> Infos() const;  // each ref once
+  // What a process may be, each ref once; no process is a script alone.
+  std::vector<ExecutableInfo> Infos() const;
 
   // Puts an executable into the kernel's cache. Its class must be in the tables before.
   absl::Status Publish(const Known& known) const;
@@ -82,6 +104,9 @@ class ExeRegistry {
   absl::StatusOr<Known> LearnFd(int fd, int root_fd, const mseg_exe_key* expected,
                                 bool trusted_only, const std::optional<Digest>& ima);
   absl::Status LoadDigests();
+  absl::Status LoadPairs();
+  absl::StatusOr<Known> RememberUnread(const mseg_exe_key& key, const std::string& path);
+  void Remember(ExecutableInfo info);
   uint8_t RolesOf(const Digest& digest) const;
   absl::Status ForgetIfWritten(const mseg_exe_key& key);
   absl::StatusOr<mseg_exe_key> KeyOf(int fd) const;
@@ -93,6 +118,8 @@ class ExeRegistry {
   std::map<mseg_exe_key, uint32_t, KeyLess> by_key_;
   std::map<uint32_t, ExecutableInfo> by_ref_;
   std::map<Digest, uint32_t> by_digest_;  // refs that stand for a content wherever it lies
+  std::map<std::pair<uint32_t, uint32_t>, uint32_t> pairs_;  // (interpreter, script) -> ref
+  std::set<Digest> interpreters_;
   std::map<Digest, uint8_t> roles_;
   std::map<std::string, std::string> links_;
   std::map<std::string, Failure> failures_;  // by path, bounded

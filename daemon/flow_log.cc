@@ -50,6 +50,9 @@ void RenderIdentity(const mseg_identity& id, const GenerationNames* names,
   if (exe == nullptr) return;
   out->exe = exe->path;
   out->digest = DigestText(exe->digest);
+  if (!exe->script) return;
+  out->script = exe->script->path;
+  out->script_digest = DigestText(exe->script->digest);
 }
 
 }  // namespace

@@ -130,6 +130,7 @@ ControllerOptions MakeControllerOptions(const DaemonConfig& config) {
   options.udp_flow_ns = static_cast<uint64_t>(absl::ToInt64Nanoseconds(config.udp_flow_timeout));
   options.report_allowed = config.report_allowed;
   options.failsafe = config.failsafe;
+  options.interpreters = config.interpreters;
   options.host_key = config.state_dir + "/host.key";
   options.state_dir = config.state_dir;
   options.guard = config.guard;

@@ -17,6 +17,7 @@ ExecutableRecord RecordOf(const ExecutableInfo& info) {
   ExecutableRecord record;
   record.id = info.exe_id;
   record.digest = info.digest;
+  if (info.script) record.script = info.script->digest;
   if (!IsText(info.path)) return record;
   record.path = info.path;
   record.name = info.path.substr(info.path.rfind('/') + 1);

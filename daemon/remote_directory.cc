@@ -24,6 +24,7 @@ ExecutableInfo InfoOf(const ExecutableRecord& record) {
   info.trusted_path = record.trusted_path;
   info.aliases = record.aliases;
   info.exe_id = record.id;
+  if (record.script != Digest{}) info.script = ScriptInfo{.digest = record.script, .path = ""};
   return info;
 }
 
@@ -295,10 +296,11 @@ absl::StatusOr<std::vector<RemoteDirectory::Imported>> RemoteDirectory::Import(
 
 void RemoteDirectory::FillInventory(const OwnIdentities& own, Inventory* inventory) const {
   if (!own_.has_value()) return;
-  using Key = std::tuple<uint64_t, Digest, std::string, bool>;
+  using Key = std::tuple<uint64_t, Digest, std::string, bool, std::string>;
   std::map<Key, ExecutableInfo> executables;  // many hosts run the same ones
   const auto add = [&](ExecutableInfo info) {
-    Key key{info.exe_id, info.digest, info.path, info.trusted_path};
+    Key key{info.exe_id, info.digest, info.path, info.trusted_path,
+            info.script ? info.script->path : ""};
     const auto [it, inserted] = executables.try_emplace(std::move(key), info);
     if (inserted) return;
     for (const std::string& alias : info.aliases) {

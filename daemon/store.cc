@@ -438,7 +438,8 @@ absl::StatusOr<std::vector<StoredExecutable>> Store::PutExecutables(
       info.ref = next_ref++;
       fresh.emplace(ref_key, info.ref);
     }
-    if (!info.any_path) {
+    // What stands for no file has a number and nothing else.
+    if (!info.any_path && !info.script) {
       writes.push_back({ExecutableKey(executable.key), EncodeExecutable(info)});
     }
   }

@@ -78,14 +78,14 @@ std::string ExecutableKey(const mseg_exe_key& key) {
 }
 
 std::string RefKey(const ExecutableInfo& info) {
-  const ChainHash hash = Hasher()
-                             .Raw(BytesOf(info.digest))
-                             .Number(info.trusted_path)
-                             .Text(info.path)
-                             .Number(info.grade)
-                             .Number(info.any_path)
-                             .Finish();
-  return Cat(kRefPrefix, BytesOf(hash));
+  Hasher hasher;
+  hasher.Raw(BytesOf(info.digest))
+      .Number(info.trusted_path)
+      .Text(info.path)
+      .Number(info.grade)
+      .Number(info.any_path);
+  if (info.script) hasher.Raw(BytesOf(info.script->digest)).Text(info.script->path);
+  return Cat(kRefPrefix, BytesOf(hasher.Finish()));
 }
 
 std::string EncodeRevision(const Revision& revision) {

@@ -46,10 +46,14 @@ std::optional<std::string> Literal(std::string_view path) {
 }
 
 std::string ProcessText(const ExecutableInfo& executable) {
+  std::string text = Cat("digest: ", Scalar(DigestText(executable.digest)));
   if (executable.trusted_path) {
-    if (const auto pattern = Literal(executable.path)) return Cat("exe: ", Scalar(*pattern));
+    if (const auto pattern = Literal(executable.path)) text = Cat("exe: ", Scalar(*pattern));
   }
-  return Cat("digest: ", Scalar(DigestText(executable.digest)));
+  if (!executable.script) return text;
+  const auto pattern = Literal(executable.script->path);
+  return Cat(text, ", script: ",
+             Scalar(pattern.value_or(DigestText(executable.script->digest))));
 }
 
 absl::StatusOr<std::string> SelectorText(const AllowEnd& end, std::string_view what) {

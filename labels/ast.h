@@ -60,6 +60,9 @@ struct ProcessSelector {
   std::vector<Spotted<Digest>> digests;
   std::optional<mseg_grade> grade;  // least grade accepted
   std::vector<SpottedText> users;   // names or numbers
+  // `script`: what it is the interpreter of; absolute paths, globs allowed, or contents.
+  std::vector<SpottedText> scripts;
+  std::vector<Spotted<Digest>> script_digests;
   // `pin`: `true` (here), until what lies at the paths has been looked up; then the digests found,
   // which are in `digests`.
   std::optional<Spot> pin;

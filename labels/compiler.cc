@@ -288,6 +288,8 @@ Mentions CollectMentions(const PolicySet& policy) {
     for (const PathPattern& exe : selector.exe->exes) out.exe_paths.insert(exe.text());
     out.exe_names.insert(selector.exe->names.begin(), selector.exe->names.end());
     out.digests.insert(selector.exe->digests.begin(), selector.exe->digests.end());
+    for (const PathPattern& script : selector.exe->scripts) out.script_paths.insert(script.text());
+    out.scripts |= !selector.exe->scripts.empty() || !selector.exe->script_digests.empty();
   };
   SelectorForms forms;
   for (const DocumentRef& document : policy.documents()) {

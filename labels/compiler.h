@@ -48,6 +48,8 @@ struct Mentions {
   std::set<std::string> exe_names;  // file names of `name`
   std::set<Digest> digests;         // of `digest`, wherever the file lies
   std::set<std::string> users;      // names (numbers need no look-up)
+  bool scripts = false;             // of `script`, by path or digest
+  std::set<std::string> script_paths;
 };
 Mentions CollectMentions(const PolicySet& policy);
 

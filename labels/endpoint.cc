@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "labels/glob.h"
+#include "labels/interpreters.h"
 #include "labels/program.h"
 #include "labels/text.h"
 
@@ -49,6 +50,23 @@ absl::Status AddExe(std::string_view value, IdentityFacts* facts) {
   facts->exe = IdentityFacts::Exe::kKnown;
   facts->executable.path = std::string(value);
   facts->executable.trusted_path = true;
+  facts->executable.interpreter = IsInterpreterPath(value);
+  return absl::OkStatus();
+}
+
+absl::Status AddScript(std::string_view value, IdentityFacts* facts) {
+  ScriptInfo script;
+  if (value.starts_with("sha256:")) {
+    absl::StatusOr<Digest> digest = ParseDigest(value);
+    if (!digest.ok()) return digest.status();
+    script.digest = *digest;
+  } else if (value.starts_with('/')) {
+    script.path = std::string(value);
+  } else {
+    return Invalid("`script` must be an absolute path or sha256:HEX");
+  }
+  facts->exe = IdentityFacts::Exe::kKnown;
+  facts->executable.script = std::move(script);
   return absl::OkStatus();
 }
 
@@ -56,6 +74,7 @@ absl::Status AddExe(std::string_view value, IdentityFacts* facts) {
 absl::Status AddOption(std::string_view name, std::string_view value, Endpoint* endpoint) {
   IdentityFacts& facts = endpoint->facts;
   if (name == "exe") return AddExe(value, &facts);
+  if (name == "script") return AddScript(value, &facts);
   if (name == "digest") {
     absl::StatusOr<Digest> digest = ParseDigest(value);
     if (!digest.ok()) return digest.status();
@@ -84,7 +103,7 @@ absl::Status AddOption(std::string_view name, std::string_view value, Endpoint* 
     facts.addresses = {*address};
     return absl::OkStatus();
   }
-  return Invalid(Cat("`", name, "` is not one of exe, digest, grade, user, ip"));
+  return Invalid(Cat("`", name, "` is not one of exe, digest, script, grade, user, ip"));
 }
 
 absl::StatusOr<Endpoint> ParseLabelsEndpoint(std::string_view text) {
@@ -190,6 +209,7 @@ absl::StatusOr<IdentityFacts> WorkloadFacts(const PolicySet& policy, std::string
     if (!match.exes.empty()) {
       facts.executable.path = ExampleOf(match.exes[0]);
       facts.executable.trusted_path = true;
+      facts.executable.interpreter = IsInterpreterPath(facts.executable.path);
     }
     if (!match.digests.empty()) facts.executable.digest = match.digests[0].value;
   }

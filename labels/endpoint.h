@@ -16,7 +16,7 @@ namespace mseg {
 
 // One end of a question, as typed: `workload:NAME`, `pod:NAMESPACE/NAME` (the Workload that it was
 // imported as), `labels:k=v,...[;exe=PATH][;digest=sha256:HEX]
-// [;grade=G][;user=U][;ip=ADDR]`, `file:PATH`, `pid:N`, `ip:ADDR`.
+// [;script=PATH or sha256:HEX][;grade=G][;user=U][;ip=ADDR]`, `file:PATH`, `pid:N`, `ip:ADDR`.
 struct Endpoint {
   enum class Kind : uint8_t { kWorkload, kLabels, kFile, kPid, kIp };
   Kind kind = Kind::kIp;

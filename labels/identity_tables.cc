@@ -75,17 +75,31 @@ class TablesBuilder {
     }
   };
 
+  static bool SameContent(const ExecutableInfo& a, const ExecutableInfo& b) {
+    return a.digest == b.digest && a.script.has_value() == b.script.has_value() &&
+           (!a.script || a.script->digest == b.script->digest);
+  }
+
+  static std::string Described(const ExecutableInfo& executable) {
+    std::string text = Cat(executable.path, " (", DigestText(executable.digest), ")");
+    if (executable.script) {
+      Append(&text, " with the script ", executable.script->path, " (",
+             DigestText(executable.script->digest), ")");
+    }
+    return text;
+  }
+
   static absl::Status CheckExecutableIds(const Inventory& inventory) {
     std::map<uint64_t, const ExecutableInfo*> by_id;
     for (const auto* executables : {&inventory.executables, &inventory.remote_executables}) {
       for (const ExecutableInfo& executable : *executables) {
         if (executable.exe_id == 0) continue;
         const auto [it, added] = by_id.emplace(executable.exe_id, &executable);
-        if (added || it->second->digest == executable.digest) continue;
-        return absl::InvalidArgumentError(
-            Cat("two executables have one short id: ", it->second->path, " (",
-                DigestText(it->second->digest), ") and ", executable.path, " (",
-                DigestText(executable.digest), "); one of them must be replaced"));
+        if (added || SameContent(*it->second, executable)) continue;
+        return absl::InvalidArgumentError(Cat("two executables have one short id: ",
+                                              Described(*it->second), " and ",
+                                              Described(executable),
+                                              "; one of them must be replaced"));
       }
     }
     return absl::OkStatus();

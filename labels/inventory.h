@@ -21,7 +21,15 @@ struct CgroupInfo {
   std::string path;
 };
 
-// An executable file that was hashed on this host: one (content, path) pair.
+// What an interpreter was started for by the kernel: a file that only root can change, so that what
+// was hashed is what the interpreter reads.
+struct ScriptInfo {
+  Digest digest{};
+  std::string path;  // empty: not known (another host's)
+};
+
+// An executable file that was hashed on this host: one (content, path) pair; or an interpreter of
+// that kind and the script that it was started for.
 struct ExecutableInfo {
   uint32_t ref = 0;  // never 0 in an inventory
   Digest digest{};
@@ -32,6 +40,9 @@ struct ExecutableInfo {
   std::vector<std::string> aliases;
   mseg_grade grade = MSEG_GRADE_HASH;
   uint64_t exe_id = 0;  // 0: not computed
+  std::optional<ScriptInfo> script;
+  // Without a script: it takes what it does from a file, an argument or its input, who knows which.
+  bool interpreter = false;
 };
 
 // What is known about one process, whether it lives here or is only asked about.

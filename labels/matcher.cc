@@ -41,6 +41,20 @@ bool MatchesPath(const ExeMatcher& matcher, const std::string& path) {
                               [&](const PathPattern& pattern) { return pattern.Matches(path); }));
 }
 
+Tri MatchScript(const ExeMatcher& matcher, const ExecutableInfo& executable) {
+  if (matcher.scripts.empty() && matcher.script_digests.empty()) return Tri::kYes;
+  if (!executable.script) return executable.interpreter ? Tri::kMaybe : Tri::kNo;
+  const ScriptInfo& script = *executable.script;
+  if (std::binary_search(matcher.script_digests.begin(), matcher.script_digests.end(),
+                         script.digest)) {
+    return Tri::kYes;
+  }
+  if (script.path.empty()) return matcher.scripts.empty() ? Tri::kNo : Tri::kMaybe;
+  return YesIf(
+      std::any_of(matcher.scripts.begin(), matcher.scripts.end(),
+                  [&](const PathPattern& pattern) { return pattern.Matches(script.path); }));
+}
+
 Tri MatchExe(const ExeMatcher& matcher, const ExecutableInfo& executable, mseg_grade grade) {
   // What was found out with less certainty than asked for is not known, whatever it says.
   if (matcher.grade > grade) return Tri::kMaybe;
@@ -56,7 +70,8 @@ Tri MatchExe(const ExeMatcher& matcher, const ExecutableInfo& executable, mseg_g
       !std::binary_search(matcher.digests.begin(), matcher.digests.end(), executable.digest)) {
     return Tri::kNo;
   }
-  return asks_path && executable.any_path ? Tri::kMaybe : Tri::kYes;
+  return And(asks_path && executable.any_path ? Tri::kMaybe : Tri::kYes,
+             MatchScript(matcher, executable));
 }
 
 // Whether a requirement holds for one value; null: the key is absent.

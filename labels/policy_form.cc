@@ -30,6 +30,17 @@ std::vector<LabelRequirement> SortedRequirements(std::vector<LabelRequirement> l
   return labels;
 }
 
+std::vector<PathPattern> PatternsOf(const std::vector<std::string>& texts) {
+  std::vector<PathPattern> out;
+  for (const std::string& text : texts) {
+    // The parser accepted it; parsing again cannot fail.
+    if (absl::StatusOr<PathPattern> pattern = PathPattern::Parse(text); pattern.ok()) {
+      out.push_back(*std::move(pattern));
+    }
+  }
+  return out;
+}
+
 std::string TextOf(const SelectorForm& form) {
   std::string text;
   for (const LabelRequirement& requirement : form.labels) {
@@ -46,28 +57,27 @@ std::string TextOf(const SelectorForm& form) {
 
 }  // namespace
 
-ExeMatcherRef SelectorForms::ExeOf(const std::vector<SpottedText>& names,
-                                   const std::vector<SpottedText>& exes,
-                                   const std::vector<Spotted<Digest>>& digests,
-                                   std::optional<mseg_grade> grade) {
-  if (names.empty() && exes.empty() && digests.empty() && !grade) return nullptr;
+ExeMatcherRef SelectorForms::ExeOf(const ProcessSelector& process) {
   ExeMatcher matcher;
-  matcher.names = SortedValues(names);
-  matcher.digests = SortedValues(digests);
-  matcher.grade = grade.value_or(MSEG_GRADE_UNKNOWN);
-  const std::vector<std::string> patterns = SortedValues(exes);
+  matcher.names = SortedValues(process.names);
+  matcher.digests = SortedValues(process.digests);
+  matcher.grade = process.grade.value_or(MSEG_GRADE_UNKNOWN);
+  matcher.script_digests = SortedValues(process.script_digests);
+  const std::vector<std::string> patterns = SortedValues(process.exes);
+  const std::vector<std::string> scripts = SortedValues(process.scripts);
   AppendList(&matcher.text, 'n', matcher.names);
   AppendList(&matcher.text, 'e', patterns);
   for (const Digest& digest : matcher.digests) AppendItem(&matcher.text, 'd', DigestText(digest));
-  if (grade) AppendItem(&matcher.text, 'g', GradeName(*grade));
+  if (process.grade) AppendItem(&matcher.text, 'g', GradeName(*process.grade));
+  AppendList(&matcher.text, 's', scripts);
+  for (const Digest& digest : matcher.script_digests) {
+    AppendItem(&matcher.text, 't', DigestText(digest));
+  }
+  if (matcher.text.empty()) return nullptr;
   ExeMatcherRef& known = exes_[matcher.text];
   if (known != nullptr) return known;
-  for (const std::string& exe : patterns) {
-    // The parser accepted it; parsing again cannot fail.
-    if (absl::StatusOr<PathPattern> pattern = PathPattern::Parse(exe); pattern.ok()) {
-      matcher.exes.push_back(*std::move(pattern));
-    }
-  }
+  matcher.exes = PatternsOf(patterns);
+  matcher.scripts = PatternsOf(scripts);
   known = std::make_shared<const ExeMatcher>(std::move(matcher));
   return known;
 }
@@ -76,7 +86,7 @@ SelectorFormRef SelectorForms::Of(const Selector& selector) {
   SelectorForm form;
   form.labels = SortedRequirements(selector.labels);
   if (const auto& process = selector.process) {
-    form.exe = ExeOf(process->names, process->exes, process->digests, process->grade);
+    form.exe = ExeOf(*process);
     form.users = SortedValues(process->users);
   }
   form.cidrs = SortedValues(selector.cidrs);

@@ -28,6 +28,8 @@ struct ExeMatcher {
   std::vector<PathPattern> exes;
   std::vector<Digest> digests;
   mseg_grade grade = MSEG_GRADE_UNKNOWN;  // least grade; UNKNOWN: none asked for
+  std::vector<PathPattern> scripts;       // where it lies, or
+  std::vector<Digest> script_digests;     // what is in it
   std::string text;                       // canonical, equal for equal matchers
 };
 using ExeMatcherRef = std::shared_ptr<const ExeMatcher>;
@@ -70,9 +72,8 @@ class SelectorForms {
  public:
   std::shared_ptr<const PolicyForm> OfPolicy(const std::string& name, const Policy& policy);
   SelectorFormRef Of(const Selector& selector);
-  // Null: none of them is given, so that every executable matches.
-  ExeMatcherRef ExeOf(const std::vector<SpottedText>& names, const std::vector<SpottedText>& exes,
-                      const std::vector<Spotted<Digest>>& digests, std::optional<mseg_grade> grade);
+  // Null: it says nothing of the executable, so that every one matches.
+  ExeMatcherRef ExeOf(const ProcessSelector& process);
 
  private:
   absl::flat_hash_map<std::string, SelectorFormRef> selectors_;

@@ -164,8 +164,10 @@ class ProgramBuilder {
         compiled.cgroups.push_back(*std::move(pattern));
       }
     }
-    compiled.exe_matcher =
-        AddExeMatcher(forms_.ExeOf({}, workload.match.exes, workload.match.digests, std::nullopt));
+    ProcessSelector process;
+    process.exes = workload.match.exes;
+    process.digests = workload.match.digests;
+    compiled.exe_matcher = AddExeMatcher(forms_.ExeOf(process));
     compiled.users = SortedValues(workload.match.users);
     AddUsers(compiled.users);
     compiled.has_process_field = workload.match.HasProcessField();

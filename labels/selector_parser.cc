@@ -134,6 +134,20 @@ void ParsePin(const SourceText& source, const YamlNode& node, ProcessSelector* p
   }
 }
 
+void ParseScripts(const SourceText& source, const YamlNode& node, ProcessSelector* process) {
+  for (SpottedText& text : TextList(source, node, "`script`")) {
+    if (text.value.starts_with("sha256:")) {
+      absl::StatusOr<Digest> digest = ParseDigest(text.value);
+      if (!digest.ok()) source.Error(text.spot, std::string(digest.status().message()));
+      if (digest.ok()) process->script_digests.push_back({*digest, text.spot});
+      continue;
+    }
+    absl::StatusOr<std::string> path = CheckPathPattern(text.value, "`script`");
+    if (!path.ok()) source.Error(text.spot, std::string(path.status().message()));
+    if (path.ok()) process->scripts.push_back({*std::move(path), text.spot});
+  }
+}
+
 ProcessSelector ParseProcess(const SourceText& source, const YamlNode& node) {
   FieldReader fields(source, node, "`process`");
   ProcessSelector process;
@@ -151,7 +165,7 @@ ProcessSelector ParseProcess(const SourceText& source, const YamlNode& node) {
   }
   if (const YamlNode* users = fields.Take("user")) process.users = ParseUsers(source, *users);
   if (const YamlNode* pin = fields.Take("pin")) ParsePin(source, *pin, &process);
-  fields.Refuse("script", "select the interpreter by `exe` or `digest`");
+  if (const YamlNode* scripts = fields.Take("script")) ParseScripts(source, *scripts, &process);
   fields.Finish();
   if (fields.usable() && node.children.empty()) {
     source.Error(node.spot, "`process` is empty; leave it out to accept any process");

@@ -96,6 +96,10 @@ class Dataplane {
   MapView<mseg_digest, mseg_exe> digests() const {
     return View<mseg_digest, mseg_exe>("mseg_digests");
   }
+  // Pairs of an interpreter and a script, each an executable of its own.
+  MapView<mseg_script_key, mseg_exe> scripts() const {
+    return View<mseg_script_key, mseg_exe>("mseg_scripts");
+  }
   // Files that were written to since they were hashed, and when.
   MapView<mseg_inode_key, uint64_t> written() const {
     return View<mseg_inode_key, uint64_t>("mseg_written");

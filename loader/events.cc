@@ -37,8 +37,13 @@ int EventReader::OnEvent(void* context, void* data, size_t size) {
     mseg_flow_event flow;
     mseg_quarantine_event quarantine;
     mseg_tamper_event tamper;
+    mseg_script_event script;
     if (type == MSEG_EVENT_TAMPER && Read(data, size, &tamper)) {
       self->handlers_.tamper(tamper);
+      return 0;
+    }
+    if (type == MSEG_EVENT_SCRIPT && Read(data, size, &script)) {
+      self->handlers_.script(script);
       return 0;
     }
     if (type == MSEG_EVENT_QUARANTINE && Read(data, size, &quarantine)) {

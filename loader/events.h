@@ -19,6 +19,7 @@ struct EventHandlers {
   std::function<void(const mseg_flow_event&)> flow;
   std::function<void(const mseg_quarantine_event&)> quarantine;
   std::function<void(const mseg_tamper_event&)> tamper;
+  std::function<void(const mseg_script_event&)> script;
 };
 
 // Reads both rings. An event of an unknown type or size is counted, not guessed at.

@@ -71,7 +71,6 @@ bool MayUseBpf() {
 std::vector<std::string> GapsOfBoth() {
   return {
       "af_unix: connections over AF_UNIX sockets are not judged",
-      "script_identity: a script has the identity of its interpreter",
       "libraries: what a process loads beside its executable (LD_PRELOAD, dlopen) has no identity",
       "kernel_sockets: connections that the kernel makes for itself (NFS, CIFS, iSCSI) have the "
       "identity of the process that they are made for, or none",
@@ -107,6 +106,7 @@ std::vector<std::string> GapsOfCgroup() {
       "sockets are",
       "io_uring_sqpoll: rings that a kernel thread serves are not refused to confined processes",
       "ptrace: whoever may trace a confined process may act as it",
+      "script_identity: a script has the identity of its interpreter",
       "fd_passing: a socket handed to another process keeps the identity it was opened with",
       "write_invalidation: a changed executable is noticed by its ctime when it is next executed, "
       "not when it is written",

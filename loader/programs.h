@@ -108,6 +108,8 @@ inline constexpr std::array kPrograms = {
     ProgramSpec{"mseg_guard_kill", Attach::kLsm, BPF_LSM_MAC, Stage::kGuard, "lsm/task_kill"},
     ProgramSpec{"mseg_guard_ptrace", Attach::kLsm, BPF_LSM_MAC, Stage::kGuard,
                 "lsm/ptrace_access_check"},
+    ProgramSpec{"mseg_see_script", Attach::kLsm, BPF_LSM_MAC, Stage::kObserve,
+                "lsm.s/bprm_check_security"},
 };
 
 // Index into kPrograms; the name must be one of its.

@@ -373,6 +373,8 @@ void Write(const api::Process& from, Process::Builder to) {
   WriteLabels(from.labels, to.initLabels(static_cast<unsigned>(from.labels.size())));
   to.setExe(ToText(from.exe));
   to.setDigest(ToText(from.digest));
+  to.setScript(ToText(from.script));
+  to.setScriptDigest(ToText(from.script_digest));
   to.setGrade(ToText(from.grade));
   to.setExeId(from.exe_id);
   to.setLabelId(from.label_id);
@@ -388,6 +390,8 @@ api::Process Read(Process::Reader from) {
           .labels = ReadLabels(from.getLabels()),
           .exe = FromText(from.getExe()),
           .digest = FromText(from.getDigest()),
+          .script = FromText(from.getScript()),
+          .script_digest = FromText(from.getScriptDigest()),
           .grade = FromText(from.getGrade()),
           .exe_id = from.getExeId(),
           .label_id = from.getLabelId(),
@@ -404,6 +408,8 @@ void WriteFlowEnd(const End& from, Builder to) {
   WriteLabels(from.labels, to.initLabels(static_cast<unsigned>(from.labels.size())));
   to.setExe(ToText(from.exe));
   to.setDigest(ToText(from.digest));
+  to.setScript(ToText(from.script));
+  to.setScriptDigest(ToText(from.script_digest));
   to.setGrade(ToText(from.grade));
 }
 
@@ -413,6 +419,8 @@ End ReadFlowEnd(Reader from) {
   to.labels = ReadLabels(from.getLabels());
   to.exe = FromText(from.getExe());
   to.digest = FromText(from.getDigest());
+  to.script = FromText(from.getScript());
+  to.script_digest = FromText(from.getScriptDigest());
   to.grade = FromText(from.getGrade());
   return to;
 }

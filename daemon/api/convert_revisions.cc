@@ -133,6 +133,8 @@ void Write(const api::WhyEnd& from, WhyEnd::Builder to) {
   WriteLabels(from.labels, to.initLabels(static_cast<unsigned>(from.labels.size())));
   to.setExe(ToText(from.exe));
   to.setDigest(ToText(from.digest));
+  to.setScript(ToText(from.script));
+  to.setScriptDigest(ToText(from.script_digest));
   to.setGrade(ToText(from.grade));
   to.setUser(ToText(from.user));
   to.setAddress(ToText(from.address));
@@ -144,6 +146,8 @@ api::WhyEnd Read(WhyEnd::Reader from) {
           .labels = ReadLabels(from.getLabels()),
           .exe = FromText(from.getExe()),
           .digest = FromText(from.getDigest()),
+          .script = FromText(from.getScript()),
+          .script_digest = FromText(from.getScriptDigest()),
           .grade = FromText(from.getGrade()),
           .user = FromText(from.getUser()),
           .address = FromText(from.getAddress())};

@@ -229,6 +229,8 @@ struct WhyEnd {
   grade @5 :Text;
   user @6 :Text;
   address @7 :Text;
+  script @8 :Text;
+  scriptDigest @9 :Text;
 }
 
 struct WhyAnswer {
@@ -283,6 +285,8 @@ struct Process {
   user @9 :Text;
   cls @10 :UInt32;
   unknownReason @11 :Text;
+  script @12 :Text;
+  scriptDigest @13 :Text;
 }
 
 struct FlowLocal {
@@ -291,6 +295,8 @@ struct FlowLocal {
   digest @2 :Text;
   grade @3 :Text;
   pid @4 :UInt32;
+  script @5 :Text;
+  scriptDigest @6 :Text;
 }
 
 struct FlowPeer {
@@ -300,6 +306,8 @@ struct FlowPeer {
   grade @3 :Text;
   address @4 :Text;
   port @5 :UInt32;
+  script @6 :Text;
+  scriptDigest @7 :Text;
 }
 
 struct FlowRecord {

@@ -261,6 +261,8 @@ struct WhyEnd {
   Labels labels;
   std::string exe;
   std::string digest;
+  std::string script;  // what it is the interpreter of; empty: nothing, or not known
+  std::string script_digest;
   std::string grade;
   std::string user;
   std::string address;
@@ -292,6 +294,8 @@ struct Process {
   Labels labels;
   std::string exe;
   std::string digest;  // sha256:HEX; empty while unknown
+  std::string script;  // what it is the interpreter of; empty: nothing, or not known
+  std::string script_digest;
   std::string grade;
   uint64_t exe_id = 0;
   uint64_t label_id = 0;
@@ -385,6 +389,8 @@ struct FlowLocal {
   Labels labels;
   std::string exe;
   std::string digest;
+  std::string script;  // what it is the interpreter of; empty: nothing, or not known
+  std::string script_digest;
   std::string grade;
   uint32_t pid = 0;
 };
@@ -393,6 +399,8 @@ struct FlowPeer {
   Labels labels;
   std::string exe;
   std::string digest;
+  std::string script;  // what it is the interpreter of; empty: nothing, or not known
+  std::string script_digest;
   std::string grade;
   std::string address;
   uint32_t port = 0;  // 0 where it is not known

@@ -112,7 +112,7 @@ kind: Policy
 metadata: {name: order-db]
 spec: {}
 YAML
-bad unsupported '[0-9]+:[0-9]+' 'script' <<'YAML'
+bad unsupported '[0-9]+:[0-9]+' 'mseg/host' <<'YAML'
 apiVersion: mseg.io/v1
 kind: Policy
 metadata: {name: order-db}
@@ -120,7 +120,7 @@ spec:
   rules:
   - name: a
     verdict: allow
-    from: {process: {exe: /usr/bin/curl, script: /usr/bin/true}}
+    from: {labels: {mseg/host: 'true'}}
 YAML
 printf 'apiVersion: mseg.io/v1\nkind: \xff\xfe\n' >"$WORK/bytes.yaml"
 fails "bytes that are no text" 2 "bytes.yaml" msegctl policy apply "$WORK/bytes.yaml"

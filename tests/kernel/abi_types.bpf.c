@@ -38,6 +38,8 @@ HAVE(struct, mseg_row);
 HAVE(struct, mseg_active);
 HAVE(struct, mseg_digest);
 HAVE(struct, mseg_inode_key);
+HAVE(struct, mseg_script_key);
+HAVE(struct, mseg_script_event);
 HAVE(struct, mseg_wire);
 HAVE(struct, mseg_forms);
 HAVE(struct, mseg_host_keys);

@@ -54,7 +54,7 @@ const std::map<std::string, Layout>& Layouts() {
       using T = mseg_identity;
       all["mseg_identity"] = {sizeof(T),
                               {F(cgroup_id), F(exe_id), F(exe_ref), F(uid), F(tgid), F(grade),
-                               F(flags), F(roles), F(pad), F(label_id), F(generation), F(cls)}};
+                               F(flags), F(roles), F(script), F(label_id), F(generation), F(cls)}};
     }
     {
       using T = mseg_task_key;
@@ -196,7 +196,15 @@ const std::map<std::string, Layout>& Layouts() {
     }
     {
       using T = mseg_exe_event;
-      all["mseg_exe_event"] = {sizeof(T), {F(type), F(tgid), F(exe), F(ima)}};
+      all["mseg_exe_event"] = {sizeof(T), {F(type), F(tgid), F(exe), F(ima), F(script)}};
+    }
+    {
+      using T = mseg_script_event;
+      all["mseg_script_event"] = {sizeof(T), {F(type), F(tgid), F(script), F(path), F(name)}};
+    }
+    {
+      using T = mseg_script_key;
+      all["mseg_script_key"] = {sizeof(T), {F(interpreter), F(script)}};
     }
     {
       using T = mseg_cgroup_event;

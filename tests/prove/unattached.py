@@ -453,12 +453,27 @@ def written(code):
     return run
 
 
+def scripted(instance):
+    program = instance.dir / "script"
+    program.write_bytes(b"#!/bin/true\n")
+    program.chmod(0o755)
+    number = os.stat(program).st_ino
+    subprocess.run([program], check=True)
+    until = time.monotonic() + 3
+    seen = False
+    while not seen and time.monotonic() < until:
+        time.sleep(0.1)
+        seen = any(key["ino"] == number for key, _ in instance.records("mseg_exes"))
+    program.unlink()
+    return "seen" if seen else "not seen"
+
+
 INET, INET6, TCP, UDP = socket.AF_INET, socket.AF_INET6, socket.SOCK_STREAM, socket.SOCK_DGRAM
 LSM = ("mseg_lsm_connect", "mseg_lsm_sendmsg")
 # Full mode only.
-FULL = (*LSM, "mseg_hash_exec", "mseg_file_open", "mseg_path_truncate", "mseg_lsm_socket_create",
-        "mseg_lsm_tun_create", "mseg_lsm_tun_open", "mseg_lsm_sqpoll", "mseg_lsm_file_receive",
-        "mseg_lsm_receive_kind", "mseg_lsm_ptrace", "mseg_lsm_traceme")
+FULL = (*LSM, "mseg_hash_exec", "mseg_see_script", "mseg_file_open", "mseg_path_truncate",
+        "mseg_lsm_socket_create", "mseg_lsm_tun_create", "mseg_lsm_tun_open", "mseg_lsm_sqpoll",
+        "mseg_lsm_file_receive", "mseg_lsm_receive_kind", "mseg_lsm_ptrace", "mseg_lsm_traceme")
 CONNECT = ("mseg_connect4", "mseg_connect6")
 SENDMSG = ("mseg_sendmsg4", "mseg_sendmsg6")
 
@@ -491,6 +506,7 @@ PROOFS = {
     "mseg_lsm_file_receive": ((), act("shut", RECEIVE_CONNECTED, "web"), "refused"),
     "mseg_lsm_receive_kind": ((), act("shut", RECEIVE_PACKET), "refused"),
     "mseg_hash_exec": ((), hashed, "hashed"),
+    "mseg_see_script": ((), scripted, "seen"),
     "mseg_file_open": ((), written("open(sys.argv[1], 'r+b').close()"), "marked"),
     "mseg_path_truncate": ((), written("os.truncate(sys.argv[1], 5)"), "marked"),
 }

@@ -114,6 +114,9 @@ std::string PolicyRandom::Process() {
   if (Chance(25)) add("exe: " + List(ExePatterns()));
   if (Chance(20)) add("digest: [" + DigestText(DigestOf(Below(3))) + "]");
   if (Chance(30)) add("user: " + List(Users()));
+  if (Chance(20)) {
+    add("script: " + (Chance(50) ? List(ExePatterns()) : DigestText(DigestOf(Below(3)))));
+  }
   if (out.empty() || Chance(25)) add("grade: " + Pick(grades));
   return "process: {" + out + "}";
 }
@@ -207,6 +210,12 @@ Inventory PolicyRandom::Host(size_t extra) {
     executable.path = Pick(ExePaths());
     executable.trusted_path = !executable.path.empty() && Chance(75);
     executable.grade = static_cast<mseg_grade>(MSEG_GRADE_PATH + Below(4));
+    executable.interpreter = content == 0;
+    if (Chance(30)) {
+      const size_t script = Below(4);
+      executable.script = ScriptInfo{.digest = DigestOf(script), .path = Pick(ExePaths())};
+      executable.exe_id += 100 * (script + 1);
+    }
     inventory.executables.push_back(executable);
   }
   inventory.uids = {{"root", 0}, {"bob", 1000}};

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <sstream>
+#include <tuple>
 
 namespace mseg::testing {
 namespace {
@@ -87,12 +88,12 @@ PolicyReference::Truth PolicyReference::UserMatches(const std::vector<SpottedTex
   return kFalse;
 }
 
-PolicyReference::Truth PolicyReference::ExeMatches(const std::vector<SpottedText>& names,
-                                                   const std::vector<SpottedText>& exes,
-                                                   const std::vector<Spotted<Digest>>& digests,
-                                                   std::optional<mseg_grade> grade,
+PolicyReference::Truth PolicyReference::ExeMatches(const ProcessSelector& process,
                                                    const ReferenceSubject& subject) const {
-  if (names.empty() && exes.empty() && digests.empty() && !grade) return kTrue;
+  const auto& [names, exes, digests, grade] =
+      std::tie(process.names, process.exes, process.digests, process.grade);
+  const bool scripts = !process.scripts.empty() || !process.script_digests.empty();
+  if (names.empty() && exes.empty() && digests.empty() && !grade && !scripts) return kTrue;
   if (subject.is_address || subject.facts.exe == IdentityFacts::Exe::kUnknown) return kPerhaps;
   if (subject.facts.exe == IdentityFacts::Exe::kOther) return kFalse;
   const ExecutableInfo& exe = subject.facts.executable;
@@ -110,7 +111,16 @@ PolicyReference::Truth PolicyReference::ExeMatches(const std::vector<SpottedText
     return kFalse;
   }
   if (!digests.empty() && std::none_of(digests.begin(), digests.end(), is_content)) return kFalse;
-  return kTrue;
+  if (!scripts) return kTrue;
+  if (!exe.script) return exe.interpreter ? kPerhaps : kFalse;
+  for (const Spotted<Digest>& digest : process.script_digests) {
+    if (digest.value == exe.script->digest) return kTrue;
+  }
+  for (const SpottedText& path : process.scripts) {
+    if (exe.script->path.empty()) return kPerhaps;
+    if (PathMatches(path.value, exe.script->path)) return kTrue;
+  }
+  return kFalse;
 }
 
 struct PolicyReference::Applies {
@@ -138,7 +148,10 @@ std::vector<PolicyReference::Applies> PolicyReference::ApplyingWorkloads(
       }
       if (depth < 0) continue;
     }
-    const Truth truth = std::min(ExeMatches({}, match.exes, match.digests, {}, subject),
+    ProcessSelector program;
+    program.exes = match.exes;
+    program.digests = match.digests;
+    const Truth truth = std::min(ExeMatches(program, subject),
                                  UserMatches(match.users, subject));
     if (truth != kFalse) {
       out.push_back(Applies{&workload, LabelsOf(workload), truth == kTrue, {process, depth}});
@@ -266,8 +279,7 @@ PolicyReference::Truth PolicyReference::SelectorMatches(const std::optional<Sele
     truth = std::min(truth, LabelMatches(requirement, subject));
   }
   if (const auto& process = selector->process) {
-    truth = std::min(truth, ExeMatches(process->names, process->exes, process->digests,
-                                       process->grade, subject));
+    truth = std::min(truth, ExeMatches(*process, subject));
     truth = std::min(truth, UserMatches(process->users, subject));
   }
   if (!selector->cidrs.empty()) truth = std::min(truth, CidrsMatch(*selector, subject));

@@ -67,9 +67,7 @@ class PolicyReference {
   static ReferenceKey KeyOf(const std::string& key, const std::vector<Applies>& applying);
 
   Truth UserMatches(const std::vector<SpottedText>& users, const ReferenceSubject& subject) const;
-  Truth ExeMatches(const std::vector<SpottedText>& names, const std::vector<SpottedText>& exes,
-                   const std::vector<Spotted<Digest>>& digests, std::optional<mseg_grade> grade,
-                   const ReferenceSubject& subject) const;
+  Truth ExeMatches(const ProcessSelector& process, const ReferenceSubject& subject) const;
   Truth LabelMatches(const LabelRequirement& requirement, const ReferenceSubject& subject) const;
   Truth SelectorMatches(const std::optional<Selector>& selector,
                         const ReferenceSubject& subject) const;

@@ -21,6 +21,8 @@ api::Process MySql() {
           .labels = {{"app", "order"}, {"env", "prod"}, {"loc", "北京"}, {"role", "db"}},
           .exe = "/usr/sbin/mysqld",
           .digest = kDigest,
+          .script = "",
+          .script_digest = "",
           .grade = "hash",
           .exe_id = 0x1234567890ab,
           .label_id = 0xba0987654321,
@@ -240,6 +242,8 @@ absl::StatusOr<api::WhyAnswer> FakeService::Why(const api::WhyRequest& request) 
                  .labels = {{"app", "order"}, {"role", "web"}},
                  .exe = "/opt/webapp/bin/webapp",
                  .digest = kDigest,
+                 .script = "",
+                 .script_digest = "",
                  .grade = "hash",
                  .user = "web\x1b[2J",
                  .address = ""};
@@ -394,11 +398,15 @@ api::FlowRecord MakeFlow(int n, const std::string& verdict) {
   flow.local = {.labels = {{"app", "order"}, {"role", "web"}, {"tier", "1"}},
                 .exe = "/opt/webapp/bin/webapp",
                 .digest = kDigest,
+                .script = n == 1 ? "/opt/webapp/sync.py" : "",
+                .script_digest = n == 1 ? kDigest : "",
                 .grade = "hash",
                 .pid = 1000 + static_cast<uint32_t>(n)};
   flow.peer = {.labels = {{"loc", "北京"}},
                .exe = "",
                .digest = "",
+               .script = "",
+               .script_digest = "",
                .grade = "",
                .address = n % 2 == 0 ? "10.1.2.3" : "2001:db8::1",
                .port = 40000 + static_cast<uint32_t>(n)};

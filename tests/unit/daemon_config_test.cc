@@ -38,6 +38,7 @@ TEST_CASE("every key is read") {
       "  paths: [{cidr: 10.0.0.0/8, mode: require}, {cidr: 2001:db8::/32, bind: none}]}\n"
       "udp_flow_timeout: 1m30s\nreport_allowed: false\n"
       "limits: {rows: 1, identities: 2, tasks: 3, listeners: 4}\nexec_watch: true\n"
+      "interpreters: [sh, /opt/*/lua]\n"
       "self_protection: {enabled: true, successors: sha256:" +
           std::string(64, 'a') +
           ",\n  bpf_loaders: [/usr/sbin/loader, sha256:" + std::string(64, 'b') +
@@ -77,6 +78,7 @@ TEST_CASE("every key is read") {
                                       ports->end());
   }
   expected.exec_watch = true;
+  expected.interpreters = {"sh", "/opt/*/lua"};
   expected.guard.enabled = true;
   expected.guard.successors.insert(*ParseDigest("sha256:" + std::string(64, 'a')));
   expected.guard.limit_loaders = true;

@@ -92,6 +92,17 @@ TEST_CASE("the suggestion reads like one that a person wrote", "[why]") {
         "    to: {cidrs: [10.1.2.3]}\n    services: [udp/53]\n");
 }
 
+TEST_CASE("a script is named beside its interpreter", "[why]") {
+  AllowEnd web = Process({{"role", "web"}}, "/usr/bin/python3", true, 1);
+  web.executable->script = ScriptInfo{.digest = {}, .path = "/opt/tool.py"};
+  const AllowEnd there = Address("10.1.2.3");
+  CHECK(AllowDocument(web, there, IPPROTO_UDP, 53)
+            ->find("process: {exe: /usr/bin/python3, script: /opt/tool.py}}") != std::string::npos);
+  web.executable->script->path.clear();
+  CHECK(AllowDocument(web, there, IPPROTO_UDP, 53)->find("script: \"sha256:0000") !=
+        std::string::npos);
+}
+
 TEST_CASE("what nothing can name is said", "[why]") {
   AllowEnd unknown;
   unknown.managed = true;

@@ -160,6 +160,37 @@ TEST_CASE("a digest matches content, whatever its name or place") {
   CHECK(Answer(policy, "labels:;exe=/tmp/any", kDb, "tcp/1") == "deny default p");
 }
 
+TEST_CASE("a script: what the kernel was told to run, by path or content") {
+  const std::string digest = DigestText(Executable(1, "", 5).digest);
+  const auto rule = [](std::string_view verdict, std::string_view process) {
+    return GoodPolicy(OrderDb(Cat("{name: r, verdict: ", verdict,
+                                  ", from: {labels: {role: web}, process: {", process, "}}}")));
+  };
+  const PolicySet allow =
+      rule("allow", Cat("exe: /usr/bin/python3, script: [/opt/*.py, \"", digest, "\"]"));
+  const std::string python = Cat(kWeb, ";exe=/usr/bin/python3");
+  CHECK(Answer(allow, Cat(python, ";script=/opt/a.py"), kDb, "tcp/1") == "allow rule p/r");
+  CHECK(Answer(allow, Cat(python, ";script=", digest), kDb, "tcp/1") == "allow rule p/r");
+  CHECK(Answer(allow, Cat(python, ";script=/opt/b/a.py"), kDb, "tcp/1") == "deny default p");
+  CHECK(Answer(allow, Cat(kWeb, ";exe=/bin/bash;script=/opt/a.py"), kDb, "tcp/1") ==
+        "deny default p");
+  // Inline code may be that script and may be anything: no allow, but a deny.
+  CHECK(Answer(allow, python, kDb, "tcp/1") == "deny unknown_identity p");
+  const PolicySet deny = rule("deny", "script: /opt/a.py");
+  CHECK(Answer(deny, python, "labels:", "tcp/1") == "deny rule p/r");
+  CHECK(Answer(deny, Cat(python, ";script=/opt/a.py"), "labels:", "tcp/1") == "deny rule p/r");
+  CHECK(Answer(deny, Cat(python, ";script=/opt/b.py"), "labels:", "tcp/1") == "allow default");
+  CHECK(Answer(deny, Cat(kWeb, ";exe=/bin/w"), "labels:", "tcp/1") == "allow default");
+  CHECK(Answer(deny, Cat(kWeb, ";grade=unknown"), "labels:", "tcp/1") == "deny rule p/r");
+  // Who does not ask for a script does not care.
+  const PolicySet plain = rule("allow", "exe: /usr/bin/python3");
+  CHECK(Answer(plain, python, kDb, "tcp/1") == "allow rule p/r");
+  CHECK(Answer(plain, Cat(python, ";script=/opt/a.py"), kDb, "tcp/1") == "allow rule p/r");
+  CHECK(CollectMentions(allow).scripts);
+  CHECK(CollectMentions(allow).script_paths == std::set<std::string>{"/opt/*.py"});
+  CHECK_FALSE(CollectMentions(plain).scripts);
+}
+
 TEST_CASE("more specific workloads win key by key, the lowest state counts") {
   const PolicySet policy = GoodPolicy(
       WorkloadYaml("host", "{labels: {env: prod, app: host, role: none}, match: {host: true}}") +

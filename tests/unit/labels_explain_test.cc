@@ -48,7 +48,9 @@ TEST_CASE("endpoints that cannot be read say why") {
   CHECK(ErrorOf("labels:app=a,app=b").find("twice") != std::string::npos);
   CHECK(ErrorOf("labels:mseg/host=x").find("reserved") != std::string::npos);
   CHECK(ErrorOf("labels:;exe=x").find("absolute") != std::string::npos);
-  CHECK(ErrorOf("labels:;color=x").find("exe, digest, grade, user, ip") != std::string::npos);
+  CHECK(ErrorOf("labels:;color=x").find("exe, digest, script, grade, user, ip") !=
+        std::string::npos);
+  CHECK(ErrorOf("labels:;script=x").find("absolute path") != std::string::npos);
   CHECK(ErrorOf("labels:;digest=x").find("sha256") != std::string::npos);
   CHECK(ErrorOf("labels:;grade=x").find("grade") != std::string::npos);
   CHECK(ErrorOf("labels:;exe").find("name=value") != std::string::npos);

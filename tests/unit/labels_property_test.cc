@@ -37,6 +37,10 @@ std::string Describe(const IdentityFacts& facts) {
            DigestText(facts.executable.digest).substr(0, 9),
            facts.executable.trusted_path ? " trusted " : " untrusted ",
            GradeName(facts.executable.grade));
+    if (facts.executable.script) {
+      Append(&out, " script ", facts.executable.script->path, " ",
+             DigestText(facts.executable.script->digest).substr(0, 9));
+    }
   }
   if (facts.uid) Append(&out, " uid ", *facts.uid);
   return Cat(out, " user ", facts.user);

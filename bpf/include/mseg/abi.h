@@ -136,6 +136,17 @@ struct mseg_inode_key {
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_inode_key) == 16, "mseg_inode_key");
 
+/*
+ * Scripts (full mode): {the interpreter's ref, the script file's ref} -> this pair as an executable
+ * of its own; its ref stands in mseg_identity.exe_ref. Inserted by the daemon. Where the script says
+ * nothing (others may change it) the interpreter stands for the pair.
+ */
+struct mseg_script_key {
+	__u32 interpreter;
+	__u32 script;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_script_key) == 8, "mseg_script_key");
+
 /* What an executable may do while mseg protects itself (guard.bpf.c). */
 enum mseg_role {
 	MSEG_ROLE_OWN = 1 << 0, /* mseg's own: its maps, pins, state and processes */
@@ -156,6 +167,12 @@ enum mseg_identity_flags {
 	MSEG_ID_DIGEST_ONLY = 1 << 7,
 };
 
+enum mseg_script_state {
+	MSEG_SCRIPT_NONE = 0, /* not executed through the `#!` of a file that can be vouched for */
+	MSEG_SCRIPT_PENDING = 1, /* it was; the pair is not known yet, exe_ref is the interpreter's */
+	MSEG_SCRIPT_KNOWN = 2, /* exe_id and exe_ref are the pair's */
+};
+
 /*
  * Who a process is, and what that meant in `generation`. The first fields are facts; cls and
  * label_id are looked up from them and count only while `generation` is the active one, which is
@@ -170,7 +187,7 @@ struct mseg_identity {
 	__u8 grade; /* enum mseg_grade */
 	__u8 flags; /* enum mseg_identity_flags */
 	__u8 roles; /* enum mseg_role, given at exec and never later */
-	__u8 pad;
+	__u8 script; /* enum mseg_script_state */
 	__u64 label_id; /* 48 bits */
 	__u32 generation;
 	__u32 cls; /* class number of that generation */
@@ -187,7 +204,7 @@ MSEG_STATIC_ASSERT(sizeof(struct mseg_task_key) == 16, "mseg_task_key");
 
 struct mseg_task {
 	struct mseg_identity id;
-	struct mseg_exe_key exe;
+	struct mseg_exe_key exe; /* the script's, if id.script says so: then exe_ref is certain */
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_task) == 96, "mseg_task");
 
@@ -565,6 +582,7 @@ enum mseg_event_type {
 	MSEG_EVENT_FLOW = 3,
 	MSEG_EVENT_QUARANTINE = 4, /* a socket that must be closed */
 	MSEG_EVENT_TAMPER = 5,
+	MSEG_EVENT_SCRIPT = 6, /* a script that is not in the cache */
 };
 
 /* Ring `control`: what the daemon must act on. */
@@ -573,8 +591,20 @@ struct mseg_exe_event {
 	__u32 tgid;
 	struct mseg_exe_key exe;
 	struct mseg_digest ima; /* what the kernel read at exec; all zero if it did not */
+	struct mseg_exe_key script; /* whose interpreter `exe` is; all zero if it is none's */
 };
-MSEG_STATIC_ASSERT(sizeof(struct mseg_exe_event) == 88, "mseg_exe_event");
+MSEG_STATIC_ASSERT(sizeof(struct mseg_exe_event) == 136, "mseg_exe_event");
+
+/* Comes before the MSEG_EVENT_EXE of the same exec. */
+#define MSEG_SCRIPT_PATH 256
+struct mseg_script_event {
+	__u32 type; /* MSEG_EVENT_SCRIPT */
+	__u32 tgid;
+	struct mseg_exe_key script;
+	char path[MSEG_SCRIPT_PATH]; /* below the root of the process */
+	char name[MSEG_SCRIPT_PATH]; /* as it was executed */
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_script_event) == 568, "mseg_script_event");
 
 struct mseg_cgroup_event {
 	__u32 type; /* MSEG_EVENT_CGROUP */
