@@ -19,6 +19,7 @@ namespace mseg {
 struct CgroupInfo {
   uint64_t id = 0;
   std::string path;
+  bool operator==(const CgroupInfo&) const = default;
 };
 
 // An executable file that was hashed on this host: one (content, path) pair.
@@ -32,6 +33,7 @@ struct ExecutableInfo {
   std::vector<std::string> aliases;
   mseg_grade grade = MSEG_GRADE_HASH;
   uint64_t exe_id = 0;  // 0: not computed
+  bool operator==(const ExecutableInfo&) const = default;
 };
 
 // What is known about one process, whether it lives here or is only asked about.
@@ -53,6 +55,7 @@ struct IdentityFacts {
   ExecutableInfo executable;    // with its grade; `ref` does not matter
   std::optional<uint32_t> uid;  // absent, and no name: a user that nobody mentions
   std::string user;             // by name, where there is no number
+  bool operator==(const IdentityFacts&) const = default;
 };
 
 // What another host may say in a handshake: a label set, by its short id.
@@ -61,6 +64,7 @@ struct RemoteLabels {
   uint64_t label_id = 0;
   LabelSet labels;
   bool permitted = true;  // false: its host record does not let it claim these
+  bool operator==(const RemoteLabels&) const = default;
 };
 
 // What lives on this host: the input of the compiler beside the policy. Order does not matter.
@@ -75,6 +79,7 @@ struct Inventory {
   // do not matter).
   std::vector<RemoteLabels> remote_labels;
   std::vector<ExecutableInfo> remote_executables;
+  bool operator==(const Inventory&) const = default;
 };
 
 }  // namespace mseg
