@@ -72,7 +72,7 @@ static __always_inline __u32 mseg_cell_of(__u32 group, __u32 tail, __u32 side)
 /* A function of its own: several hooks judge two ends, and it would be inlined for each. */
 static __noinline int mseg_judge(const struct mseg_query *asked, struct mseg_decision *out)
 {
-	__u32 side = asked->side & 1, direction = asked->direction & 1;
+	__u32 side = asked->side & 1;
 	__u32 local_place = side * MSEG_CLASSES + asked->end;
 	__u32 peer_place = side * MSEG_CLASSES + asked->peer;
 	struct mseg_query query = *asked;
@@ -84,9 +84,7 @@ static __noinline int mseg_judge(const struct mseg_query *asked, struct mseg_dec
 	cls = bpf_map_lookup_elem(&mseg_classes, &local_place);
 	if (!cls)
 		return 0;
-	query.end = cls->end[direction];
-	query.tail = cls->tail[direction];
-	query.by_peer = cls->by_peer[direction];
+	mseg_query_local(&query, cls);
 	cls = bpf_map_lookup_elem(&mseg_classes, &peer_place);
 	if (!cls)
 		return 0;

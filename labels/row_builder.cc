@@ -64,6 +64,31 @@ absl::Status TooManyRows(const CompileOptions& options) {
   return absl::ResourceExhaustedError(Cat("more than ", options.max_rows, " rows are needed"));
 }
 
+// Which rows there are, as far as the classes say (mseg_hint).
+void SetHints(const GenerationImage::Table<mseg_row_key, mseg_row>& rows,
+              std::vector<mseg_class>* classes) {
+  absl::flat_hash_map<uint32_t, uint32_t> peers[2];  // by end
+  absl::flat_hash_map<uint32_t, uint32_t> ports[2];  // by tail
+  for (const auto& [key, row] : rows) {
+    if ((key.peer & MSEG_PEER_CELL) == 0) {
+      peers[key.direction][key.local] |= mseg_hint(key.peer);
+    } else if (key.port != 0) {
+      ports[key.direction][key.local] |= mseg_hint(key.port);
+    }
+  }
+  for (mseg_class& cls : *classes) {
+    for (int direction = 0; direction < 2; ++direction) {
+      const auto word = [](const auto& words, uint32_t number) {
+        const auto it = words.find(number);
+        return it == words.end() ? 0 : it->second;
+      };
+      if (cls.end[direction] == 0) continue;  // a peer only
+      cls.peers[direction] = word(peers[direction], cls.end[direction]);
+      cls.ports[direction] = word(ports[direction], cls.tail[direction]);
+    }
+  }
+}
+
 class RowBuilder {
  public:
   RowBuilder(const Program& program, const PortClasses& ports, const Signatures& signatures,
@@ -655,6 +680,7 @@ absl::Status BuildRows(const Program& program, const PortClasses& ports,
     if (image->rows.size() > options.max_rows) return TooManyRows(options);
     std::inplace_merge(image->rows.begin(), image->rows.begin() + fresh, image->rows.end(), before);
   }
+  SetHints(image->rows, &classes);
   std::sort(image->tails.begin(), image->tails.end(),
             [](const auto& a, const auto& b) { return a.first < b.first; });
   for (uint32_t cls = 0; cls < classes.size(); ++cls) {
