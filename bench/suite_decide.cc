@@ -118,12 +118,10 @@ class Counter {
   uint64_t Lookups(const bench_query& asked) {
     mseg_query query{};
     const mseg_class& local = classes_[asked.local];
-    query.end = local.end[asked.direction];
-    query.tail = local.tail[asked.direction];
-    query.by_peer = local.by_peer[asked.direction];
     query.peer = asked.peer;
     query.direction = asked.direction;
     query.port = ports_[(uint32_t{MSEG_PORTS_TCP} << 16) | asked.port];
+    mseg_query_local(&query, &local);
     const uint32_t group = classes_[asked.peer].group;
     if (group != 0 && query.tail != 0) query.cell = mseg_cell(&groups_[group], &tails_[query.tail]);
     count_ = 0;

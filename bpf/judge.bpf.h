@@ -73,14 +73,13 @@ static __always_inline __u32 mseg_cell_of(__u32 group, __u32 tail, __u32 side)
 /* A global function: several hooks judge two ends, and the verifier looks at it once in each. */
 __weak __noinline int mseg_judge(const struct mseg_query *asked, struct mseg_decision *out)
 {
-	__u32 side, direction, local_place, peer_place;
+	__u32 side, local_place, peer_place;
 	const struct mseg_class *cls;
 	struct mseg_query query;
 
 	if (!asked || !out)
 		return 0;
 	side = asked->side & 1;
-	direction = asked->direction & 1;
 	local_place = side * MSEG_CLASSES + asked->end;
 	peer_place = side * MSEG_CLASSES + asked->peer;
 	query = *asked;
@@ -90,9 +89,7 @@ __weak __noinline int mseg_judge(const struct mseg_query *asked, struct mseg_dec
 	cls = bpf_map_lookup_elem(&mseg_classes, &local_place);
 	if (!cls)
 		return 0;
-	query.end = cls->end[direction];
-	query.tail = cls->tail[direction];
-	query.by_peer = cls->by_peer[direction];
+	mseg_query_local(&query, cls);
 	cls = bpf_map_lookup_elem(&mseg_classes, &peer_place);
 	if (!cls)
 		return 0;

@@ -42,20 +42,20 @@ LabelSet LabelsOf(const std::vector<AddressOwner>& owners, const Cidr& region) {
 
 }  // namespace
 
-AddressRegions BuildAddressRegions(const Program& program) {
+AddressRegions BuildAddressRegions(const Vocabulary& vocabulary) {
   std::set<Cidr> prefixes = {kAllIpv6, kAllIpv4};
-  for (const AddressOwner& owner : program.owners) {
+  for (const AddressOwner& owner : vocabulary.owners) {
     prefixes.insert(owner.cidr);
     prefixes.insert(owner.except.begin(), owner.except.end());
   }
-  for (const CompiledSelector& selector : program.selectors) {
+  for (const CompiledSelector& selector : vocabulary.selectors) {
     prefixes.insert(selector->cidrs.begin(), selector->cidrs.end());
     prefixes.insert(selector->except.begin(), selector->except.end());
   }
   AddressRegions out;
   out.reserve(prefixes.size());
   for (const Cidr& prefix : prefixes) {
-    out.push_back(AddressRegion{.prefix = prefix, .labels = LabelsOf(program.owners, prefix)});
+    out.push_back(AddressRegion{.prefix = prefix, .labels = LabelsOf(vocabulary.owners, prefix)});
   }
   return out;
 }

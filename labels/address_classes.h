@@ -8,11 +8,11 @@
 
 namespace mseg {
 
-struct Program;
+struct Vocabulary;
 
 // Every prefix that the policy mentions, sorted; the one that holds all of IPv6 is always there,
 // and the one that holds all of IPv4 too.
-AddressRegions BuildAddressRegions(const Program& program);
+AddressRegions BuildAddressRegions(const Vocabulary& vocabulary);
 
 // The region of an address; `regions` as BuildAddressRegions() gives them.
 const AddressRegion& RegionOf(const AddressRegions& regions, const IpAddress& address);

@@ -34,6 +34,7 @@ class ClassRegistry {
     cls->members.push_back(member);
     return cls;
   }
+  // `previous` may be null.
   void Seal(const NumberBook* previous) {
     std::vector<std::vector<uint64_t>> members;
     for (size_t i = 1; i < classes_.size(); ++i) members.push_back(std::move(classes_[i].members));

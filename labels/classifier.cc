@@ -9,17 +9,15 @@ namespace mseg {
 Classifier::Classifier(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 Classifier::~Classifier() = default;
 
-const Program& Classifier::program() const { return impl_->matcher.program(); }
-
 ExeClass Classifier::ExeClassOf(const ExecutableInfo& executable, mseg_grade grade) const {
   const ExeVector exe = impl_->matcher.ExeVectorOf(executable, grade);
-  const uint64_t cls = ExeClassNumber(impl_->matcher.program(), exe);
+  const uint64_t cls = ExeClassNumber(*impl_->matcher.vocabulary(), exe);
   return ExeClass{.cls = cls, .known = cls == MSEG_EXE_OTHER || impl_->exe_classes.contains(cls)};
 }
 
 CgroupClass Classifier::CgroupClassOf(std::string_view path) const {
   const CgroupHits hits = impl_->matcher.CgroupHitsOf(path);
-  const uint64_t cls = CgroupClassNumber(impl_->matcher.program(), hits);
+  const uint64_t cls = CgroupClassNumber(*impl_->matcher.vocabulary(), hits);
   return CgroupClass{.cls = cls,
                      .watch = impl_->matcher.Watch(path),
                      .loopback = LoopbackNumber(impl_->matcher, hits),

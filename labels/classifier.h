@@ -13,8 +13,6 @@
 
 namespace mseg {
 
-struct Program;
-
 // What a new executable or cgroup is in the tables of one image.
 struct ExeClass {
   uint64_t cls = MSEG_EXE_OTHER;
@@ -51,7 +49,6 @@ class Classifier {
 
   // For the compiler of the next image.
   const Impl& impl() const { return *impl_; }
-  const Program& program() const;
 
  private:
   std::unique_ptr<const Impl> impl_;

@@ -3,12 +3,15 @@
 #define MSEG_LABELS_CLASSIFIER_IMPL_H_
 
 #include <cstdint>
+#include <memory>
 #include <set>
 #include <vector>
 
 #include "labels/address_classes.h"
 #include "labels/class_registry.h"
 #include "labels/classifier.h"
+#include "labels/compiler.h"
+#include "labels/inventory.h"
 #include "labels/matcher.h"
 
 namespace mseg {
@@ -16,8 +19,24 @@ namespace mseg {
 // What the compiler leaves behind for the classifier.
 class Classifier::Impl {
  public:
-  explicit Impl(Matcher matcher_in)
-      : matcher(std::move(matcher_in)), registry(matcher.SignatureOf(Subject())) {}
+  Impl(std::shared_ptr<const Vocabulary> vocabulary, Inventory inventory_in,
+       const CompileOptions& options)
+      : inventory(std::move(inventory_in)),
+        salt(options.salt),
+        wire(options.wire),
+        matcher(std::move(vocabulary), inventory.uids),
+        registry(matcher.SignatureOf(Subject())) {}
+
+  // Whether these inputs would give the same again.
+  bool IsOf(const std::shared_ptr<const Vocabulary>& vocabulary, const Inventory& other,
+            const CompileOptions& options) const {
+    return matcher.vocabulary() == vocabulary && inventory == other && salt == options.salt &&
+           wire == options.wire;
+  }
+
+  const Inventory inventory;
+  const Salt salt;
+  const bool wire;
 
   Matcher matcher;
   ClassRegistry registry;

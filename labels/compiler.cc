@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -16,7 +17,9 @@
 #include "labels/port_classes.h"
 #include "labels/program.h"
 #include "labels/row_builder.h"
+#include "labels/rule_changes.h"
 #include "labels/text.h"
+#include "labels/workings.h"
 
 namespace mseg {
 namespace {
@@ -69,7 +72,6 @@ void FillAddresses(const AddressRegions& regions, const std::vector<ClassRegistr
   });
   for (const AddressEntry& entry : kept) {
     image->addresses.emplace_back(entry.key, entry.cls->number);
-    image->address_labels.push_back(*entry.labels);
   }
 }
 
@@ -108,16 +110,17 @@ void FillIdentities(IdentityTables tables, std::set<uint32_t>* locals, Generatio
 }
 
 // The table of rules by number: Program::rule_table is in the order of naming.
-void FillRules(const Program& program, const GenerationImage* previous, GenerationImage* image) {
+void FillRules(const GenerationImage* previous, Workings* workings, GenerationImage* image) {
+  const Program& program = workings->program;
   RuleTable rules(1 + *std::max_element(program.numbers.begin(), program.numbers.end()));
   for (size_t i = 0; i < program.numbers.size(); ++i) {
     rules[program.numbers[i]] = program.rule_table[i];
   }
   image->rules = std::make_shared<const RuleTable>(std::move(rules));
-  const Program* before = previous == nullptr ? nullptr : &previous->classifier->program();
-  if (before != nullptr && before->rule_members == program.rule_members &&
-      before->numbers == program.numbers) {
-    image->rule_book = previous->rule_book;
+  const Workings* before = previous == nullptr ? nullptr : previous->workings.get();
+  if (before != nullptr && before->program.rule_members == program.rule_members &&
+      before->program.numbers == program.numbers) {
+    workings->rule_book = before->rule_book;
     return;
   }
   NumberBook book;
@@ -125,7 +128,7 @@ void FillRules(const Program& program, const GenerationImage* previous, Generati
   for (size_t i = 1; i < program.numbers.size(); ++i) {
     book.emplace(program.rule_members[i], program.numbers[i]);
   }
-  image->rule_book = std::make_shared<const NumberBook>(std::move(book));
+  workings->rule_book = std::make_shared<const NumberBook>(std::move(book));
 }
 
 void CountDocuments(const PolicySet& policy, Budget* budget) {
@@ -147,20 +150,40 @@ absl::Status Refuse(const absl::Status& status, GenerationImage* image, Diagnost
                                           " (counted so far: ", BudgetText(image->budget), ")"));
 }
 
+// Where nothing but rules changed: all rows that they do not touch are those of before.
+absl::Status FillChangedRows(const Classifier::Impl& impl, const Signatures& signatures,
+                             const CompileOptions& options, Workings* workings,
+                             GenerationImage* image) {
+  const Workings& before = *options.previous->workings;
+  const GroupOptions group_options{.few_classes = options.few_classes, .wide = options.wide};
+  if (!SameGroups(*before.groups, workings->program, group_options)) {
+    return absl::AbortedError("other groups");
+  }
+  workings->groups = before.groups;
+  workings->bit_book = before.bit_book;
+  const std::optional<RuleChanges> changes =
+      FindRuleChanges(before, workings->program, workings->ports, *workings->groups);
+  return BuildRows(workings->program, workings->ports, signatures, *workings->groups, impl.locals,
+                   options, changes ? &*changes : nullptr, workings, image);
+}
+
 // Aborted means that two cells of a tail came out with one number; other bits give other numbers.
-absl::Status FillRows(const Program& program, const PortClasses& ports,
-                      const Signatures& signatures, const std::set<uint32_t>& locals,
-                      const CompileOptions& options, GenerationImage* image) {
+absl::Status FillRows(const Classifier::Impl& impl, const Signatures& signatures,
+                      const CompileOptions& options, Workings* workings, GenerationImage* image) {
   constexpr uint32_t kAttempts = 8;
-  absl::Status status;
-  for (uint32_t attempt = 0; attempt < kAttempts; ++attempt) {
+  absl::Status status = absl::AbortedError("nothing tried");
+  if (options.previous != nullptr && options.previous->classifier == image->classifier) {
+    status = FillChangedRows(impl, signatures, options, workings, image);
+  }
+  for (uint32_t attempt = 0; attempt < kAttempts && absl::IsAborted(status); ++attempt) {
     const GroupOptions group_options{
         .few_classes = options.few_classes, .wide = options.wide, .rotation = 31 * attempt};
-    absl::StatusOr<PeerGroups> groups =
-        BuildPeerGroups(program, signatures, group_options, options.previous, &image->bit_book);
+    absl::StatusOr<PeerGroups> groups = BuildPeerGroups(
+        workings->program, signatures, group_options, options.previous, &workings->bit_book);
     if (!groups.ok()) return groups.status();
-    status = BuildRows(program, ports, signatures, *groups, locals, options, image);
-    if (!absl::IsAborted(status)) break;
+    workings->groups = std::make_shared<const PeerGroups>(*std::move(groups));
+    status = BuildRows(workings->program, workings->ports, signatures, *workings->groups,
+                       impl.locals, options, nullptr, workings, image);
   }
   return status;
 }
@@ -171,7 +194,7 @@ struct SelectorsMoved {
   std::vector<uint32_t> fresh;  // numbers of those that were not there
 };
 
-SelectorsMoved MovedSelectors(const Program& from, const Program& to) {
+SelectorsMoved MovedSelectors(const Vocabulary& from, const Vocabulary& to) {
   SelectorsMoved moved;
   moved.to.resize(from.selectors.size(), kNone);
   absl::flat_hash_map<std::array<uint64_t, 2>, uint32_t> elsewhere;
@@ -201,7 +224,7 @@ void ClassifyRegions(const GenerationImage* previous, Classifier::Impl* impl) {
   SelectorsMoved moved;
   if (previous != nullptr && previous->regions == impl->regions) {
     before = &previous->classifier->impl();
-    moved = MovedSelectors(before->matcher.program(), impl->matcher.program());
+    moved = MovedSelectors(*before->matcher.vocabulary(), *impl->matcher.vocabulary());
   }
   const Matcher& matcher = impl->matcher;
   auto signature_of = [&](size_t i) {
@@ -231,35 +254,74 @@ void ClassifyRegions(const GenerationImage* previous, Classifier::Impl* impl) {
   }
 }
 
-absl::Status Fill(const Inventory& inventory, const CompileOptions& options, Classifier::Impl* impl,
-                  GenerationImage* image) {
-  const Program& program = impl->matcher.program();
+// Classes, and the tables that lead to them.
+absl::Status FillClasses(const Inventory& inventory, const CompileOptions& options,
+                         const Workings& workings, GenerationImage* image) {
   const GenerationImage* previous = options.previous;
-  absl::StatusOr<PortClasses> ports = BuildPortClasses(program, previous);
-  if (!ports.ok()) return ports.status();
-  image->budget.port_classes = ports->count;
-  image->regions = SharedRegions(BuildAddressRegions(program), previous);
+  const std::shared_ptr<const Vocabulary>& vocabulary = workings.program.vocabulary;
+  auto impl = std::make_unique<Classifier::Impl>(vocabulary, inventory, options);
+  image->regions = SharedRegions(BuildAddressRegions(*vocabulary), previous);
   impl->regions = image->regions;
-  ClassifyRegions(previous, impl);
+  ClassifyRegions(previous, impl.get());
   absl::StatusOr<IdentityTables> tables =
       BuildIdentityTables(impl->matcher, inventory, options, &impl->registry);
   if (!tables.ok()) return tables.status();
-  impl->registry.Seal(previous == nullptr ? nullptr : &previous->class_book);
+  impl->registry.Seal(previous == nullptr ? nullptr
+                                          : &previous->classifier->impl().registry.book());
   impl->exe_classes = tables->known_exe_classes;
   impl->cgroup_classes = tables->known_cgroup_classes;
   FillIdentities(*std::move(tables), &impl->locals, image);
   FillAddresses(*impl->regions, impl->region_classes, image);
-  image->ports = ports->table;
-  FillRules(program, previous, image);
-  image->class_book = impl->registry.book();
-  image->budget.classes = impl->registry.size();
-  const Signatures signatures = impl->registry.ByNumber();
+  image->classifier = std::make_shared<const Classifier>(std::move(impl));
+  return absl::OkStatus();
+}
+
+// The same from the image before, where vocabulary and inventory are the same.
+absl::Status CopyClasses(const GenerationImage& previous, const CompileOptions& options,
+                         GenerationImage* image) {
+  if (previous.identities.size() > options.max_identities) {
+    return TooManyIdentities(options);
+  }
+  image->cgroups = previous.cgroups;
+  image->exe_classes = previous.exe_classes;
+  image->users = previous.users;
+  image->identities = previous.identities;
+  image->peer_labels = previous.peer_labels;
+  image->peer_exes = previous.peer_exes;
+  image->addresses = previous.addresses;
+  image->label_sets = previous.label_sets;
+  image->conflicts = previous.conflicts;
+  image->identity_classes = previous.identity_classes;
+  image->regions = previous.regions;
+  image->classifier = previous.classifier;
+  return absl::OkStatus();
+}
+
+absl::Status Fill(const PolicySet& policy, const Inventory& inventory,
+                  const CompileOptions& options, GenerationImage* image) {
+  const GenerationImage* previous = options.previous;
+  auto workings = std::make_shared<Workings>();
+  workings->program = BuildProgram(policy, options);
+  absl::StatusOr<PortClasses> ports = BuildPortClasses(workings->program, previous);
+  if (!ports.ok()) return ports.status();
+  workings->ports = *std::move(ports);
+  image->budget.port_classes = workings->ports.count;
+  image->ports = workings->ports.table;
+  const bool same = previous != nullptr && previous->classifier->impl().IsOf(
+                                               workings->program.vocabulary, inventory, options);
+  absl::Status status = same ? CopyClasses(*previous, options, image)
+                             : FillClasses(inventory, options, *workings, image);
+  if (!status.ok()) return status;
+  FillRules(previous, workings.get(), image);
+  const Classifier::Impl& impl = image->classifier->impl();
+  image->budget.classes = impl.registry.size();
+  const Signatures signatures = impl.registry.ByNumber();
   if (signatures.size() > MSEG_CLASSES) {
     return absl::ResourceExhaustedError(Cat("more than ", MSEG_CLASSES, " classes are needed"));
   }
-  absl::Status status = FillRows(program, *ports, signatures, impl->locals, options, image);
+  status = FillRows(impl, signatures, options, workings.get(), image);
   if (!status.ok()) return status;
-  SortByKeyBytes(&image->rows);
+  image->workings = std::move(workings);
   FillBudget(image);
   return absl::OkStatus();
 }
@@ -310,11 +372,8 @@ absl::StatusOr<GenerationImage> Compile(const PolicySet& policy, const Inventory
                                         const CompileOptions& options, Diagnostics* diagnostics) {
   GenerationImage image;
   CountDocuments(policy, &image.budget);
-  auto impl =
-      std::make_unique<Classifier::Impl>(Matcher(BuildProgram(policy, options), inventory.uids));
-  absl::Status status = Fill(inventory, options, impl.get(), &image);
+  absl::Status status = Fill(policy, inventory, options, &image);
   if (!status.ok()) return Refuse(status, &image, diagnostics);
-  image.classifier = std::make_shared<const Classifier>(std::move(impl));
   return image;
 }
 

@@ -9,10 +9,10 @@ DirectionRules::DirectionRules(const Program& program, const PeerGroups& groups,
                                mseg_direction direction)
     : groups_(groups),
       direction_(direction),
-      rules_of_(program.selectors.size()),
-      selects_of_(program.selectors.size()),
-      for_end_(program.selectors.size()),
-      for_tail_(program.selectors.size()) {
+      rules_of_(program.vocabulary->selectors.size()),
+      selects_of_(program.vocabulary->selectors.size()),
+      for_end_(program.vocabulary->selectors.size()),
+      for_tail_(program.vocabulary->selectors.size()) {
   for (const CompiledRule& rule : program.rules) {
     if (!(direction == MSEG_EGRESS ? rule.at_from : rule.at_to)) continue;
     const uint32_t local = direction == MSEG_EGRESS ? rule.from : rule.to;

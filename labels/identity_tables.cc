@@ -147,7 +147,7 @@ class TablesBuilder {
   }
 
   void AddRemoteExe(uint64_t id, mseg_grade grade, ExeGroup group) {
-    group.cls = ExeClassNumber(matcher_.program(), group.exe);
+    group.cls = ExeClassNumber(*matcher_.vocabulary(), group.exe);
     mseg_peer_exe_key key{};
     key.exe_id = id;
     key.grade = static_cast<uint8_t>(grade);
@@ -177,7 +177,7 @@ class TablesBuilder {
     for (const CgroupInfo& cgroup : inventory.cgroups) paths.emplace(cgroup.id, cgroup.path);
     for (const auto& [id, path] : paths) {
       CgroupGroup group{.hits = matcher_.CgroupHitsOf(path), .example = path};
-      group.cls = CgroupClassNumber(matcher_.program(), group.hits);
+      group.cls = CgroupClassNumber(*matcher_.vocabulary(), group.hits);
       mseg_cgroup_key key{};
       key.id = id;
       mseg_cgroup value{};
@@ -195,7 +195,7 @@ class TablesBuilder {
     for (const ExecutableInfo& executable : inventory.executables) {
       for (mseg_grade grade : std::set<mseg_grade>{executable.grade, MSEG_GRADE_PATH}) {
         ExeGroup group{.exe = matcher_.ExeVectorOf(executable, grade), .example = executable.path};
-        group.cls = ExeClassNumber(matcher_.program(), group.exe);
+        group.cls = ExeClassNumber(*matcher_.vocabulary(), group.exe);
         if (group.cls == MSEG_EXE_OTHER) continue;
         mseg_exe_class_key key{};
         key.ref = executable.ref;
@@ -236,8 +236,7 @@ class TablesBuilder {
   absl::Status Emit(const CgroupGroup& cgroup, const ExeGroup& exe, const UserGroup& user,
                     const Value& value) {
     if (tables_.identities.size() >= options_.max_identities) {
-      return absl::ResourceExhaustedError(
-          Cat("more than ", options_.max_identities, " identities are needed"));
+      return TooManyIdentities(options_);
     }
     IdentityTables::Entry entry;
     entry.remote = remote_;
@@ -351,13 +350,13 @@ class TablesBuilder {
 
 }  // namespace
 
-uint64_t ExeClassNumber(const Program& program, const ExeVector& exe) {
+uint64_t ExeClassNumber(const Vocabulary& vocabulary, const ExeVector& exe) {
   if (exe.unknown) return MSEG_EXE_UNKNOWN;
   if (exe.hits.empty()) return MSEG_EXE_OTHER;
   // By the matchers' text, not their numbers, so that other rules do not change the class.
   std::vector<std::string> parts;
   for (const auto& [matcher, tri] : exe.hits) {
-    parts.push_back(Cat(static_cast<int>(tri), program.exe_matchers[matcher]->text));
+    parts.push_back(Cat(static_cast<int>(tri), vocabulary.exe_matchers[matcher]->text));
   }
   std::sort(parts.begin(), parts.end());
   std::string meaning;
@@ -365,11 +364,11 @@ uint64_t ExeClassNumber(const Program& program, const ExeVector& exe) {
   return DerivedClass("exe", meaning);
 }
 
-uint64_t CgroupClassNumber(const Program& program, const CgroupHits& hits) {
+uint64_t CgroupClassNumber(const Vocabulary& vocabulary, const CgroupHits& hits) {
   if (hits.pending) return MSEG_CGROUP_PENDING;
   std::string meaning;
   for (const auto& [workload, depth] : hits.hits) {
-    meaning += program.workloads[workload].name;
+    meaning += vocabulary.workloads[workload].name;
     meaning += kEnd;
     Append(&meaning, depth, "\x1e");
   }
@@ -379,11 +378,16 @@ uint64_t CgroupClassNumber(const Program& program, const CgroupHits& hits) {
 uint32_t LoopbackNumber(const Matcher& matcher, const CgroupHits& hits) {
   const uint32_t number = matcher.LoopbackOf(hits);
   if (number == kNone) return 0;
-  const CompiledWorkload& workload = matcher.program().workloads[number];
+  const CompiledWorkload& workload = matcher.vocabulary()->workloads[number];
   std::string meaning = workload.name;
   for (const PathPattern& pattern : workload.cgroups) Append(&meaning, "\x1e", pattern.text());
   const uint32_t derived = static_cast<uint32_t>(DerivedClass("loopback", meaning) >> 32);
   return derived == 0 ? 1 : derived;
+}
+
+absl::Status TooManyIdentities(const CompileOptions& options) {
+  return absl::ResourceExhaustedError(
+      Cat("more than ", options.max_identities, " identities are needed"));
 }
 
 absl::Status RegisterLabelSet(uint64_t id, const LabelSet& labels,

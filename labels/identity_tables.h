@@ -19,8 +19,8 @@ namespace mseg {
 
 // Classes of executables and cgroups: 64 bits of BLAKE2b over what the policy's matchers and
 // patterns say about them. Never 0 or 1. 0 for an executable that none names.
-uint64_t ExeClassNumber(const Program& program, const ExeVector& exe);
-uint64_t CgroupClassNumber(const Program& program, const CgroupHits& hits);
+uint64_t ExeClassNumber(const Vocabulary& vocabulary, const ExeVector& exe);
+uint64_t CgroupClassNumber(const Vocabulary& vocabulary, const CgroupHits& hits);
 
 // Stands for the workload whose processes talk freely on loopback addresses in cgroups with these
 // hits; 0 for none. Derived like the classes.
@@ -51,6 +51,9 @@ absl::StatusOr<IdentityTables> BuildIdentityTables(const Matcher& matcher,
                                                    const Inventory& inventory,
                                                    const CompileOptions& options,
                                                    ClassRegistry* registry);
+
+// The refusal of more than options.max_identities.
+absl::Status TooManyIdentities(const CompileOptions& options);
 
 // Notes what a label id means; refused if it means something else already.
 absl::Status RegisterLabelSet(uint64_t id, const LabelSet& labels,

@@ -13,12 +13,12 @@
 #include "labels/ast.h"
 #include "labels/diagnostic.h"
 #include "labels/label.h"
-#include "labels/stable_numbers.h"
 #include "mseg/abi.h"
 
 namespace mseg {
 
 class Classifier;
+struct Workings;
 
 // One rule or default that can decide. Number 0 of the table is "none". Points into its document,
 // because there may be a hundred thousand of them.
@@ -91,7 +91,6 @@ struct GenerationImage {
   // Index = mseg_row.rule; unused numbers are empty. Never null in a compiled image.
   std::shared_ptr<const RuleTable> rules;
   std::map<uint64_t, LabelSet> label_sets;  // label id -> what it means
-  std::vector<LabelSet> address_labels;     // of addresses[i]
   // Processes for which two documents give one key two values: `cgroup /a, exe ...: env is dev
   // (Workload "a") and prod (Workload "b")`. Sorted.
   std::vector<std::string> conflicts;
@@ -101,10 +100,8 @@ struct GenerationImage {
   std::shared_ptr<const AddressRegions> regions;
   // Answers for what appears after the image was compiled. Never null in a compiled image.
   std::shared_ptr<const Classifier> classifier;
-  // Who had which number, for the next generation to keep.
-  std::shared_ptr<const NumberBook> rule_book;
-  NumberBook class_book;
-  NumberBook bit_book;
+  // For the compiler of the next image. Never null in a compiled image.
+  std::shared_ptr<const Workings> workings;
 };
 
 }  // namespace mseg

@@ -19,6 +19,7 @@ namespace mseg {
 struct CgroupInfo {
   uint64_t id = 0;
   std::string path;
+  bool operator==(const CgroupInfo&) const = default;
 };
 
 // What an interpreter was started for by the kernel: a file that only root can change, so that what
@@ -26,6 +27,7 @@ struct CgroupInfo {
 struct ScriptInfo {
   Digest digest{};
   std::string path;  // empty: not known (another host's)
+  bool operator==(const ScriptInfo&) const = default;
 };
 
 // An executable file that was hashed on this host: one (content, path) pair; or an interpreter of
@@ -43,6 +45,7 @@ struct ExecutableInfo {
   std::optional<ScriptInfo> script;
   // Without a script: it takes what it does from a file, an argument or its input, who knows which.
   bool interpreter = false;
+  bool operator==(const ExecutableInfo&) const = default;
 };
 
 // What is known about one process, whether it lives here or is only asked about.
@@ -64,6 +67,7 @@ struct IdentityFacts {
   ExecutableInfo executable;    // with its grade; `ref` does not matter
   std::optional<uint32_t> uid;  // absent, and no name: a user that nobody mentions
   std::string user;             // by name, where there is no number
+  bool operator==(const IdentityFacts&) const = default;
 };
 
 // What another host may say in a handshake: a label set, by its short id.
@@ -72,6 +76,7 @@ struct RemoteLabels {
   uint64_t label_id = 0;
   LabelSet labels;
   bool permitted = true;  // false: its host record does not let it claim these
+  bool operator==(const RemoteLabels&) const = default;
 };
 
 // What lives on this host: the input of the compiler beside the policy. Order does not matter.
@@ -86,6 +91,7 @@ struct Inventory {
   // do not matter).
   std::vector<RemoteLabels> remote_labels;
   std::vector<ExecutableInfo> remote_executables;
+  bool operator==(const Inventory&) const = default;
 };
 
 }  // namespace mseg

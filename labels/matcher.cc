@@ -146,16 +146,16 @@ Tri ExeVector::At(uint32_t matcher) const {
   return it != hits.end() && it->first == matcher ? it->second : Tri::kNo;
 }
 
-Matcher::Matcher(Program program, std::map<std::string, uint32_t> uids)
-    : program_(std::move(program)), uids_(std::move(uids)) {
+Matcher::Matcher(std::shared_ptr<const Vocabulary> vocabulary, std::map<std::string, uint32_t> uids)
+    : vocabulary_(std::move(vocabulary)), uids_(std::move(uids)) {
   IndexWorkloads();
   IndexSelectors();
 }
 
 void Matcher::IndexWorkloads() {
-  workloads_by_exe_.resize(program_.exe_matchers.size());
-  for (uint32_t i = 0; i < program_.workloads.size(); ++i) {
-    const CompiledWorkload& workload = program_.workloads[i];
+  workloads_by_exe_.resize(vocabulary_->exe_matchers.size());
+  for (uint32_t i = 0; i < vocabulary_->workloads.size(); ++i) {
+    const CompiledWorkload& workload = vocabulary_->workloads[i];
     for (uint32_t p = 0; p < workload.cgroups.size(); ++p) {
       const PathPattern& pattern = workload.cgroups[p];
       if (!pattern.literal()) {
@@ -178,8 +178,8 @@ void Matcher::IndexWorkloads() {
 }
 
 void Matcher::IndexSelectors() {
-  for (uint32_t i = 0; i < program_.selectors.size(); ++i) {
-    const CompiledSelector& selector = program_.selectors[i];
+  for (uint32_t i = 0; i < vocabulary_->selectors.size(); ++i) {
+    const CompiledSelector& selector = vocabulary_->selectors[i];
     unlabelled_.push_back({.exe_matcher = selector.exe_matcher,
                            .labels = !selector->labels.empty(),
                            .more = !selector->users.empty() || !selector->cidrs.empty()});
@@ -211,8 +211,8 @@ void Matcher::IndexSelectors() {
 
 ExeVector Matcher::ExeVectorOf(const ExecutableInfo& executable, mseg_grade grade) const {
   ExeVector out;
-  for (uint32_t i = 0; i < program_.exe_matchers.size(); ++i) {
-    const Tri tri = MatchExe(*program_.exe_matchers[i], executable, grade);
+  for (uint32_t i = 0; i < vocabulary_->exe_matchers.size(); ++i) {
+    const Tri tri = MatchExe(*vocabulary_->exe_matchers[i], executable, grade);
     if (tri != Tri::kNo) out.hits.emplace_back(i, tri);
   }
   return out;
@@ -238,7 +238,7 @@ CgroupHits Matcher::CgroupHitsOf(std::string_view path) const {
     add_literals(above);
   }
   for (const auto& [workload, pattern] : glob_cgroups_) {
-    const int found = program_.workloads[workload].cgroups[pattern].DeepestMatch(path);
+    const int found = vocabulary_->workloads[workload].cgroups[pattern].DeepestMatch(path);
     if (found >= 0) add(workload, found);
   }
   return CgroupHits{.pending = false, .hits = {deepest.begin(), deepest.end()}};
@@ -247,11 +247,11 @@ CgroupHits Matcher::CgroupHitsOf(std::string_view path) const {
 uint32_t Matcher::LoopbackOf(const CgroupHits& cgroup) const {
   if (cgroup.pending) return kNone;
   for (uint32_t workload : other_workloads_) {
-    if (program_.workloads[workload].loopback_allowed) return workload;
+    if (vocabulary_->workloads[workload].loopback_allowed) return workload;
   }
   std::pair<int, uint32_t> outermost(INT_MAX, kNone);
   for (const auto& [workload, depth] : cgroup.hits) {
-    if (!program_.workloads[workload].loopback_allowed) continue;
+    if (!vocabulary_->workloads[workload].loopback_allowed) continue;
     outermost = std::min(outermost, std::pair<int, uint32_t>(depth, workload));
   }
   return outermost.second;
@@ -263,13 +263,13 @@ bool Matcher::Watch(std::string_view path) const {
                                 : std::string(path);
   if (literal_parents_.contains(clean)) return true;
   return std::any_of(glob_cgroups_.begin(), glob_cgroups_.end(), [&](const auto& glob) {
-    return program_.workloads[glob.first].cgroups[glob.second].MayMatchBelow(path);
+    return vocabulary_->workloads[glob.first].cgroups[glob.second].MayMatchBelow(path);
   });
 }
 
 std::vector<uint32_t> Matcher::MentionedUids() const {
   std::set<uint32_t> out;
-  for (const std::string& user : program_.users) {
+  for (const std::string& user : vocabulary_->users) {
     if (const std::optional<uint32_t> number = ParseDecimal(user)) {
       out.insert(*number);
     } else if (auto it = uids_.find(user); it != uids_.end()) {
@@ -296,7 +296,7 @@ Tri Matcher::MatchUsers(const std::vector<std::string>& users, const UserFacts& 
 
 void Matcher::AddContribution(uint32_t workload, int depth, Tri cgroup, const ExeVector& exe,
                               const UserFacts& user, std::vector<Contribution>* out) const {
-  const CompiledWorkload& compiled = program_.workloads[workload];
+  const CompiledWorkload& compiled = vocabulary_->workloads[workload];
   Tri tri = And(cgroup, MatchUsers(compiled.users, user));
   if (compiled.exe_matcher != kNone) tri = And(tri, exe.At(compiled.exe_matcher));
   if (tri == Tri::kNo) return;
@@ -338,7 +338,7 @@ void Matcher::MergeLabels(const std::vector<Contribution>& contributions, Subjec
   };
   std::map<std::string_view, std::vector<Offer>> offers;
   for (const Contribution& contribution : contributions) {
-    const CompiledWorkload& workload = program_.workloads[contribution.workload];
+    const CompiledWorkload& workload = vocabulary_->workloads[contribution.workload];
     for (const auto& [key, value] : workload.labels.values()) {
       offers[key].push_back(Offer{contribution.rank, contribution.tri, &value, &workload.name});
     }
@@ -386,7 +386,7 @@ Subject Matcher::ProcessSubject(const CgroupHits& cgroup, const ExeVector& exe,
       subject.conditional = true;
       continue;
     }
-    const CompiledWorkload& workload = program_.workloads[contribution.workload];
+    const CompiledWorkload& workload = vocabulary_->workloads[contribution.workload];
     subject.state = std::min(subject.state, workload.state);
     // The most specific Workload that has addresses says where the process is reached.
     if (workload.addresses.empty()) continue;
@@ -463,7 +463,7 @@ Subject Matcher::AddressSubject(const Cidr& region, const LabelSet& labels) cons
 }
 
 Tri Matcher::Matches(uint32_t number, const Subject& subject) const {
-  const CompiledSelector& selector = program_.selectors[number];
+  const CompiledSelector& selector = vocabulary_->selectors[number];
   Tri tri = MatchCidrs(selector, subject);
   for (const LabelRequirement& requirement : selector->labels) {
     if (tri == Tri::kNo) return tri;
@@ -524,7 +524,8 @@ std::vector<uint32_t> Matcher::Candidates(const Subject& subject) const {
 Signature Matcher::SignatureOfUnlabelled(const Subject& subject) const {
   Signature signature;
   signature.state = subject.state;
-  std::vector<Tri> exes(program_.exe_matchers.size(), subject.exe.unknown ? Tri::kMaybe : Tri::kNo);
+  std::vector<Tri> exes(vocabulary_->exe_matchers.size(),
+                        subject.exe.unknown ? Tri::kMaybe : Tri::kNo);
   if (!subject.exe.unknown) {
     for (const auto& [matcher, tri] : subject.exe.hits) exes[matcher] = tri;
   }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -74,9 +75,9 @@ struct Signature {
 
 class Matcher {
  public:
-  Matcher(Program program, std::map<std::string, uint32_t> uids);
+  Matcher(std::shared_ptr<const Vocabulary> vocabulary, std::map<std::string, uint32_t> uids);
 
-  const Program& program() const { return program_; }
+  const std::shared_ptr<const Vocabulary>& vocabulary() const { return vocabulary_; }
 
   ExeVector ExeVectorOf(const ExecutableInfo& executable, mseg_grade grade) const;
   CgroupHits CgroupHitsOf(std::string_view path) const;
@@ -113,7 +114,7 @@ class Matcher {
   void IndexSelectors();
   void IndexWorkloads();
 
-  Program program_;
+  std::shared_ptr<const Vocabulary> vocabulary_;
   std::map<std::string, uint32_t> uids_;
   // Workloads by the cheapest thing that rules them out.
   absl::flat_hash_map<std::string, std::vector<uint32_t>> workloads_by_cgroup_;  // literal paths

@@ -8,6 +8,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "labels/stable_numbers.h"
 #include "labels/text.h"
+#include "labels/workings.h"
 
 namespace mseg {
 namespace {
@@ -98,7 +99,7 @@ void FillClasses(const Signatures& signatures, size_t limit, PeerGroups* groups)
 std::vector<uint32_t> CoarseSelectors(const Program& program, size_t few,
                                       const PeerGroups& groups) {
   // From how many classes on a selector is coarse; none if it names no peer.
-  std::vector<size_t> limit(program.selectors.size(), SIZE_MAX);
+  std::vector<size_t> limit(program.vocabulary->selectors.size(), SIZE_MAX);
   auto name = [&](uint32_t peer, uint32_t ports) {
     if (peer == kNone) return;
     limit[peer] = std::min(limit[peer], ports == 0 ? few : kPortFactor * few);
@@ -108,14 +109,19 @@ std::vector<uint32_t> CoarseSelectors(const Program& program, size_t few,
     if (rule.at_from) name(rule.to, rule.ports);
   }
   std::vector<uint32_t> out;
-  for (uint32_t i = 0; i < program.selectors.size(); ++i) {
+  for (uint32_t i = 0; i < program.vocabulary->selectors.size(); ++i) {
     if (CountClasses(groups, i) > limit[i]) out.push_back(i);
   }
+  // By name where they weigh the same: their numbers may come from a program long before.
+  const auto by_name = [&program](uint32_t a, uint32_t b) {
+    return program.vocabulary->selectors[a]->name < program.vocabulary->selectors[b]->name;
+  };
+  std::sort(out.begin(), out.end(), by_name);
   std::stable_sort(out.begin(), out.end(), [&groups](uint32_t a, uint32_t b) {
     return CountClasses(groups, a) > CountClasses(groups, b);
   });
   if (out.size() > kBits / kBitsOfSelector) out.resize(kBits / kBitsOfSelector);
-  std::sort(out.begin(), out.end());
+  std::sort(out.begin(), out.end(), by_name);
   return out;
 }
 
@@ -125,18 +131,21 @@ absl::StatusOr<PeerGroups> BuildPeerGroups(const Program& program, const Signatu
                                            const GroupOptions& options,
                                            const GenerationImage* previous, NumberBook* bit_book) {
   PeerGroups out;
-  const size_t selectors = program.selectors.size();
+  out.options = options;
+  const size_t selectors = program.vocabulary->selectors.size();
   out.classes_of.resize(selectors);
   out.wide_group_of.resize(selectors);
   FillClasses(signatures, options.wide, &out);
 
   out.coarse.resize(selectors);
   out.mask_of.resize(selectors);
-  const std::vector<uint32_t> coarse = CoarseSelectors(program, options.few_classes, out);
+  out.coarse_selectors = CoarseSelectors(program, options.few_classes, out);
+  const std::vector<uint32_t>& coarse = out.coarse_selectors;
   std::vector<std::vector<uint64_t>> names;
-  for (const uint32_t selector : coarse) names.push_back({program.selectors[selector]->key});
+  for (const uint32_t selector : coarse)
+    names.push_back({program.vocabulary->selectors[selector]->key});
   const std::vector<uint32_t> pairs =
-      AssignNumbers(names, previous == nullptr ? nullptr : &previous->bit_book, 0);
+      AssignNumbers(names, previous == nullptr ? nullptr : &previous->workings->bit_book, 0);
   // Numbers kept from before may lie beyond the end when many selectors went.
   const bool dense = std::all_of(pairs.begin(), pairs.end(),
                                  [](uint32_t pair) { return pair < kBits / kBitsOfSelector; });
@@ -193,6 +202,11 @@ absl::StatusOr<PeerGroups> BuildPeerGroups(const Program& program, const Signatu
     return absl::ResourceExhaustedError(Cat("more than ", MSEG_GROUPS, " groups are needed"));
   }
   return out;
+}
+
+bool SameGroups(const PeerGroups& groups, const Program& program, const GroupOptions& options) {
+  return groups.options.few_classes == options.few_classes && groups.options.wide == options.wide &&
+         groups.coarse_selectors == CoarseSelectors(program, options.few_classes, groups);
 }
 
 }  // namespace mseg

@@ -11,11 +11,18 @@
 #include "labels/image.h"
 #include "labels/matcher.h"
 #include "labels/program.h"
+#include "labels/stable_numbers.h"
 
 namespace mseg {
 
 // Classes by number, as ClassRegistry gives them: null where no class has the number.
 using Signatures = std::vector<const Signature*>;
+
+struct GroupOptions {
+  size_t few_classes = 16;  // a selector that matches more is coarse (peer_groups.cc)
+  size_t wide = 256;        // a class that more selectors match is wide
+  uint32_t rotation = 0;    // another choice of bits
+};
 
 // Which classes each selector matches, and which selectors are coarse: those that some rule names
 // as a peer and that match many classes. What the coarse selectors say of a class is its group, a
@@ -35,12 +42,10 @@ struct PeerGroups {
   std::vector<uint32_t> group_of;                      // by class
   std::vector<mseg_coarse> bits;                       // by group; [0] has none
   std::vector<mseg_coarse> mask_of;                    // by selector: both its bits
-};
 
-struct GroupOptions {
-  size_t few_classes = 16;  // a selector that matches more is coarse (peer_groups.cc)
-  size_t wide = 256;        // a class that more selectors match is wide
-  uint32_t rotation = 0;    // another choice of bits
+  // What they were made with, beside the classes.
+  GroupOptions options;
+  std::vector<uint32_t> coarse_selectors;  // sorted by name
 };
 
 // `previous` may be null; groups keep the numbers that their classes had there, and selectors their
@@ -48,6 +53,10 @@ struct GroupOptions {
 absl::StatusOr<PeerGroups> BuildPeerGroups(const Program& program, const Signatures& signatures,
                                            const GroupOptions& options,
                                            const GenerationImage* previous, NumberBook* bit_book);
+
+// Whether the rules of `program`, over the very classes of `groups`, would give these groups again,
+// but for the choice of bits.
+bool SameGroups(const PeerGroups& groups, const Program& program, const GroupOptions& options);
 
 }  // namespace mseg
 

@@ -9,37 +9,59 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
-#include "labels/classifier.h"
 #include "labels/stable_numbers.h"
 #include "labels/text.h"
+#include "labels/workings.h"
 
 namespace mseg {
 namespace {
 
 class ProgramBuilder {
  public:
-  explicit ProgramBuilder(const CompileOptions& options) : options_(options) {}
+  // With `before` the vocabulary is taken from there.
+  ProgramBuilder(const CompileOptions& options, const Program* before)
+      : options_(options), before_(before) {
+    if (before_ == nullptr) {
+      own_ = std::make_shared<Vocabulary>();
+      vocabulary_ = own_.get();
+      return;
+    }
+    vocabulary_ = before_->vocabulary.get();
+    used_.resize(vocabulary_->selectors.size());
+    port_set_here_.resize(before_->port_sets.size(), kNone);
+  }
 
-  Program Build(const PolicySet& policy) {
-    program_.port_sets.push_back({PortRange{.kind = PortRange::Kind::kAny}});
-    port_set_ids_.emplace(program_.port_sets[0], 0);
+  // Nothing if the vocabulary before is not the one that this policy needs.
+  std::optional<Program> Build(const PolicySet& policy) {
+    AddPortSet({PortRange{.kind = PortRange::Kind::kAny}});
     Reserve(policy);
     AddToTable({}, 0);
+    const PortNames port_names = CollectPortNames(policy);
+    const std::vector<DocumentRef> documents = LabelDocuments(policy);
+    if (own_ != nullptr) {
+      own_->port_names = port_names;
+      own_->documents = documents;
+      for (const DocumentRef& document : documents) AddLabels(*document);
+    } else if (vocabulary_->documents != documents || vocabulary_->port_names != port_names) {
+      return std::nullopt;
+    }
     for (const FailsafeEntry& entry : options_.failsafe) AddFailsafe(entry);
-    CollectPortNames(policy);
-    for (size_t i : policy.OfKind(DocumentKind::kWorkload)) AddWorkload(*policy.documents()[i]);
-    for (size_t i : policy.OfKind(DocumentKind::kAddressGroup)) AddGroup(*policy.documents()[i]);
     for (size_t i : policy.OfKind(DocumentKind::kPolicy)) AddPolicy(policy, policy.documents()[i]);
-    std::sort(program_.owners.begin(), program_.owners.end(),
-              [](const AddressOwner& a, const AddressOwner& b) { return a.cidr < b.cidr; });
-    std::sort(program_.users.begin(), program_.users.end());
-    program_.users.erase(std::unique(program_.users.begin(), program_.users.end()),
-                         program_.users.end());
+    AddPart(nullptr, State::kBuild);
+    if (own_ != nullptr) {
+      FinishVocabulary();
+    } else if (missing_ ||
+               !std::all_of(used_.begin(), used_.end(), [](bool used) { return used; })) {
+      return std::nullopt;
+    }
+    program_.vocabulary = own_ != nullptr ? own_ : before_->vocabulary;
     NumberRules(options_.previous);
     return std::move(program_);
   }
 
  private:
+  using PortNames = std::map<PortName, std::set<uint16_t>>;
+
   void Reserve(const PolicySet& policy) {
     size_t rules = 1 + options_.failsafe.size();
     size_t selectors = 0;
@@ -51,50 +73,86 @@ class ProgramBuilder {
     program_.rules.reserve(rules);
     program_.rule_table.reserve(rules);
     program_.rule_members.reserve(rules);
-    selectors_by_name_.reserve(selectors);
+    if (own_ != nullptr) own_->selector_of.reserve(selectors);
+  }
+
+  static std::vector<DocumentRef> LabelDocuments(const PolicySet& policy) {
+    std::vector<DocumentRef> out;
+    for (const DocumentKind kind : {DocumentKind::kWorkload, DocumentKind::kAddressGroup}) {
+      for (size_t i : policy.OfKind(kind)) out.push_back(policy.documents()[i]);
+    }
+    return out;
+  }
+
+  void AddLabels(const Document& document) {
+    if (document.kind == DocumentKind::kWorkload) {
+      AddWorkload(document);
+    } else {
+      AddGroup(document);
+    }
+  }
+
+  void FinishVocabulary() {
+    std::sort(own_->owners.begin(), own_->owners.end(),
+              [](const AddressOwner& a, const AddressOwner& b) { return a.cidr < b.cidr; });
+    std::sort(own_->users.begin(), own_->users.end());
+    own_->users.erase(std::unique(own_->users.begin(), own_->users.end()), own_->users.end());
   }
 
   uint32_t AddExeMatcher(const ExeMatcherRef& matcher) {
     if (matcher == nullptr) return kNone;
-    const auto [it, added] = exe_matcher_ids_.emplace(
-        matcher->text, static_cast<uint32_t>(program_.exe_matchers.size()));
-    if (added) program_.exe_matchers.push_back(matcher);
+    const auto [it, added] =
+        exe_matcher_ids_.emplace(matcher->text, static_cast<uint32_t>(own_->exe_matchers.size()));
+    if (added) own_->exe_matchers.push_back(matcher);
     return it->second;
   }
 
   void AddUsers(const std::vector<std::string>& users) {
-    program_.users.insert(program_.users.end(), users.begin(), users.end());
+    own_->users.insert(own_->users.end(), users.begin(), users.end());
   }
 
   uint32_t AddForm(const SelectorFormRef& form) {
-    const auto [it, added] = selectors_by_name_.try_emplace(
-        form->name, static_cast<uint32_t>(program_.selectors.size()));
-    if (!added) return it->second;
+    const auto it = vocabulary_->selector_of.find(form->name);
+    if (it != vocabulary_->selector_of.end()) {
+      Use(it->second);
+      return it->second;
+    }
+    if (own_ == nullptr) {
+      missing_ = true;
+      return kNone;
+    }
+    const auto number = static_cast<uint32_t>(own_->selectors.size());
+    own_->selector_of.emplace(form->name, number);
     AddUsers(form->users);
-    program_.selectors.push_back({.form = form, .exe_matcher = AddExeMatcher(form->exe)});
-    return it->second;
+    own_->selectors.push_back({.form = form, .exe_matcher = AddExeMatcher(form->exe)});
+    return number;
+  }
+  void Use(uint32_t selector) {
+    if (selector != kNone && !used_.empty()) used_[selector] = true;
   }
 
   // The names that rules use, with the ports that Workloads give them.
-  void CollectPortNames(const PolicySet& policy) {
+  static PortNames CollectPortNames(const PolicySet& policy) {
+    PortNames port_names;
     for (size_t i : policy.OfKind(DocumentKind::kPolicy)) {
       const Policy& document = std::get<Policy>(policy.documents()[i]->spec);
       if (document.state == State::kBuild) continue;
       if (document.form != nullptr && !document.form->names_ports) continue;
       for (const Rule& rule : document.rules) {
         for (const ServiceItem& item : rule.services) {
-          if (item.named) port_names_[*item.named];
+          if (item.named) port_names[*item.named];
         }
       }
     }
-    if (port_names_.empty()) return;
+    if (port_names.empty()) return port_names;
     for (size_t i : policy.OfKind(DocumentKind::kWorkload)) {
       for (const auto& [name, port] : std::get<Workload>(policy.documents()[i]->spec).ports) {
-        if (const auto it = port_names_.find(name); it != port_names_.end()) {
+        if (const auto it = port_names.find(name); it != port_names.end()) {
           it->second.insert(port);
         }
       }
     }
+    return port_names;
   }
 
   // A Workload's labels, with the named ports that some rule asks for. Others would only tell
@@ -102,7 +160,8 @@ class ProgramBuilder {
   LabelSet LabelsOf(const Workload& workload) const {
     LabelSet labels = workload.labels;
     for (const auto& [name, port] : workload.ports) {
-      if (port_names_.contains(name)) labels.SetReserved(NamedPortLabel(name), Cat(port));
+      if (vocabulary_->port_names.contains(name))
+        labels.SetReserved(NamedPortLabel(name), Cat(port));
     }
     return labels;
   }
@@ -150,8 +209,7 @@ class ProgramBuilder {
     const Workload& workload = std::get<Workload>(document.spec);
     const LabelSet labels = LabelsOf(workload);
     for (const Spotted<Cidr>& address : workload.match.addresses) {
-      program_.owners.push_back(
-          AddressOwner{.cidr = address.value, .except = {}, .labels = labels});
+      own_->owners.push_back(AddressOwner{.cidr = address.value, .except = {}, .labels = labels});
     }
     if (!workload.match.MatchesProcesses()) return;
     CompiledWorkload compiled;
@@ -172,13 +230,13 @@ class ProgramBuilder {
     AddUsers(compiled.users);
     compiled.has_process_field = workload.match.HasProcessField();
     compiled.loopback_allowed = workload.loopback_allowed;
-    program_.workloads.push_back(std::move(compiled));
+    own_->workloads.push_back(std::move(compiled));
   }
 
   void AddGroup(const Document& document) {
     const AddressGroup& group = std::get<AddressGroup>(document.spec);
     for (const Spotted<Cidr>& cidr : group.cidrs) {
-      program_.owners.push_back(AddressOwner{
+      own_->owners.push_back(AddressOwner{
           .cidr = cidr.value, .except = SortedValues(group.except), .labels = group.labels});
     }
   }
@@ -190,15 +248,15 @@ class ProgramBuilder {
   }
 
   void NumberRules(const GenerationImage* previous) {
-    const Program* before = previous == nullptr ? nullptr : &previous->classifier->program();
+    const Program* before = previous == nullptr ? nullptr : &previous->workings->program;
     if (before != nullptr && before->rule_members == program_.rule_members) {
       program_.numbers = before->numbers;
       return;
     }
     const std::vector<uint64_t> members(program_.rule_members.begin() + 1,
                                         program_.rule_members.end());
-    program_.numbers =
-        AssignNumbers(members, previous == nullptr ? nullptr : previous->rule_book.get(), 1);
+    program_.numbers = AssignNumbers(
+        members, previous == nullptr ? nullptr : previous->workings->rule_book.get(), 1);
     program_.numbers.insert(program_.numbers.begin(), 0);
   }
 
@@ -221,10 +279,63 @@ class ProgramBuilder {
     program_.rules.push_back(compiled);
   }
 
+  void AddPart(DocumentRef policy, State state) {
+    program_.parts.push_back({.policy = std::move(policy),
+                              .state = state,
+                              .rules = program_.rules.size(),
+                              .selects = program_.selects.size(),
+                              .table = program_.rule_table.size()});
+  }
+
+  // What the same policy became before, unless other documents had a say in it.
+  bool CopyPart(const Policy& policy, const DocumentRef& document, State state) {
+    if (before_ == nullptr || policy.form == nullptr || policy.form->names_ports ||
+        policy.form->names_services) {
+      return false;
+    }
+    const auto& parts = before_->parts;
+    while (next_part_ + 1 < parts.size() && parts[next_part_].policy->name < document->name) {
+      ++next_part_;
+    }
+    if (next_part_ + 1 >= parts.size()) return false;
+    const Program::Part& part = parts[next_part_];
+    const Program::Part& end = parts[next_part_ + 1];
+    if (part.policy != document || part.state != state) return false;
+    const size_t table = program_.rule_table.size();
+    const auto number_here = [&](uint32_t number) {
+      return static_cast<uint32_t>(table + number - part.table);
+    };
+    for (size_t i = part.rules; i < end.rules; ++i) {
+      CompiledRule rule = before_->rules[i];
+      rule.number = number_here(rule.number);
+      uint32_t& ports = port_set_here_[rule.ports];
+      if (ports == kNone) ports = AddPortSet(before_->port_sets[rule.ports]);
+      rule.ports = ports;
+      Use(rule.from);
+      Use(rule.to);
+      program_.rules.push_back(rule);
+    }
+    for (size_t i = part.selects; i < end.selects; ++i) {
+      CompiledSelects selects = before_->selects[i];
+      selects.number = number_here(selects.number);
+      Use(selects.selector);
+      program_.selects.push_back(selects);
+    }
+    const auto copy = [&](const auto& from, auto* to) {
+      to->insert(to->end(), from.begin() + static_cast<ptrdiff_t>(part.table),
+                 from.begin() + static_cast<ptrdiff_t>(end.table));
+    };
+    copy(before_->rule_table, &program_.rule_table);
+    copy(before_->rule_members, &program_.rule_members);
+    return true;
+  }
+
   void AddPolicy(const PolicySet& set, const DocumentRef& document) {
     const Policy& policy = std::get<Policy>(document->spec);
     const State state = std::min(policy.state, options_.highest_state);
     if (state == State::kBuild) return;
+    AddPart(document, state);
+    if (CopyPart(policy, document, state)) return;
     const std::shared_ptr<const PolicyForm> form =
         policy.form != nullptr ? policy.form : forms_.OfPolicy(document->name, policy);
     std::vector<uint32_t> selectors(form->selectors.size(), kNone);
@@ -273,7 +384,7 @@ class ProgramBuilder {
       if (item.named) names.insert(*item.named);
     }
     for (const PortName& name : names) {
-      for (uint16_t port : port_names_.at(name)) {
+      for (uint16_t port : vocabulary_->port_names.at(name)) {
         Selector to = rule.to.value_or(Selector{});
         to.labels.push_back(LabelRequirement{.key = NamedPortLabel(name),
                                              .op = LabelRequirement::Operator::kIn,
@@ -290,18 +401,28 @@ class ProgramBuilder {
   }
 
   const CompileOptions& options_;
+  const Program* const before_;
   Program program_;
-  std::map<PortName, std::set<uint16_t>> port_names_;
+  std::shared_ptr<Vocabulary> own_;  // null: it is the one before
+  const Vocabulary* vocabulary_;
+  bool missing_ = false;                 // a selector that is not in the vocabulary before
+  std::vector<bool> used_;               // by selector of the vocabulary before
+  std::vector<uint32_t> port_set_here_;  // by port set of the program before
+  size_t next_part_ = 0;                 // of the program before
   absl::flat_hash_map<std::string, uint32_t> exe_matcher_ids_;
   SelectorForms forms_;  // of what no document says
-  absl::flat_hash_map<std::array<uint64_t, 2>, uint32_t> selectors_by_name_;
   absl::flat_hash_map<std::vector<PortRange>, uint32_t> port_set_ids_;
 };
 
 }  // namespace
 
 Program BuildProgram(const PolicySet& policy, const CompileOptions& options) {
-  return ProgramBuilder(options).Build(policy);
+  if (options.previous != nullptr) {
+    std::optional<Program> program =
+        ProgramBuilder(options, &options.previous->workings->program).Build(policy);
+    if (program) return *std::move(program);
+  }
+  return *ProgramBuilder(options, nullptr).Build(policy);
 }
 
 std::string NamedPortLabel(const PortName& name) { return Cat("mseg/port/", PortNameText(name)); }

@@ -3,11 +3,15 @@
 #define MSEG_LABELS_PROGRAM_H_
 
 #include <cstdint>
+#include <array>
 #include <map>
+#include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "labels/ast.h"
 #include "labels/compiler.h"
 #include "labels/glob.h"
@@ -68,22 +72,46 @@ struct AddressOwner {
   LabelSet labels;
 };
 
-struct Program {
+// Who can be told apart, and by what: everything but the rules. One object serves all programs
+// between which it did not change, so that comparing two of them is comparing two pointers.
+struct Vocabulary {
   std::vector<ExeMatcherRef> exe_matchers;
   std::vector<CompiledSelector> selectors;
+  std::vector<CompiledWorkload> workloads;  // those that match processes
+  std::vector<AddressOwner> owners;         // AddressGroups and Workload addresses, by prefix
+  std::vector<std::string> users;           // every user that is mentioned, sorted
+  absl::flat_hash_map<std::array<uint64_t, 2>, uint32_t> selector_of;  // by SelectorForm::name
+
+  // What workloads and owners were made from: the documents, and the ports that Workloads give the
+  // names that rules use.
+  std::vector<DocumentRef> documents;
+  std::map<PortName, std::set<uint16_t>> port_names;
+};
+
+struct Program {
+  std::shared_ptr<const Vocabulary> vocabulary;
   std::vector<CompiledRule> rules;  // in (policy name, position): the order of naming
   std::vector<CompiledSelects> selects;
-  std::vector<CompiledWorkload> workloads;        // those that match processes
-  std::vector<AddressOwner> owners;               // AddressGroups and Workload addresses, by prefix
   std::vector<std::vector<PortRange>> port_sets;  // [0] is everything
   std::vector<RuleInfo> rule_table;               // in (policy name, position); [0] is "none"
   std::vector<uint64_t> rule_members;             // of rule_table[i]: what its number is kept by
   std::vector<uint32_t> numbers;                  // of rule_table[i] in the generation; [0] is 0
-  std::vector<std::string> users;                 // every user that is mentioned, sorted
+
+  // What one policy became.
+  struct Part {
+    DocumentRef policy;
+    State state = State::kEnforce;
+    size_t rules = 0;    // where its rules begin
+    size_t selects = 0;  // likewise
+    size_t table = 0;    // likewise, in rule_table
+  };
+  std::vector<Part> parts;  // by policy name, and one more where the last ends
 };
 
 // Takes from the options what goes beside the documents: fail-safe entries, the highest state that
-// counts, and the generation whose numbers are kept.
+// counts, and the generation before, whose numbers are kept. Where the rules use the very selectors
+// that they used there, the vocabulary is the one from there, and so is what unchanged policies
+// became.
 Program BuildProgram(const PolicySet& policy, const CompileOptions& options);
 
 // A named port is a label of the responder: `mseg/port/tcp/http=8080`. A rule that names one

@@ -5,9 +5,11 @@
 #include <cstring>
 #include <iterator>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "labels/direction_rules.h"
 #include "labels/ledger.h"
 #include "labels/stable_numbers.h"
@@ -58,6 +60,35 @@ bool MayAllow(const Ledger& ledger, uint32_t selecting) {
 
 bool SameRow(const mseg_row& a, const mseg_row& b) { return std::memcmp(&a, &b, sizeof(a)) == 0; }
 
+absl::Status TooManyRows(const CompileOptions& options) {
+  return absl::ResourceExhaustedError(Cat("more than ", options.max_rows, " rows are needed"));
+}
+
+// Which rows there are, as far as the classes say (mseg_hint).
+void SetHints(const GenerationImage::Table<mseg_row_key, mseg_row>& rows,
+              std::vector<mseg_class>* classes) {
+  absl::flat_hash_map<uint32_t, uint32_t> peers[2];  // by end
+  absl::flat_hash_map<uint32_t, uint32_t> ports[2];  // by tail
+  for (const auto& [key, row] : rows) {
+    if ((key.peer & MSEG_PEER_CELL) == 0) {
+      peers[key.direction][key.local] |= mseg_hint(key.peer);
+    } else if (key.port != 0) {
+      ports[key.direction][key.local] |= mseg_hint(key.port);
+    }
+  }
+  for (mseg_class& cls : *classes) {
+    for (int direction = 0; direction < 2; ++direction) {
+      const auto word = [](const auto& words, uint32_t number) {
+        const auto it = words.find(number);
+        return it == words.end() ? 0 : it->second;
+      };
+      if (cls.end[direction] == 0) continue;  // a peer only
+      cls.peers[direction] = word(peers[direction], cls.end[direction]);
+      cls.ports[direction] = word(ports[direction], cls.tail[direction]);
+    }
+  }
+}
+
 class RowBuilder {
  public:
   RowBuilder(const Program& program, const PortClasses& ports, const Signatures& signatures,
@@ -72,14 +103,116 @@ class RowBuilder {
         image_(image),
         rules_(program, groups, direction) {}
 
+  // Ends and tails of the direction whose rows were made; the others are those of before.
+  struct Made {
+    bool all = true;
+    absl::flat_hash_set<uint32_t> ends;
+    absl::flat_hash_set<uint32_t> tails;
+
+    bool Holds(const mseg_row_key& key) const {
+      return all || ((key.peer & MSEG_PEER_CELL) != 0 ? tails : ends).contains(key.local);
+    }
+  };
+
   // Fills in what the direction has to say of each class; `classes` is by number.
-  absl::Status Build(const std::set<uint32_t>& locals, std::vector<mseg_class>* classes) {
+  absl::StatusOr<Made> Build(const std::set<uint32_t>& locals, const RuleChanges* changes,
+                             Workings* workings, std::vector<mseg_class>* classes) {
+    const RuleChanges::Direction* changed = nullptr;
+    if (changes != nullptr && SameParts(*options_.previous->workings)) {
+      changed = &changes->directions[direction_];
+    }
+    const Parts parts = changed != nullptr ? PartsBefore(locals) : PartsOf(locals);
+    image_->budget.ends += parts.ends.size();
+    Made made{.all = changed == nullptr, .ends = {}, .tails = {}};
+    absl::flat_hash_map<uint32_t, std::optional<Tail>> tails;  // by number
+    absl::flat_hash_map<uint64_t, uint32_t> tail_of;           // by class
+    for (const Part& part : parts.tails) {
+      if (part.number >= options_.max_tails) {
+        return absl::ResourceExhaustedError(
+            Cat("more than ", options_.max_tails, " tails are needed"));
+      }
+      std::optional<Tail>& tail = tails[part.number];
+      for (const uint64_t cls : part.members) tail_of[cls] = part.number;
+      if (changed != nullptr && !Touched(part, changed->any_tail, changed->tail_selectors))
+        continue;
+      made.tails.insert(part.number);
+      if (absl::Status status = MakeTail(part, &tail); !status.ok()) return status;
+      if (absl::Status status = EmitTail(*tail); !status.ok()) return status;
+    }
+    std::vector<End> list;
+    std::vector<const Part*> listed;
+    for (const Part& part : parts.ends) {
+      const uint32_t number = tail_of.at(part.members[0]);
+      for (const uint64_t cls : part.members) {
+        (*classes)[cls].end[direction_] = part.number;
+        (*classes)[cls].tail[direction_] = number;
+      }
+      if (changed != nullptr && !made.tails.contains(number) &&
+          !Touched(part, changed->any_end, changed->selectors)) {
+        continue;
+      }
+      made.ends.insert(part.number);
+      std::optional<Tail>& tail = tails.at(number);
+      if (!tail) {
+        if (absl::Status status = MakeTail({number, part.members}, &tail); !status.ok()) {
+          return status;
+        }
+      }
+      listed.push_back(&part);
+      list.push_back(End{
+          .number = part.number, .local = static_cast<uint32_t>(part.members[0]), .tail = &*tail});
+    }
+    if (absl::Status status = AddEnds(&list); !status.ok()) return status;
+    if (changed != nullptr) CopyBefore(made, classes);
+    for (size_t i = 0; i < list.size(); ++i) {
+      for (const uint64_t cls : listed[i]->members) {
+        (*classes)[cls].by_peer[direction_] = list[i].by_peer ? 1 : 0;
+      }
+    }
+    for (const Part& part : parts.tails) {
+      const std::optional<Tail>& tail = tails.at(part.number);
+      if (made.tails.contains(part.number) && !tail->cells.empty()) {
+        image_->tails.emplace_back(part.number, tail->mask);
+      }
+    }
+    workings->for_end[direction_] = rules_.for_end();
+    workings->for_tail[direction_] = rules_.for_tail();
+    return made;
+  }
+
+ private:
+  // Classes that are one end, or have one tail.
+  struct Part {
+    uint32_t number = 0;
+    std::vector<uint64_t> members;
+  };
+  struct Parts {
+    std::vector<Part> ends;
+    std::vector<Part> tails;
+  };
+
+  // Classes by what they have in common.
+  struct Partition {
+    std::map<Signature, size_t> parts;
+    std::vector<std::vector<uint64_t>> members;
+    void Add(Signature common, uint32_t cls) {
+      const auto [it, added] = parts.emplace(std::move(common), members.size());
+      if (added) members.emplace_back();
+      members[it->second].push_back(cls);
+    }
+  };
+
+  // Tails of both directions share one table: even numbers are egress, odd ones ingress.
+  uint32_t TailNumber(uint32_t number) const {
+    return 2 * number + static_cast<uint32_t>(direction_);
+  }
+
+  Parts PartsOf(const std::set<uint32_t>& locals) const {
     Partition ends;
     Partition tails;
-    std::map<uint32_t, size_t> tail_of;  // class -> part
     for (const uint32_t cls : locals) {
       ends.Add(Restricted(*signatures_[cls], rules_.for_end()), cls);
-      tail_of[cls] = tails.Add(Restricted(*signatures_[cls], rules_.for_tail()), cls);
+      tails.Add(Restricted(*signatures_[cls], rules_.for_tail()), cls);
     }
     NumberBook end_book;
     NumberBook tail_book;
@@ -91,54 +224,60 @@ class RowBuilder {
     }
     const std::vector<uint32_t> end_numbers = AssignNumbers(ends.members, &end_book, 1);
     const std::vector<uint32_t> tail_numbers = AssignNumbers(tails.members, &tail_book, 1);
-    image_->budget.ends += ends.members.size();
-
-    std::vector<Tail> built;
-    built.reserve(tails.members.size());
-    for (size_t i = 0; i < tails.members.size(); ++i) {
-      // Tails of both directions share one table: even numbers are egress, odd ones ingress.
-      const uint32_t number = 2 * tail_numbers[i] + static_cast<uint32_t>(direction_);
-      if (number >= options_.max_tails) {
-        return absl::ResourceExhaustedError(
-            Cat("more than ", options_.max_tails, " tails are needed"));
-      }
-      absl::StatusOr<Tail> tail = TailOf(static_cast<uint32_t>(tails.members[i][0]));
-      if (!tail.ok()) return tail.status();
-      tail->number = number;
-      if (absl::Status status = EmitTail(*tail); !status.ok()) return status;
-      built.push_back(*std::move(tail));
-    }
-    std::vector<End> list;
+    Parts parts;
     for (size_t i = 0; i < ends.members.size(); ++i) {
-      const uint32_t local = static_cast<uint32_t>(ends.members[i][0]);
-      list.push_back(End{.number = end_numbers[i], .local = local, .tail = &built[tail_of[local]]});
+      parts.ends.push_back({end_numbers[i], std::move(ends.members[i])});
     }
-    if (absl::Status status = AddEnds(&list); !status.ok()) return status;
-    for (size_t i = 0; i < list.size(); ++i) {
-      for (const uint64_t cls : ends.members[i]) {
-        (*classes)[cls].end[direction_] = list[i].number;
-        (*classes)[cls].tail[direction_] = list[i].tail->number;
-        (*classes)[cls].by_peer[direction_] = list[i].by_peer ? 1 : 0;
-      }
+    for (size_t i = 0; i < tails.members.size(); ++i) {
+      parts.tails.push_back({TailNumber(tail_numbers[i]), std::move(tails.members[i])});
     }
-    for (const Tail& tail : built) {
-      if (!tail.cells.empty()) image_->tails.emplace_back(tail.number, tail.mask);
-    }
-    return absl::OkStatus();
+    return parts;
   }
 
- private:
-  // Classes by what they have in common.
-  struct Partition {
-    std::map<Signature, size_t> parts;
-    std::vector<std::vector<uint64_t>> members;
-    size_t Add(Signature common, uint32_t cls) {
-      const auto [it, added] = parts.emplace(std::move(common), members.size());
-      if (added) members.emplace_back();
-      members[it->second].push_back(cls);
-      return it->second;
+  // Whether the classes of before, which are those of now, are the same ends and tails, too.
+  bool SameParts(const Workings& before) const {
+    return rules_.for_end() == before.for_end[direction_] &&
+           rules_.for_tail() == before.for_tail[direction_];
+  }
+  Parts PartsBefore(const std::set<uint32_t>& locals) const {
+    Parts parts;
+    absl::flat_hash_map<uint32_t, size_t> ends;
+    absl::flat_hash_map<uint32_t, size_t> tails;
+    auto add = [](uint32_t number, uint32_t cls, auto* index, std::vector<Part>* list) {
+      const auto [it, added] = index->emplace(number, list->size());
+      if (added) list->push_back({number, {}});
+      (*list)[it->second].members.push_back(cls);
+    };
+    for (const auto& [cls, entry] : options_.previous->classes) {
+      if (!locals.contains(cls)) continue;
+      add(entry.end[direction_], cls, &ends, &parts.ends);
+      add(entry.tail[direction_], cls, &tails, &parts.tails);
     }
-  };
+    return parts;
+  }
+
+  // Whether a changed rule counts at these classes.
+  bool Touched(const Part& part, bool any, const std::vector<uint32_t>& selectors) const {
+    constexpr size_t kMany = 256;  // looking for each takes longer than making all
+    if (any || selectors.size() > kMany) return true;
+    const Hits& hits = signatures_[part.members[0]]->selectors;
+    return std::any_of(selectors.begin(), selectors.end(), [&hits](uint32_t selector) {
+      const auto it = std::lower_bound(hits.begin(), hits.end(), std::pair(selector, Tri::kNo));
+      return it != hits.end() && it->first == selector;
+    });
+  }
+
+  // What of the classes and masks is as before.
+  void CopyBefore(const Made& made, std::vector<mseg_class>* classes) const {
+    for (const auto& [cls, entry] : options_.previous->classes) {
+      (*classes)[cls].by_peer[direction_] = entry.by_peer[direction_];
+    }
+    for (const auto& [number, mask] : options_.previous->tails) {
+      if (number % 2 == static_cast<uint32_t>(direction_) && !made.tails.contains(number)) {
+        image_->tails.emplace_back(number, mask);
+      }
+    }
+  }
 
   static Signature Restricted(const Signature& signature, const std::vector<bool>& to) {
     Signature out;
@@ -178,6 +317,14 @@ class RowBuilder {
 
   static DirectionRules::Judge JudgeOf(State state, const Tail& tail) {
     return {.state = state, .selected = {tail.selecting[0] != kNone, tail.selecting[1] != kNone}};
+  }
+
+  absl::Status MakeTail(const Part& part, std::optional<Tail>* out) const {
+    absl::StatusOr<Tail> tail = TailOf(static_cast<uint32_t>(part.members[0]));
+    if (!tail.ok()) return tail.status();
+    *out = *std::move(tail);
+    (*out)->number = part.number;
+    return absl::OkStatus();
   }
 
   absl::StatusOr<Tail> TailOf(uint32_t local) const {
@@ -416,7 +563,7 @@ class RowBuilder {
 
   absl::Status Append(const RowList& rows) {
     if (image_->rows.size() + rows.size() > options_.max_rows) {
-      return absl::ResourceExhaustedError(Cat("more than ", options_.max_rows, " rows are needed"));
+      return TooManyRows(options_);
     }
     image_->rows.insert(image_->rows.end(), rows.begin(), rows.end());
     return absl::OkStatus();
@@ -507,17 +654,33 @@ class RowBuilder {
 absl::Status BuildRows(const Program& program, const PortClasses& ports,
                        const Signatures& signatures, const PeerGroups& groups,
                        const std::set<uint32_t>& locals, const CompileOptions& options,
-                       GenerationImage* image) {
+                       const RuleChanges* changes, Workings* workings, GenerationImage* image) {
   image->rows.clear();
   image->classes.clear();
   image->groups.clear();
   image->tails.clear();
   image->budget.ends = 0;
   std::vector<mseg_class> classes(signatures.size());
+  std::vector<RowBuilder::Made> made;
   for (mseg_direction direction : {MSEG_EGRESS, MSEG_INGRESS}) {
     RowBuilder builder(program, ports, signatures, groups, direction, options, image);
-    if (absl::Status status = builder.Build(locals, &classes); !status.ok()) return status;
+    absl::StatusOr<RowBuilder::Made> built = builder.Build(locals, changes, workings, &classes);
+    if (!built.ok()) return built.status();
+    made.push_back(*std::move(built));
   }
+  const auto before = [](const auto& a, const auto& b) {
+    return std::memcmp(&a.first, &b.first, sizeof(a.first)) < 0;
+  };
+  std::sort(image->rows.begin(), image->rows.end(), before);
+  if (changes != nullptr) {
+    const auto fresh = static_cast<ptrdiff_t>(image->rows.size());
+    for (const auto& row : options.previous->rows) {
+      if (!made[row.first.direction].Holds(row.first)) image->rows.push_back(row);
+    }
+    if (image->rows.size() > options.max_rows) return TooManyRows(options);
+    std::inplace_merge(image->rows.begin(), image->rows.begin() + fresh, image->rows.end(), before);
+  }
+  SetHints(image->rows, &classes);
   std::sort(image->tails.begin(), image->tails.end(),
             [](const auto& a, const auto& b) { return a.first < b.first; });
   for (uint32_t cls = 0; cls < classes.size(); ++cls) {

@@ -131,14 +131,12 @@ mseg_decision Simulator::Trace(uint32_t local, uint32_t peer, mseg_direction dir
   const mseg_class as_local = At(image_->classes, local);
   const mseg_coarse bits = At(image_->groups, At(image_->classes, peer).group);
   mseg_query query{};
-  query.end = as_local.end[direction];
-  query.tail = as_local.tail[direction];
-  query.by_peer = as_local.by_peer[direction];
-  const mseg_coarse mask = At(image_->tails, query.tail);
   query.peer = peer;
-  query.cell = mseg_cell(&bits, &mask);
   query.port = PortClass(protocol, port);
   query.direction = static_cast<uint8_t>(direction);
+  mseg_query_local(&query, &as_local);
+  const mseg_coarse mask = At(image_->tails, query.tail);
+  query.cell = mseg_cell(&bits, &mask);
   const Lookup lookup{image_, probes};
   return mseg_decide(&query, &Lookup::Row, &lookup);
 }

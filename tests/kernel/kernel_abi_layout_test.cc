@@ -131,7 +131,8 @@ const std::map<std::string, Layout>& Layouts() {
     }
     {
       using T = mseg_class;
-      all["mseg_class"] = {sizeof(T), {F(group), F(end), F(tail), F(by_peer), F(pad)}};
+      all["mseg_class"] = {sizeof(T),
+                           {F(group), F(end), F(tail), F(peers), F(ports), F(by_peer), F(pad)}};
     }
     {
       using T = mseg_coarse;
@@ -213,11 +214,11 @@ const std::map<std::string, Layout>& Layouts() {
     {
       using T = mseg_flow_event;
       all["mseg_flow_event"] = {
-          sizeof(T), {F(type),         F(generation), F(time_ns),    F(local),    F(peer),
-                      F(peer_addr),    F(rule),       F(would_rule), F(port),     F(peer_port),
-                      F(protocol),     F(direction),  F(verdict),    F(would_be), F(reason),
-                      F(would_reason), F(peer_known), F(hook),       F(family),   F(proof),
-                      F(pad)}};
+          sizeof(T),
+          {F(type),    F(generation), F(time_ns), F(local),        F(peer),       F(peer_addr),
+           F(rule),    F(would_rule), F(port),    F(peer_port),    F(protocol),   F(direction),
+           F(verdict), F(would_be),   F(reason),  F(would_reason), F(peer_known), F(hook),
+           F(family),  F(proof),      F(pad)}};
     }
     {
       using T = mseg_config;
@@ -231,8 +232,8 @@ const std::map<std::string, Layout>& Layouts() {
     }
     {
       using T = mseg_tamper_event;
-      all["mseg_tamper_event"] = {
-          sizeof(T), {F(type), F(act), F(time_ns), F(subject), F(by), F(comm)}};
+      all["mseg_tamper_event"] = {sizeof(T),
+                                  {F(type), F(act), F(time_ns), F(subject), F(by), F(comm)}};
     }
     {
       using T = mseg_digest;

@@ -52,6 +52,9 @@ void ImageRandom::Rows(GenerationImage* image) {
       entry.end[direction] = 1 + static_cast<uint32_t>(Below(5));
       entry.tail[direction] = static_cast<uint32_t>(Below(6));
       entry.by_peer[direction] = static_cast<uint8_t>(Below(2));
+      // Right or wrong: both sides must make the same of them.
+      entry.peers[direction] = static_cast<uint32_t>(engine_() | engine_());
+      entry.ports[direction] = static_cast<uint32_t>(engine_() | engine_());
     }
     image->classes.emplace_back(cls, entry);
   }

@@ -134,7 +134,13 @@ readonly DECIDE=include/mseg/decide.h
 
 control unit
 prove "look-up a is left out" unit "$DECIDE" "	} else if (q->port) {" "	} else if (0) {"
-prove "row b is never asked" unit "$DECIDE" "	if (q->by_peer) {" "	if (0) {"
+prove "row b is never asked" unit "$DECIDE" "	} else if (q->by_peer) {" "	} else if (0) {"
+prove "rows of a peer are asked whatever the hint says" unit "$DECIDE" \
+  "	if (!q->peer_hint) {" "	if (0) {"
+prove "rows of a port are asked whatever the hint says" unit "$DECIDE" \
+  "	if (q->port && q->port_hint) {" "	if (q->port) {"
+prove "a hint may be no bit at all" unit "$DECIDE" "return 1u << (number * 0x9E3779B1u >> 27);" \
+  "return 2u << (number * 0x9E3779B1u >> 27);"
 prove "a row b that says no more is looked behind" unit "$DECIDE" \
   "if (row && row->more && q->port) {" "if (row && q->port) {"
 prove "a row b that says more is taken at once" unit "$DECIDE" \
@@ -144,11 +150,11 @@ prove "a row c that says no more is looked behind" unit "$DECIDE" \
 prove "a row c that says more is taken at once" unit "$DECIDE" \
   "if (row && row->more && q->cell) {" "if (0) {"
 prove "row c is never asked" unit "$DECIDE" \
-  $'	if (q->port) {\n		key.port = q->port;\n		key.peer = MSEG_PEER_ALL;' \
+  $'	if (q->port && q->port_hint) {\n		key.port = q->port;\n		key.peer = MSEG_PEER_ALL;' \
   $'	if (0) {\n		key.port = q->port;\n		key.peer = MSEG_PEER_ALL;'
 prove "the cell is never asked for every service" unit "$DECIDE" \
   $'	if (q->cell) {\n		key.peer' $'	if (0) {\n		key.peer'
-prove "the port is kept when every service is asked for" unit "$DECIDE" "		key.port = 0;" "		;"
+prove "the port is kept when every service is asked for" unit "$DECIDE" "	key.port = 0;" "	;"
 prove "rows of single peers are asked of no end" unit "$DECIDE" "	key.local = q->end;" "	;"
 prove "rows of all peers are asked of the end" unit "$DECIDE" "	key.local = q->tail;" "	;"
 prove "the wildcard row is never asked" unit "$DECIDE" "		return mseg_decision_of(row, 'f');" \
@@ -183,9 +189,13 @@ prove "the mask is forgotten" kernel "$DECIDE" "group->bits[i] & mask->bits[i]" 
 prove "the peer's group is the local end's" kernel judge.bpf.h \
   "	cls = bpf_map_lookup_elem(&mseg_classes, &peer_place);" \
   "	cls = bpf_map_lookup_elem(&mseg_classes, &local_place);"
-prove "the tail is the other direction's" kernel judge.bpf.h "query.tail = cls->tail[direction];" \
-  "query.tail = cls->tail[!direction];"
-prove "no end has rows b" kernel judge.bpf.h "	query.by_peer = cls->by_peer[direction];" "	;"
+prove "the tail is the other direction's" kernel "$DECIDE" "q->tail = cls->tail[direction];" \
+  "q->tail = cls->tail[!direction];"
+prove "no end has rows b" kernel "$DECIDE" "	q->by_peer = cls->by_peer[direction];" "	;"
+prove "the hints are the other direction's" unit "$DECIDE" "(cls->peers[direction] &" \
+  "(cls->peers[!direction] &"
+prove "no end has a row of any port" kernel "$DECIDE" \
+  "	q->port_hint = q->port && (cls->ports[direction] & mseg_hint(q->port));" "	;"
 prove "the next port's class" kernel judge.bpf.h "block->cls[at.index &" "block->cls[(at.index + 1) &"
 prove "port classes of side 0 always" kernel judge.bpf.h "mseg_port_place(side, protocol, port)" \
   "mseg_port_place(0, protocol, port)"

@@ -14,6 +14,7 @@ mseg_test(labels_test
     labels_explain_test.cc
     labels_failsafe_test.cc
     labels_image_test.cc
+    labels_incremental_test.cc
     labels_label_test.cc
     labels_networkpolicy_test.cc
     labels_panic_test.cc

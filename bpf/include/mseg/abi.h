@@ -392,16 +392,22 @@ enum mseg_port_space {
  * those that no coarse rule tells apart a `tail`. As a peer: its group, which is what the selectors
  * that name many classes say of it, one bit each. A tail's mask holds the bits that matter to it;
  * what they leave of a group is a cell (decide.h). Group 0 has no bit.
+ *
+ * `peers` and `ports` say where a look-up may find something, so that one that must miss is not
+ * made: a bit for each peer class of which the end has a row, and for each port class of which the
+ * tail has one (mseg_hint in decide.h; several numbers share a bit).
  */
 #define MSEG_CLASSES 65536
 struct mseg_class {
 	__u32 group;
 	__u32 end[2]; /* by enum mseg_direction */
 	__u32 tail[2];
+	__u32 peers[2];
+	__u32 ports[2];
 	__u8 by_peer[2]; /* 1: rows b come first (decide.h) */
 	__u8 pad[2];
 };
-MSEG_STATIC_ASSERT(sizeof(struct mseg_class) == 24, "mseg_class");
+MSEG_STATIC_ASSERT(sizeof(struct mseg_class) == 40, "mseg_class");
 
 /* Arrays {side * MSEG_GROUPS + group} and {side * MSEG_TAILS + tail}. */
 #define MSEG_GROUPS 8192

@@ -31,6 +31,9 @@
  *   b. (end,  peer, any)    this very peer, every service: answers, unless it says `more` and
  *   a. (end,  peer, port)   there is one for this service
  *
+ * Rows a and b are not asked for where the end has none of such a peer, c and d where the tail has
+ * none of such a port, as far as the hints in its class say.
+ *
  * Each row holds all that is to be said for what it names: a row a knows the rules behind c to f.
  * No row at all is a fault of the tables, never a meaning: it denies.
  *
@@ -55,7 +58,9 @@ struct mseg_query {
 	__u8 direction; /* enum mseg_direction, from the side of the end that judges */
 	__u8 side;
 	__u8 by_peer; /* of the local class, in this direction */
-	__u8 pad[3];
+	__u8 peer_hint; /* 1: the end may have a row of this peer */
+	__u8 port_hint; /* 1: the tail may have a row of this port */
+	__u8 pad;
 };
 
 struct mseg_decision {
@@ -87,6 +92,24 @@ MSEG_INLINE struct mseg_decision mseg_decision_of(const struct mseg_row *row, __
 	return d;
 }
 
+/* The bit of a class of peers or ports in mseg_class.peers and ports. */
+MSEG_INLINE __u32 mseg_hint(__u32 number)
+{
+	return 1u << (number * 0x9E3779B1u >> 27);
+}
+
+/* What the class of the end that judges says; peer, port and direction must be there. */
+MSEG_INLINE void mseg_query_local(struct mseg_query *q, const struct mseg_class *cls)
+{
+	__u32 direction = q->direction & 1;
+
+	q->end = cls->end[direction];
+	q->tail = cls->tail[direction];
+	q->by_peer = cls->by_peer[direction];
+	q->peer_hint = (cls->peers[direction] & mseg_hint(q->peer)) != 0;
+	q->port_hint = q->port && (cls->ports[direction] & mseg_hint(q->port));
+}
+
 MSEG_INLINE struct mseg_decision mseg_decide(const struct mseg_query *q, mseg_row_lookup lookup,
 					     const void *rows)
 {
@@ -99,7 +122,9 @@ MSEG_INLINE struct mseg_decision mseg_decide(const struct mseg_query *q, mseg_ro
 
 	key.local = q->end;
 	key.peer = q->peer;
-	if (q->by_peer) {
+	if (!q->peer_hint) {
+		/* neither a nor b */
+	} else if (q->by_peer) {
 		row = lookup(rows, &key);
 		if (row && row->more && q->port) {
 			key.port = q->port;
@@ -117,7 +142,7 @@ MSEG_INLINE struct mseg_decision mseg_decide(const struct mseg_query *q, mseg_ro
 	}
 
 	key.local = q->tail;
-	if (q->port) {
+	if (q->port && q->port_hint) {
 		key.port = q->port;
 		key.peer = MSEG_PEER_ALL;
 		row = lookup(rows, &key);
@@ -129,9 +154,9 @@ MSEG_INLINE struct mseg_decision mseg_decide(const struct mseg_query *q, mseg_ro
 		}
 		if (row)
 			return mseg_decision_of(row, 'c');
-		key.port = 0;
 	}
 
+	key.port = 0;
 	if (q->cell) {
 		key.peer = MSEG_PEER_CELL | q->cell;
 		row = lookup(rows, &key);
