@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# guests: 6.1
 # kill -9 at a random moment of an apply, again and again, under traffic: afterwards the store and
 # the kernel say the same, the old policy or the new one, and no connection was judged by a mix.
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# guests: 6.12
 # A process that changes what /proc/PID/exe says of it (unprivileged: a user namespace and
 # PR_SET_MM_MAP) stays who it was when it was executed.
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh

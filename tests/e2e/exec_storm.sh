@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# guests: 6.12
 # Many executables that nobody has seen before, each connecting in its first instructions: by fork,
 # vfork and a thread's exec. Those whose content a rule names are let through, the others never are,
 # however fast they come; in full mode the very first attempt counts.

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# guests: 6.1
 # Bad input and bad circumstances: a sentence that names the cause, the right exit status, nothing
 # changed, and what was enforced stays enforced.
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh

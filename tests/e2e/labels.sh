@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# guests: 6.1
 # Which workload a process belongs to: by host, cgroup, program, content, user; what wins; what
 # happens to cgroups that appear later and to processes that move.
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh

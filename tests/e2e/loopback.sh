@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# guests: 6.1
 # `loopback: allow`: a workload's own processes talk on loopback addresses whatever the rules say,
 # and nobody else does, and nowhere else.
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# guests: 6.12
 # Two hosts, each with a daemon of its own: identities, trust, records, and the keys that both come
 # to, over kill -9; and what is refused.
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# guests: 6.12
 # Going back: history, diff, rollback, changes that wait to be confirmed (the daemon killed
 # meanwhile), panic, and what `why` says, each with connections that are really made or refused.
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# guests: 6.1
 # Open connections are judged again when the generation moves: losers are closed within a second, as
 # many as were announced, and nobody else notices.
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# guests: 6.12
 # Enforcement lives in the kernel: it goes on when the daemon is killed, a restart adopts it without
 # one misjudged connection, and `--detach-all` removes all of it.
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh

@@ -179,20 +179,31 @@ MSEG_INLINE struct mseg_decision mseg_decide(const struct mseg_query *q, mseg_ro
  * The cell of a group for a tail: 31 bits over what the mask leaves, 0 if that is nothing. The
  * compiler makes sure that no tail has two cells of one number.
  */
+#define MSEG_CELL_WORD(i, low, high) \
+	word = group->bits[i] & mask->bits[i]; \
+	any |= word; \
+	mix += (word & 0xffffffff) * low##ull + (word >> 32) * high##ull
+
 MSEG_INLINE __u32 mseg_cell(const struct mseg_coarse *group, const struct mseg_coarse *mask)
 {
-	__u64 any = 0, mix = 0;
+	__u64 any = 0, mix = 0, word;
 
-	for (int i = 0; i < MSEG_COARSE_WORDS; i++) {
-		__u64 word = group->bits[i] & mask->bits[i];
-
-		any |= word;
-		mix = (mix ^ word) * 0x9E3779B97F4A7C15ull;
-		mix ^= mix >> 29;
-	}
+	/*
+	 * The upper bits of a sum of half words times random factors: two cells have one number once in
+	 * 2^31, and no product waits for another. Factors: SHA-256 of "mseg cell N", its first 8 bytes.
+	 */
+	MSEG_CELL_WORD(0, 0xEE9CDF25957DEE93, 0x758CEC891C05A093);
+	MSEG_CELL_WORD(1, 0xE5C08400CA63066B, 0x6CAA760936B1DAA5);
+	MSEG_CELL_WORD(2, 0x970D63A024227D99, 0x94DD9AC056D11093);
+	MSEG_CELL_WORD(3, 0x8EC297CF8FCD2565, 0xE12C3187FEE1DBAD);
+	MSEG_CELL_WORD(4, 0x3D8E28915AF1B8D7, 0x6F96315262A38E73);
+	MSEG_CELL_WORD(5, 0xB137E2D4FA7DE1CB, 0x12C648033ECC5023);
+	MSEG_CELL_WORD(6, 0x265BB0F25BE43779, 0x21C56BFD235DE32D);
+	MSEG_CELL_WORD(7, 0xB671463846C1746F, 0x3EE7AFCAEA2D72F1);
+	MSEG_STATIC_ASSERT(MSEG_COARSE_WORDS == 8, "two factors a word");
 	if (!any)
 		return 0;
-	mix = (mix ^ mix >> 32) & ~MSEG_PEER_CELL;
+	mix >>= 33;
 	return mix ? (__u32)mix : 1;
 }
 
