@@ -333,19 +333,20 @@ class ReuseRound {
 };
 
 TEST_CASE("what is reused is what would have been made", "[property]") {
+  constexpr uint64_t kSeeds = 60;
   const char* only = std::getenv("MSEG_INCREMENTAL_SEED");
   ReuseCoverage coverage;
   const uint64_t first = only == nullptr ? 1 : std::strtoull(only, nullptr, 10);
-  for (uint64_t seed = first; seed < first + (only == nullptr ? 150 : 1); ++seed) {
+  for (uint64_t seed = first; seed < first + (only == nullptr ? kSeeds : 1); ++seed) {
     if (!ReuseRound(seed, &coverage).Run(seed)) return;
   }
   if (only != nullptr) return;
-  CHECK(coverage.compared == 150 * 40);
-  CHECK(coverage.same_vocabulary > 2000);
+  CHECK(coverage.compared == kSeeds * 40);
+  CHECK(coverage.same_vocabulary > kSeeds * 13);
   for (const char* edit : {"verdict", "services", "add a rule", "remove a rule", "swap rules", "at",
                            "selector", "selects", "state", "rename", "failsafe", "highest state"}) {
     INFO(edit);
-    CHECK(coverage.changed_rows[edit] > 10);
+    CHECK(coverage.changed_rows[edit] > 5);
   }
 }
 
