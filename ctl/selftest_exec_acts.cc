@@ -194,7 +194,7 @@ int BindOver(const std::string& from, const std::string& over) {
   if (!OwnMounts() || mount(from.c_str(), over.c_str(), nullptr, MS_BIND, nullptr) != 0) {
     return kActNotTried;
   }
-  return Execute(over, Command(over, {"tcp"}));
+  return Execute(over, Command(over, {"tcp_soon"}));
 }
 
 bool Overwrite(const std::string& file, const std::string& with) {
@@ -225,7 +225,7 @@ int Overlay(const std::string& lower, const std::string& instead) {
     if (const int before = ExecuteOnce(program, 0); before == kActNotTried) return before;
     if (!Overwrite(program, instead)) return kActNotTried;
   }
-  return Execute(program, Command(program, {"tcp"}));
+  return Execute(program, Command(program, {"tcp_soon"}));
 }
 
 int Loader(const std::string& program) {
