@@ -153,15 +153,7 @@ void Controller::AddUnheld(const GenerationImage& image, Walk* walk) const {
 mseg_identity Controller::ResolveFacts(const Simulator& simulator, mseg_task task) const {
   mseg_identity& id = task.id;
   const bool ambiguous = (id.flags & MSEG_ID_AMBIGUOUS) != 0;
-  const bool open = id.exe_ref == 0 || id.flags & MSEG_ID_DIGEST_ONLY ||
-                    id.script == MSEG_SCRIPT_PENDING;
-  if (open && !ambiguous) {
-    if (auto known = exes_.Of(task)) {
-      id.exe_ref = known->ref;
-      id.exe_id = known->exe_id;
-      id.grade = static_cast<uint8_t>(id.flags & MSEG_ID_WALKED ? MSEG_GRADE_PATH : known->grade);
-    }
-  }
+  if (!ambiguous) exes_.BringUpToDate(&task);
   const auto grade = static_cast<mseg_grade>(id.grade);
   const GenerationImage& image = simulator.image();
   if (!ambiguous && !HasCgroup(image, id.cgroup_id)) {

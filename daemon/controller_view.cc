@@ -145,14 +145,9 @@ api::Process Controller::Describe(const mseg_task& task) const {
   api::Process out;
   out.pid = task.id.tgid;
   out.comm = ReadFirstLine(absl::StrCat("/proc/", out.pid, "/comm"));
-  mseg_identity id = task.id;
-  if (id.exe_ref == 0 || id.flags & MSEG_ID_DIGEST_ONLY || id.script == MSEG_SCRIPT_PENDING) {
-    if (auto known = exes_.Of(task)) {
-      id.exe_ref = known->ref;
-      id.grade = static_cast<uint8_t>(task.id.flags & MSEG_ID_WALKED ? MSEG_GRADE_PATH
-                                                                     : known->grade);
-    }
-  }
+  mseg_task now = task;
+  exes_.BringUpToDate(&now);
+  const mseg_identity& id = now.id;
   if (const ExecutableInfo* exe = exes_.ByRef(id.exe_ref)) {
     out.exe = exe->path;
     out.digest = DigestText(exe->digest);

@@ -406,6 +406,18 @@ std::optional<ExecutableInfo> ExeRegistry::Of(const mseg_task& task) const {
   return info == nullptr ? std::nullopt : std::optional(*info);
 }
 
+void ExeRegistry::BringUpToDate(mseg_task* task) const {
+  mseg_identity& id = task->id;
+  const bool may_change = id.exe_ref == 0 || id.flags & MSEG_ID_DIGEST_ONLY ||
+                          id.script == MSEG_SCRIPT_PENDING;
+  if (!may_change) return;
+  const auto known = Of(*task);
+  if (!known) return;
+  id.exe_ref = known->ref;
+  id.exe_id = known->exe_id;
+  id.grade = static_cast<uint8_t>(id.flags & MSEG_ID_WALKED ? MSEG_GRADE_PATH : known->grade);
+}
+
 std::vector<ExeRegistry::Known> ExeRegistry::All() const {
   std::vector<Known> all;
   for (const auto& [key, ref] : by_key_) all.push_back({by_ref_.at(ref), key});

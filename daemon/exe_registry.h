@@ -87,6 +87,9 @@ class ExeRegistry {
   std::optional<Known> ByKey(const mseg_exe_key& key) const;
   // What a task runs, with its script if that is known.
   std::optional<ExecutableInfo> Of(const mseg_task& task) const;
+  // As the kernel will at its next look: what is known by now of an executable that may still
+  // become more (mseg_exe_may_change in task.bpf.h).
+  void BringUpToDate(mseg_task* task) const;
   std::vector<Known> All() const;
   // What a process may be, each ref once; no process is a script alone.
   std::vector<ExecutableInfo> Infos() const;

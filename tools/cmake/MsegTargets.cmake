@@ -89,6 +89,21 @@ function(mseg_test name)
   endif()
 endfunction()
 
+# mseg_bpf_skeleton(PROGRAM NAME HEADERS...): PROGRAM.bpf.c of this folder, over the headers that the
+# product's programs use -> PROGRAM.skel.h in the binary folder, with functions NAME__*.
+function(mseg_bpf_skeleton program name)
+  set(out ${CMAKE_CURRENT_BINARY_DIR}/${program})
+  file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bpf/*.h
+    ${CMAKE_SOURCE_DIR}/bpf/include/mseg/*.h)
+  add_custom_command(OUTPUT ${out}.skel.h
+    COMMAND ${CLANG} --target=bpf -mcpu=v3 -g -O2 -Wall -Wextra -Werror -Wno-unused-parameter
+      -I${CMAKE_SOURCE_DIR}/bpf -I${CMAKE_SOURCE_DIR}/bpf/include -I${CMAKE_CURRENT_SOURCE_DIR}
+      -c ${CMAKE_CURRENT_SOURCE_DIR}/${program}.bpf.c -o ${out}.bpf.o
+    COMMAND ${BPFTOOL} gen skeleton ${out}.bpf.o name ${name} > ${out}.skel.h
+    DEPENDS ${program}.bpf.c ${ARGN} ${headers}
+    COMMENT "BPF ${program}.skel.h" VERBATIM)
+endfunction()
+
 # mseg_fuzzer(NAME SOURCES... LIBS...): a libFuzzer program, only in the fuzz preset.
 function(mseg_fuzzer name)
   if(NOT MSEG_FUZZ)
