@@ -69,6 +69,11 @@ def wait_for(question, what, limit=LIMIT):
         time.sleep(0.02)
 
 
+def hook_of(link):
+    """Its program; a link in a network namespace has that one's cookie behind it."""
+    return re.sub(r"_[0-9]+$", "", link)
+
+
 class Instance:
     """msegd on a place of its own, with the policy above in force; all of it goes with it."""
 
@@ -87,21 +92,29 @@ class Instance:
 
     def start(self):
         self.dir = Path(tempfile.mkdtemp(prefix="mseg-prove-"))
+        if not Path("/dev/net/tun").exists():
+            subprocess.run(["/sbin/modprobe", "tun"], check=True)
         for group in ("db", "web", "shut"):
             (self.cgroup / group).mkdir(parents=True)
         self.log = open(self.dir / "log", "wb")
         self.start_daemon()
         (self.dir / "policy.yaml").write_text(POLICY)
-        applied = subprocess.run(
-            [BIN / "msegctl", "policy", "apply", self.dir / "policy.yaml"],
-            env={**os.environ, "MSEG_SOCKET": str(self.dir / "sock")},
-            capture_output=True, text=True, check=False)
-        if applied.returncode != 0:
-            raise RuntimeError(f"policy apply: {applied.stdout}{applied.stderr}")
+        self.msegctl("policy", "apply", self.dir / "policy.yaml")
         # A hook that only some policies need is attached a moment later.
         wait_for((self.pins / "links" / "mseg_ingress").exists, "the ingress hook is attached")
         self.links = self.pinned()
+        unproved = {hook_of(link) for link in self.links} - set(PROOFS)
+        if unproved:
+            raise RuntimeError(f"no proof for {', '.join(sorted(unproved))}")
         return self
+
+    def msegctl(self, *args):
+        done = subprocess.run([BIN / "msegctl", *args],
+                              env={**os.environ, "MSEG_SOCKET": str(self.dir / "sock")},
+                              capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"msegctl {args[0]}: {done.stdout}{done.stderr}")
+        return done.stdout
 
     def start_daemon(self):
         socket_path = self.dir / "sock"
@@ -117,6 +130,9 @@ class Instance:
                 raise RuntimeError("the daemon ended")
         except (TimeoutError, RuntimeError) as error:
             raise RuntimeError(f"{error}; it says: {(self.dir / 'log').read_text()}") from error
+
+    def running(self):
+        return self.daemon.poll() is None
 
     def stop_daemon(self):
         self.daemon.send_signal(signal.SIGKILL)
@@ -151,15 +167,24 @@ class Instance:
     def full(self):
         return (self.pins / "links" / "mseg_lsm_connect").exists()
 
+    def pins_of(self, hook):
+        """More than one, or none, of a hook that network namespaces have."""
+        pins = (self.pins / "links").iterdir()
+        return [pin for pin in pins if hook_of(pin.name) == hook]
+
     def unpin(self, hook):
+        for pin in self.pins_of(hook):
+            self.unpin_link(pin)
+
+    @staticmethod
+    def unpin_link(pin):
         """Removes the link and waits until the kernel has let go of it."""
-        pin = self.pins / "links" / hook
         info = json.loads(subprocess.run([bpftool(), "-j", "link", "show", "pinned", pin],
                                          capture_output=True, check=True).stdout)
         pin.unlink()
         wait_for(lambda: subprocess.run(
             [bpftool(), "link", "show", "id", str(info["id"])],
-            capture_output=True, check=False).returncode != 0, f"link of {hook} is gone")
+            capture_output=True, check=False).returncode != 0, f"link {pin.name} is gone")
 
     def records(self, name):
         out = subprocess.run([bpftool(), "-j", "map", "dump", "pinned", self.pins / "maps" / name],
@@ -178,7 +203,7 @@ CLIENT = """
 import errno, socket, sys
 family, kind, host, port = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 s = socket.socket(family, kind)
-s.settimeout(1.5)
+s.settimeout(8)
 try:
     if kind == socket.SOCK_DGRAM:
         s.sendto(b'x', (host, port))
@@ -252,8 +277,33 @@ def with_server(question, family=socket.AF_INET, kind=socket.SOCK_STREAM, host="
     return probe
 
 
+def refused_by(instance, port):
+    """Who refused what came to this port of the database: a hook, by the flows; or nobody."""
+    def found():
+        lines = map(json.loads, instance.msegctl("flows", "-o", "json").splitlines())
+        hooks = {line["hook"] for line in lines
+                 if line["port"] == port and line["verdict"] == "deny" and line["rule"] == "db"
+                 and line["local"]["labels"].get("role") == "db"}
+        seen.update(hooks)
+        return hooks
+    seen = set()
+    try:
+        wait_for(found, "a flow line", 3)
+    except TimeoutError:
+        return "nobody"
+    return ", ".join(sorted(seen))
+
+
 def stranger(instance, port, _server):
     # No process that mseg manages: only the listener's side can refuse.
+    answer = ask(instance, "", socket.AF_INET, socket.SOCK_STREAM, "127.0.0.1", port)
+    return f"{answer}, refused by {refused_by(instance, port)}"
+
+
+def answered(instance, port, _server):
+    """How the stranger learns of it, without a daemon that would attach the hook again."""
+    if instance.running():
+        wait_for(lambda: instance.pins_of("mseg_refuse_lookup"), "the listener has been seen")
     return ask(instance, "", socket.AF_INET, socket.SOCK_STREAM, "127.0.0.1", port)
 
 
@@ -475,6 +525,8 @@ LSM = ("mseg_lsm_connect", "mseg_lsm_sendmsg")
 FULL = (*LSM, "mseg_hash_exec", "mseg_see_script", "mseg_file_open", "mseg_path_truncate",
         "mseg_lsm_socket_create", "mseg_lsm_tun_create", "mseg_lsm_tun_open", "mseg_lsm_sqpoll",
         "mseg_lsm_file_receive", "mseg_lsm_receive_kind", "mseg_lsm_ptrace", "mseg_lsm_traceme")
+# What the daemon attaches again as soon as somebody listens.
+BY_DAEMON = ("mseg_refuse_lookup",)
 CONNECT = ("mseg_connect4", "mseg_connect6")
 SENDMSG = ("mseg_sendmsg4", "mseg_sendmsg6")
 
@@ -485,7 +537,8 @@ PROOFS = {
     "mseg_connect6": (LSM, client(INET6, TCP, "::1"), "EPERM"),
     "mseg_sendmsg4": (LSM, client(INET, UDP, "127.0.0.1"), "EPERM"),
     "mseg_sendmsg6": (LSM, client(INET6, UDP, "::1"), "EPERM"),
-    "mseg_ingress": ((), with_server(stranger), "timeout"),
+    "mseg_ingress": ((), with_server(stranger), "ECONNREFUSED, refused by ingress"),
+    "mseg_refuse_lookup": ((), with_server(answered), "ECONNREFUSED"),
     "mseg_sockops": ((), with_server(neighbour), "EPERM"),
     "mseg_post_bind4": ((), neighbour_sends(INET, "127.0.0.1"), "EPERM"),
     "mseg_post_bind6": ((), neighbour_sends(INET6, "::1"), "EPERM"),
@@ -522,6 +575,8 @@ def prove(instance, hook):
         if (instance.pins / "links" / other).exists():
             instance.unpin(other)
     attached = probe(instance)
+    if hook in BY_DAEMON:
+        instance.stop_daemon()
     instance.unpin(hook)
     without = probe(instance)
     instance.restore()
