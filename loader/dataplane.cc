@@ -157,8 +157,16 @@ absl::Status Dataplane::AdoptOrLoad(const Features& features) {
   const std::string pin = absl::StrCat(options_.pin_dir, "/", kMapPins, "/", kManifestMap);
   const ScopedFd fd(bpf_obj_get(pin.c_str()));
   if (!fd.ok()) {
-    // Pins without a manifest are what a load left that was killed before anything was attached.
-    // The directory stays: the lock is on it.
+    if (errno != ENOENT) return ErrnoStatus(errno, "open map " + pin);
+    if (HasLinks(options_.pin_dir)) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "the state pinned in ", options_.pin_dir, " has no ", kManifestMap,
+          ": somebody removed a part of it. What is left stays in force; remove it with msegd "
+          "--detach-all --bpffs ",
+          options_.pin_dir, " and start again"));
+    }
+    // What a load left that was killed before anything was attached. The directory stays: the lock
+    // is on it.
     if (HasPins(options_.pin_dir)) {
       MSEG_RETURN_IF_ERROR(RemovePins(options_.pin_dir, /*keep_directories=*/true).status());
     }

@@ -155,8 +155,8 @@ class Dataplane {
 };
 
 // Removes every program, pin and map of mseg below `pin_dir`; with an empty `pin_dir`, below every
-// bpffs that is mounted. Waits for nobody: the caller has stopped the daemon. Returns what was
-// removed, a line each.
+// bpffs that is mounted; then it is an error if the kernel still has a program of mseg. Waits for
+// nobody: the caller has stopped the daemon. Returns what was removed, a line each.
 absl::StatusOr<std::vector<std::string>> DetachAll(const std::string& pin_dir);
 // The process that holds the lock on a pin directory, 0 for nobody.
 absl::StatusOr<int> PinDirHolder(const std::string& pin_dir);

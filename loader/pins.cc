@@ -7,6 +7,7 @@
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -19,9 +20,12 @@
 #include <thread>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "loader/dataplane.h"
 #include "loader/errno_status.h"
+#include "loader/programs.h"
 
 namespace mseg {
 namespace {
@@ -30,6 +34,7 @@ namespace fs = std::filesystem;
 constexpr char kDefaultBpffs[] = "/sys/fs/bpf";
 constexpr char kFresh[] = "_new";  // suffix of a pin that is about to replace another
 constexpr const char* kFolders[] = {kLinkPins, kProgramPins, kMapPins};
+constexpr char kOwn[] = "mseg_";  // how the name of every pin begins: others are not touched
 
 bool IsBpffs(const std::string& path) {
   struct statfs info {};
@@ -51,18 +56,27 @@ std::string NearestExisting(fs::path path) {
   return path.string();
 }
 
+// What mseg pinned in a folder, in order.
+std::set<std::string> PinsIn(const std::string& pin_dir, const char* folder) {
+  std::set<std::string> pins;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(pin_dir + "/" + folder, error)) {
+    if (absl::StartsWith(entry.path().filename().string(), kOwn)) pins.insert(entry.path());
+  }
+  return pins;
+}
+
 // Program ids of the links and programs pinned below a directory.
 std::set<uint32_t> PinnedPrograms(const std::string& pin_dir) {
   std::set<uint32_t> ids;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(pin_dir + "/" + kLinkPins, error)) {
-    const ScopedFd fd(bpf_obj_get(entry.path().c_str()));
+  for (const std::string& pin : PinsIn(pin_dir, kLinkPins)) {
+    const ScopedFd fd(bpf_obj_get(pin.c_str()));
     bpf_link_info info{};
     uint32_t size = sizeof(info);
     if (fd.ok() && bpf_obj_get_info_by_fd(fd.get(), &info, &size) == 0) ids.insert(info.prog_id);
   }
-  for (const auto& entry : fs::directory_iterator(pin_dir + "/" + kProgramPins, error)) {
-    const ScopedFd fd(bpf_obj_get(entry.path().c_str()));
+  for (const std::string& pin : PinsIn(pin_dir, kProgramPins)) {
+    const ScopedFd fd(bpf_obj_get(pin.c_str()));
     bpf_prog_info info{};
     uint32_t size = sizeof(info);
     if (fd.ok() && bpf_obj_get_info_by_fd(fd.get(), &info, &size) == 0) ids.insert(info.id);
@@ -72,9 +86,8 @@ std::set<uint32_t> PinnedPrograms(const std::string& pin_dir) {
 
 std::set<uint32_t> PinnedMaps(const std::string& pin_dir) {
   std::set<uint32_t> ids;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(pin_dir + "/" + kMapPins, error)) {
-    const ScopedFd fd(bpf_obj_get(entry.path().c_str()));
+  for (const std::string& pin : PinsIn(pin_dir, kMapPins)) {
+    const ScopedFd fd(bpf_obj_get(pin.c_str()));
     bpf_map_info info{};
     uint32_t size = sizeof(info);
     if (fd.ok() && bpf_obj_get_info_by_fd(fd.get(), &info, &size) == 0) ids.insert(info.id);
@@ -97,6 +110,36 @@ absl::Status WaitUntilGone(const std::set<uint32_t>& programs, const std::set<ui
   return absl::UnavailableError(
       "some programs or maps are still held by a process; stop every msegd and bpftool and try "
       "again");
+}
+
+// A program of mseg that the kernel has, whoever holds it; 0 when there is none.
+uint32_t LoadedProgram(std::string* name) {
+  for (uint32_t id = 0; bpf_prog_get_next_id(id, &id) == 0;) {
+    const ScopedFd fd(bpf_prog_get_fd_by_id(id));
+    bpf_prog_info info{};
+    uint32_t size = sizeof(info);
+    if (!fd.ok() || bpf_obj_get_info_by_fd(fd.get(), &info, &size) != 0) continue;
+    *name = info.name;
+    for (const ProgramSpec& spec : kPrograms) {
+      if (*name == spec.name.substr(0, sizeof(info.name) - 1)) return id;
+    }
+  }
+  return 0;
+}
+
+// "Nothing is left on this host" is asked of the kernel: pins may be where they are not seen.
+absl::Status CheckNothingLoaded() {
+  std::string name;
+  uint32_t id = LoadedProgram(&name);
+  for (int attempt = 0; id != 0 && attempt < 80; attempt++) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(25));
+    id = LoadedProgram(&name);
+  }
+  if (id == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "programs of mseg are still loaded (", name, ", id ", id,
+      "): they are pinned on a bpf file system that is not seen from here, or a process holds "
+      "them. Run msegd --detach-all in the host's mount namespace, with every msegd stopped"));
 }
 
 }  // namespace
@@ -128,14 +171,11 @@ absl::StatusOr<std::string> PreparePinDir(const std::string& path) {
 }
 
 bool HasPins(const std::string& pin_dir) {
-  for (const char* folder : kFolders) {
-    std::error_code error;
-    if (fs::directory_iterator(pin_dir + "/" + folder, error) != fs::directory_iterator()) {
-      return true;
-    }
-  }
-  return false;
+  return HasLinks(pin_dir) || !PinsIn(pin_dir, kProgramPins).empty() ||
+         !PinsIn(pin_dir, kMapPins).empty();
 }
+
+bool HasLinks(const std::string& pin_dir) { return !PinsIn(pin_dir, kLinkPins).empty(); }
 
 absl::Status ReplacePin(int fd, const std::string& path) {
   const std::string fresh = path + kFresh;
@@ -148,11 +188,8 @@ absl::Status ReplacePin(int fd, const std::string& path) {
 void FinishPins(const std::string& pin_dir) {
   for (const char* folder : kFolders) {
     std::error_code error;
-    std::vector<std::string> unfinished;
-    for (const auto& entry : fs::directory_iterator(pin_dir + "/" + folder, error)) {
-      if (absl::EndsWith(entry.path().string(), kFresh)) unfinished.push_back(entry.path());
-    }
-    for (const std::string& fresh : unfinished) {
+    for (const std::string& fresh : PinsIn(pin_dir, folder)) {
+      if (!absl::EndsWith(fresh, kFresh)) continue;
       const std::string pin = fresh.substr(0, fresh.size() - strlen(kFresh));
       if (fs::exists(pin, error)) {
         unlink(fresh.c_str());
@@ -168,13 +205,9 @@ absl::StatusOr<std::vector<std::string>> RemovePins(const std::string& pin_dir,
   std::vector<std::string> removed;
   for (const char* folder : kFolders) {
     const std::string dir = pin_dir + "/" + folder;
-    std::vector<fs::path> pins;
-    std::error_code error;
-    for (const auto& entry : fs::directory_iterator(dir, error)) pins.push_back(entry.path());
-    std::sort(pins.begin(), pins.end());
-    for (const fs::path& pin : pins) {
-      if (unlink(pin.c_str()) != 0) return ErrnoStatus(errno, "unpin " + pin.string());
-      removed.push_back(pin.string());
+    for (const std::string& pin : PinsIn(pin_dir, folder)) {
+      if (unlink(pin.c_str()) != 0) return ErrnoStatus(errno, "unpin " + pin);
+      removed.push_back(pin);
     }
     if (!keep_directories) rmdir(dir.c_str());
   }
@@ -193,9 +226,12 @@ absl::StatusOr<std::vector<std::string>> FindPinDirs() {
     std::error_code error;
     for (auto it = fs::recursive_directory_iterator(fields[4], error);
          it != fs::recursive_directory_iterator(); it.increment(error)) {
-      const fs::path& path = it->path();
-      if (path.filename() == kManifestMap && path.parent_path().filename() == kMapPins) {
-        dirs.insert(path.parent_path().parent_path().string());
+      // Any pin will do: a removal that was killed, or somebody, may have taken the manifest.
+      const fs::path folder = it->path().parent_path();
+      if (!absl::StartsWith(it->path().filename().string(), kOwn)) continue;
+      if (folder.filename() == kLinkPins || folder.filename() == kProgramPins ||
+          folder.filename() == kMapPins) {
+        dirs.insert(folder.parent_path().string());
       }
     }
   }
@@ -209,18 +245,24 @@ absl::StatusOr<int> PinDirHolder(const std::string& pin_dir) {
   if (!fd.ok()) return ErrnoStatus(errno, "open " + pin_dir);
   if (flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return 0;
   std::ifstream locks("/proc/locks");
+  if (const int pid = LockHolder(locks, info.st_dev, info.st_ino); pid > 0) return pid;
+  return absl::UnavailableError(absl::StrCat(pin_dir, " is locked by a process that is not shown"));
+}
+
+int LockHolder(std::istream& locks, dev_t device, ino_t inode) {
+  // An inode's number alone is another file's on another file system.
+  const std::string wanted =
+      absl::StrFormat("%02x:%02x:%d", major(device), minor(device), uint64_t{inode});
   for (std::string line; std::getline(locks, line);) {
     const std::vector<std::string> fields = absl::StrSplit(line, ' ', absl::SkipEmpty());
     // 1: FLOCK ADVISORY WRITE pid major:minor:inode ...
-    if (fields.size() < 6 || fields[1] != "FLOCK") continue;
-    const std::vector<std::string> where = absl::StrSplit(fields[5], ':');
     int pid = 0;
-    if (where.size() == 3 && where[2] == std::to_string(info.st_ino) &&
+    if (fields.size() >= 6 && fields[1] == "FLOCK" && fields[5] == wanted &&
         absl::SimpleAtoi(fields[4], &pid)) {
       return pid;
     }
   }
-  return absl::UnavailableError(absl::StrCat(pin_dir, " is locked by a process that is not shown"));
+  return 0;
 }
 
 absl::StatusOr<std::vector<std::string>> DetachAll(const std::string& pin_dir) {
@@ -242,6 +284,7 @@ absl::StatusOr<std::vector<std::string>> DetachAll(const std::string& pin_dir) {
     removed.insert(removed.end(), pins->begin(), pins->end());
   }
   MSEG_RETURN_IF_ERROR(WaitUntilGone(programs, maps));
+  if (pin_dir.empty()) MSEG_RETURN_IF_ERROR(CheckNothingLoaded());
   return removed;
 }
 

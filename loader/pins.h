@@ -2,6 +2,9 @@
 #ifndef MSEG_LOADER_PINS_H_
 #define MSEG_LOADER_PINS_H_
 
+#include <sys/types.h>
+
+#include <istream>
 #include <string>
 #include <vector>
 
@@ -23,8 +26,8 @@ absl::StatusOr<std::string> PreparePinDir(const std::string& path);
 // The same directory, without making anything.
 std::string ResolvePinDir(const std::string& path);
 
-// Removes every pin below the directory, links first, and the directories unless they are to stay.
-// Returns the names of the pins.
+// Removes every pin of mseg below the directory, links first, and the directories unless they are
+// to stay or hold something else. Returns the names of the pins.
 absl::StatusOr<std::vector<std::string>> RemovePins(const std::string& pin_dir,
                                                     bool keep_directories = false);
 // Pins a descriptor at `path`, in place of what is pinned there: there is always one or the other.
@@ -33,6 +36,9 @@ absl::Status ReplacePin(int fd, const std::string& path);
 // NAME_new: it takes its place if there is no NAME, and goes otherwise.
 void FinishPins(const std::string& pin_dir);
 bool HasPins(const std::string& pin_dir);
+bool HasLinks(const std::string& pin_dir);
+// Who holds the flock(2) on a file, from the text of /proc/locks; 0 for nobody.
+int LockHolder(std::istream& locks, dev_t device, ino_t inode);
 
 }  // namespace mseg
 

@@ -346,6 +346,13 @@ TEST_CASE("pinned state of another ABI is refused and stays in force") {
   CHECK(absl::StrContains(status.message(), "ABI version"));
   CHECK(absl::StrContains(status.message(), "--detach-all"));
   CHECK(LinkedPrograms(scratch.pin_dir()) == before);
+  // Nor is it replaced when nothing tells what it is.
+  REQUIRE(unlink((scratch.pin_dir() + "/maps/mseg_manifest").c_str()) == 0);
+  CHECK(absl::StrContains(Refusal(Light(scratch)).message(), "has no mseg_manifest"));
+  CHECK(LinkedPrograms(scratch.pin_dir()) == before);
+  const auto dirs = FindPinDirs();
+  REQUIRE(dirs.ok());
+  CHECK(std::find(dirs->begin(), dirs->end(), scratch.pin_dir()) != dirs->end());
 }
 
 TEST_CASE("pinned state of another cgroup root is refused and stays in force") {
@@ -454,18 +461,29 @@ TEST_CASE("DetachAll leaves no program, map, link or pin") {
   CHECK(ids.maps.size() >= 15);
   CHECK(ids.links.size() >= 13);
   plane.reset();
+  // Somebody else's, and what a removal leaves that is killed on its way.
+  const std::string foreign = scratch.pin_dir() + "/maps/another_product";
+  const ScopedFd map(bpf_map_create(BPF_MAP_TYPE_ARRAY, "another", 4, 4, 1, nullptr));
+  REQUIRE(map.ok());
+  REQUIRE(bpf_obj_pin(map.get(), foreign.c_str()) == 0);
+  for (const auto& [name, id] : LinkedPrograms(scratch.pin_dir())) {
+    REQUIRE(unlink((scratch.pin_dir() + "/links/" + name).c_str()) == 0);
+  }
+  REQUIRE(unlink((scratch.pin_dir() + "/maps/mseg_manifest").c_str()) == 0);
   const auto removed = DetachAll(scratch.pin_dir());
   INFO(removed.status().ToString());
   REQUIRE(removed.ok());
-  CHECK(removed->size() >= ids.links.size());
+  CHECK(removed->size() >= ids.programs.size());
   CHECK(AllGone(ids.links, bpf_link_get_fd_by_id));
   CHECK(AllGone(ids.programs, bpf_prog_get_fd_by_id));
   CHECK(AllGone(ids.maps, bpf_map_get_fd_by_id));
-  CHECK_FALSE(fs::exists(scratch.pin_dir()));
+  CHECK(fs::exists(foreign));
+  CHECK(unlink(foreign.c_str()) == 0);
   // Removing nothing is no error.
   const auto again = DetachAll(scratch.pin_dir());
   REQUIRE(again.ok());
   CHECK(again->empty());
+  CHECK_FALSE(fs::exists(scratch.pin_dir()));
 }
 
 TEST_CASE("a pin directory that is on no bpffs is refused by name") {

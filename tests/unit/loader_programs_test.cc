@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The loader's table of programs against the object, and how errors are named. Loads nothing.
 #include <bpf/libbpf.h>
+#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <catch2/catch.hpp>
@@ -8,11 +9,13 @@
 #include <cstring>
 #include <memory>
 #include <set>
+#include <sstream>
 #include <string>
 
 #include "absl/strings/match.h"
 #include "loader/errno_status.h"
 #include "loader/object.h"
+#include "loader/pins.h"
 #include "loader/programs.h"
 #include "mseg.skel.h"
 #include "mseg/abi.h"
@@ -33,6 +36,22 @@ std::unique_ptr<bpf_object, CloseObject> OpenObject() {
 }
 
 }  // namespace
+
+TEST_CASE("the holder of a lock is found by device and inode") {
+  const std::string text =
+      "1: FLOCK  ADVISORY  WRITE 11 00:2a:1234 0 EOF\n"
+      "2: POSIX  ADVISORY  WRITE 12 fe:01:1234 0 EOF\n"
+      "3: FLOCK  ADVISORY  WRITE 13 fe:01:1234 0 EOF\n"
+      "3: -> FLOCK  ADVISORY  WRITE 14 fe:01:1234 0 EOF\n";
+  const auto holder = [&](unsigned int major, unsigned int minor, ino_t inode) {
+    std::istringstream locks(text);
+    return LockHolder(locks, makedev(major, minor), inode);
+  };
+  CHECK(holder(0xfe, 1, 1234) == 13);
+  CHECK(holder(0, 0x2a, 1234) == 11);
+  CHECK(holder(0xfe, 1, 123) == 0);
+  CHECK(holder(0xfe, 2, 1234) == 0);
+}
 
 TEST_CASE("every program of the object is in the table") {
   const auto object = OpenObject();
