@@ -5,10 +5,9 @@
 #include <string.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <fstream>
-#include <iterator>
 #include <map>
-#include <sstream>
 
 #include "absl/strings/str_cat.h"
 #include "ctl/client.h"
@@ -30,6 +29,19 @@ const char* FormatName(Format format) {
   return "";
 }
 
+// What a name leads to may have no end (/dev/zero).
+std::string ReadAtMost(std::istream& in, size_t most) {
+  constexpr size_t kPiece = 1 << 16;
+  std::string text;
+  while (in && text.size() < most) {
+    const size_t had = text.size();
+    text.resize(std::min(had + kPiece, most));
+    in.read(text.data() + had, static_cast<std::streamsize>(text.size() - had));
+    text.resize(had + static_cast<size_t>(in.gcount()));
+  }
+  return text;
+}
+
 }  // namespace
 
 absl::StatusOr<api::Service*> Session::Daemon() {
@@ -43,20 +55,23 @@ absl::StatusOr<api::Service*> Session::Daemon() {
 
 absl::StatusOr<api::PolicyFile> Session::ReadFile(const std::string& name) {
   api::PolicyFile file{.name = name == "-" ? "<stdin>" : name, .text = ""};
-  if (name == "-") {
-    file.text.assign(std::istreambuf_iterator<char>(context_.in), {});
-    return file;
-  }
   errno = 0;
-  std::ifstream stream(name, std::ios::binary);
-  std::stringstream text;
-  // A directory opens, and fails to be read.
-  if (stream && stream.peek() != std::ifstream::traits_type::eof()) text << stream.rdbuf();
-  if (!stream.is_open() || stream.bad() || (errno != 0 && text.str().empty())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("cannot read ", name, ": ", strerror(errno != 0 ? errno : EIO)));
+  if (name == "-") {
+    file.text = ReadAtMost(context_.in, api::kMaxPolicyBytes + 1);
+  } else {
+    // A directory opens, and fails to be read.
+    std::ifstream stream(name, std::ios::binary);
+    file.text = ReadAtMost(stream, api::kMaxPolicyBytes + 1);
+    if (!stream.is_open() || stream.bad()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("cannot read ", name, ": ", strerror(errno != 0 ? errno : EIO)));
+    }
   }
-  file.text = std::move(text).str();
+  if (file.text.size() > api::kMaxPolicyBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(file.name, " has more than ",
+                                                   api::kMaxPolicyBytes,
+                                                   " bytes, the most that is accepted at once"));
+  }
   return file;
 }
 

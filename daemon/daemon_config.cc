@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/daemon_config.h"
 
+#include <errno.h>
+#include <string.h>
 #include <sys/un.h>
 
 #include <fstream>
-#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -265,11 +266,16 @@ absl::StatusOr<DaemonFlags> ParseDaemonFlags(absl::Span<const char* const> args)
 absl::StatusOr<DaemonConfig> LoadDaemonConfig(const DaemonFlags& flags) {
   DaemonConfig config;
   if (flags.config.has_value()) {
+    // One byte too many tells that it is too large; a directory opens, and fails to be read.
+    std::string text(kMaxConfigBytes + 1, '\0');
+    errno = 0;
     std::ifstream in(*flags.config, std::ios::binary);
-    const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+    in.read(text.data(), static_cast<std::streamsize>(text.size()));
     if (!in.is_open() || in.bad()) {
-      return absl::InvalidArgumentError(Cat("msegd: cannot read the config file ", *flags.config));
+      return absl::InvalidArgumentError(Cat("msegd: cannot read the config file ", *flags.config,
+                                            ": ", strerror(errno != 0 ? errno : EIO)));
     }
+    text.resize(static_cast<size_t>(in.gcount()));
     absl::StatusOr<DaemonConfig> parsed = ParseDaemonConfig(text, *flags.config);
     if (!parsed.ok()) return parsed;
     config = *std::move(parsed);

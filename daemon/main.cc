@@ -211,7 +211,7 @@ int Run(DaemonConfig config) {
 int Main(int argc, char** argv) {
   auto flags = ParseDaemonFlags(absl::MakeConstSpan(argv + 1, static_cast<size_t>(argc - 1)));
   if (!flags.ok()) {
-    fmt::print(stderr, "msegd: {}\n", Words(flags.status()));
+    fmt::print(stderr, "{}\n", Words(flags.status()));
     return kExitBadInput;
   }
   if (flags->help) {
@@ -225,7 +225,8 @@ int Main(int argc, char** argv) {
   if (flags->detach_all) return RunDetachAll(*flags);
   auto config = LoadDaemonConfig(*flags);
   if (!config.ok()) {
-    fmt::print(stderr, "msegd: {}\n", Words(config.status()));
+    // Diagnostics begin with their place.
+    fmt::print(stderr, "{}\n", Words(config.status()));
     return kExitBadInput;
   }
   return Run(*std::move(config));

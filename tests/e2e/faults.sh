@@ -129,9 +129,12 @@ fails "a good file beside a bad one" 2 "port.yaml:4:16: error" \
 unchanged "all of it"
 in_force "after bad policies"
 fails "bad usage of msegctl" 2 . msegctl policy appply "$WORK/policy.yaml"
-fails "bad usage of msegd" 2 . "$MSEG_BIN/msegd" --no-such-option
+# Endless, and not a file.
+fails "a policy that has no end" 2 "more than [0-9]+ bytes" msegctl policy apply /dev/zero
+fails "a policy that is a directory" 2 "$WORK: Is a directory" msegctl policy apply "$WORK"
+fails "bad usage of msegd" 2 '^msegd: unknown argument' "$MSEG_BIN/msegd" --no-such-option
 printf 'state_dir: /tmp\nno_such_key: 1\n' >"$WORK/config.yaml"
-fails "a bad config file" 2 "config.yaml:2:1: error" "$MSEG_BIN/msegd" --config "$WORK/config.yaml"
+fails "a bad config file" 2 "^$WORK/config.yaml:2:1: error" "$MSEG_BIN/msegd" --config "$WORK/config.yaml"
 
 note "a second daemon"
 fails "on the same state directory" 4 "state directory|$STATE" second --state-dir "$STATE"
@@ -171,6 +174,17 @@ fails "not root" 4 'root|CAP_|permission' setpriv --reuid=nobody --clear-groups 
 fails "detach-all, not root" 4 root setpriv --reuid=nobody --clear-groups \
   "$MSEG_BIN/msegd" --detach-all --bpffs "$PINS"
 fails "msegctl, not root" 3 . setpriv --reuid=nobody --clear-groups "$MSEG_BIN/msegctl" status
+# hidden MOUNT-POINT COMMAND...: where nothing of it is seen, in a mount namespace of its own.
+hidden() { unshare -m bash -c 'mount -t tmpfs none "$1" && exec "${@:2}"' hidden "$@"; }
+fails "no BTF" 4 'lacks: btf .*CONFIG_DEBUG_INFO_BTF' hidden /sys/kernel/btf \
+  "$MSEG_BIN/msegd" --state-dir "$WORK/state3" --socket "$WORK/sock3" --cgroup-root "$CG2" \
+  --bpffs "$PINS2"
+fails "no cgroup2" 4 'cgroup v2.*--cgroup-root' hidden /sys/fs/cgroup \
+  "$MSEG_BIN/msegd" --state-dir "$WORK/state3" --socket "$WORK/sock3" --bpffs "$PINS2"
+fails "detach-all of the host where its pins are not seen" 4 \
+  'programs of mseg are still loaded \(mseg_.*mount namespace' \
+  unshare -m bash -c 'umount -la -t bpf; ! grep -q " bpf " /proc/mounts && exec "$@"' - \
+  "$MSEG_BIN/msegd" --detach-all
 fails "a cgroup root that is no cgroup2" 4 'cgroup' second --cgroup-root "$WORK"
 fails "a cgroup root that is not there" "[24]" 'absent' second --cgroup-root "$CG/absent"
 fails "pins that are not on a bpf file system" 4 'bpf file system.*mount' \
@@ -182,6 +196,11 @@ mount -t tmpfs -o ro,size=1m none "$WORK/readonly"
 fails "a state directory that cannot be written" 4 "$WORK/readonly" \
   second --state-dir "$WORK/readonly/state"
 umount "$WORK/readonly"
+mkdir "$WORK/tiny"
+mount -t tmpfs -o size=64k none "$WORK/tiny"
+fails "a state directory without room" 4 "$WORK/tiny/state.*space" \
+  second --state-dir "$WORK/tiny/state"
+umount "$WORK/tiny"
 same "none of them left a pin" "" "$(find "$PINS2" -type f 2>/dev/null)"
 in_force "after all of that"
 

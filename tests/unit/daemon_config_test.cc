@@ -197,7 +197,13 @@ TEST_CASE("a config file that cannot be read and a socket path that is too long 
   DaemonFlags flags;
   flags.config = "/does/not/exist";
   CHECK(LoadDaemonConfig(flags).status().message() ==
-        "msegd: cannot read the config file /does/not/exist");
+        "msegd: cannot read the config file /does/not/exist: No such file or directory");
+  flags.config = "/proc";
+  CHECK(LoadDaemonConfig(flags).status().message() ==
+        "msegd: cannot read the config file /proc: Is a directory");
+  flags.config = "/dev/zero";
+  CHECK_THAT(std::string(LoadDaemonConfig(flags).status().message()),
+             Catch::StartsWith("/dev/zero:1:1: error: larger than"));
   flags.config.reset();
   flags.socket = std::string(107, 'a');
   CHECK(LoadDaemonConfig(flags).ok());
