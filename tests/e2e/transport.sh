@@ -116,7 +116,7 @@ serve dns udp 7200 "$PYTHON" -SE "$PROBE" serve udp 0.0.0.0 7200
 # with a flow line of its own from the other.
 both_ways() {
   local yes=$1 no=$2 direction=$3 rule=$4 act out i address protocol
-  local -a acts words results
+  local -a acts words results ends
   shift 4
   acts=("$@")
   mapfile -t results < <(probe "$yes" many "${acts[@]}")
@@ -134,11 +134,15 @@ both_ways() {
     address=${words[1]#::ffff:}
     [[ $address == 0.0.0.0 ]] && address=127.0.0.1
     [[ $address == :: ]] && address=::1
+    ends=(local.labels.role! local.digest!)
+    # Who listens is on this host too.
+    [[ $address != 127.0.0.1 && $address != ::1 ]] || ends+=(peer.labels.role! peer.digest!)
     if [[ $out != EPERM* ]]; then
       not_ok "$no may not: $act" "result: $out"
     elif ! line=$(matching_flow verdict=deny \
       "direction=$direction" "rule=$rule" reason=default "protocol=$protocol" \
-      "port=${words[2]}" "peer.address~^(::ffff:)?$address\$" <"$WORK/flows.json"); then
+      "port=${words[2]}" "peer.address~^(::ffff:)?$address\$" "${ends[@]}" \
+      <"$WORK/flows.json"); then
       not_ok "$no may not: $act" "EPERM, but no flow line of $rule for $protocol $address: $line"
     elif [[ ! $out =~ ^EPERM\ ([0-9]+)\. ]] || ((BASH_REMATCH[1] >= 100 * SLOW)); then
       not_ok "$no may not: $act" "not at once: $out"
