@@ -130,9 +130,22 @@ e2e_need() {
   done
 }
 
+# e2e_places NAME: where an instance of this name is.
+e2e_places() {
+  NAME=mseg-$1 ID=${1##*-}
+  CG=$CGROUP_ROOT/$NAME
+  PINS=/sys/fs/bpf/$NAME
+  NS=$NAME
+  WORK=/tmp/$NAME               # logs, sockets, state
+  TRUSTED=/opt/$NAME            # root's alone, all the way up: programs that rules may name
+  STATE=$WORK/state SOCK=$WORK/sock
+  LOG=$WORK/msegd.log
+}
+
 # e2e_begin SUITE
 e2e_begin() {
   SUITE=$1
+  exec {E2E_OUT}>&1
   trap e2e_on_exit EXIT
   set -E
   trap 'E2E_STOPPED="line $LINENO: $BASH_COMMAND"' ERR
@@ -141,17 +154,11 @@ e2e_begin() {
   [[ $EUID -eq 0 ]] || { skip "$SUITE" "root"; e2e_end; }
   CGROUP_ROOT=$(cgroup_root) || { skip "$SUITE" "a cgroup v2 hierarchy"; e2e_end; }
   [[ -x $MSEG_BIN/msegd && -x $MSEG_BIN/msegctl ]] || bail "$SUITE" "no programs in $MSEG_BIN"
-  ID=$(printf '%s.%s.%s' "$SUITE" "$$" "$(date +%s%N)" | sha256sum | cut -c1-8)
-  NAME=mseg-$SUITE-$ID
-  CG=$CGROUP_ROOT/$NAME
-  PINS=/sys/fs/bpf/$NAME
-  NS=$NAME
-  WORK=/tmp/$NAME               # logs, sockets, state
-  TRUSTED=/opt/$NAME            # root's alone, all the way up: programs that rules may name
-  STATE=$WORK/state SOCK=$WORK/sock
-  LOG=$WORK/msegd.log
-  MSEGD_PID='' SPAWNED=''
   E2E_BEGUN=1
+  e2e_places "$SUITE-$(printf '%s.%s.%s' "$SUITE" "$$" "$(date +%s%N)" | sha256sum | cut -c1-8)"
+  # bash 5.2 may be cut off while it handles a signal, and anybody may be killed.
+  (setsid "$SUPPORT/e2e_janitor.sh" "$$" "$NAME" </dev/null >/dev/null 2>&1 &)
+  MSEGD_PID='' SPAWNED=''
   mkdir -m 755 "$WORK" "$TRUSTED" "$CG"
   # A copy, because the tree may lie where only root can read.
   PROBE=$WORK/probe.py
@@ -171,6 +178,7 @@ e2e_on_exit() {
   local status=$? pid hook
   set +e
   trap '' INT TERM HUP ERR
+  exec >&"$E2E_OUT" # whoever was interrupted may have had its output elsewhere
   ((status == 0 || status == 130 || status == 143)) ||
     not_ok "the suite runs to its end" "status $status, $E2E_STOPPED"
   if ((FAILED > 0)) && [[ -n $E2E_BEGUN && -s $LOG ]]; then
@@ -178,6 +186,8 @@ e2e_on_exit() {
     tail -n 20 "$LOG" | sed 's/^/#   /'
   fi
   if [[ -n $E2E_BEGUN ]]; then
+    # Every child: one may have been started and not be tracked yet.
+    for pid in $(jobs -p); do track "$pid"; done
     for pid in "${!E2E_PIDS[@]}"; do kill_tracked "$pid" KILL; done
     for hook in "${E2E_AT_EXIT[@]}"; do "$hook"; done
     e2e_clean
@@ -192,9 +202,13 @@ e2e_on_exit() {
 remove_cgroup() {
   local dir
   [[ -d $1 ]] || return 0
-  [[ -w $1/cgroup.kill ]] && echo 1 >"$1/cgroup.kill"
   while read -r dir; do
-    for _ in {1..100}; do rmdir "$dir" 2>/dev/null && break; sleep 0.05; done
+    for _ in {1..100}; do
+      # Each time: whoever was just started may come in late.
+      [[ -w $1/cgroup.kill ]] && echo 1 >"$1/cgroup.kill"
+      rmdir "$dir" 2>/dev/null && break
+      sleep 0.05
+    done
   done < <(find "$1" -depth -type d)
 }
 
