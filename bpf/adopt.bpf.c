@@ -62,14 +62,15 @@ static __always_inline bool mseg_sock_listens(struct sock *sk, struct mseg_liste
 
 /* Process 1 holds the sockets that it hands to services; the service is the owner then. */
 static __always_inline void mseg_replace_activator(__u64 cookie, const struct mseg_listener_key *key,
-						   const struct mseg_task *owner)
+						   const struct mseg_task *owner,
+						   const struct mseg_holder *holder)
 {
 	struct mseg_listener *there = bpf_map_lookup_elem(&mseg_listeners, key);
 
 	if (there && there->owner.id.tgid == 1 && there->owner.id.flags & MSEG_ID_WALKED &&
 	    owner->id.tgid != 1) {
 		mseg_drop_listener(cookie);
-		mseg_add_listener(cookie, key, owner);
+		mseg_add_listener(cookie, key, owner, holder);
 	}
 }
 
@@ -79,6 +80,7 @@ int mseg_adopt_listeners(struct bpf_iter__task_file *ctx)
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
 	struct mseg_listener_key key = {};
+	struct mseg_holder holder = {};
 	struct mseg_task owner;
 	struct socket *socket;
 	struct sock *sk;
@@ -94,10 +96,13 @@ int mseg_adopt_listeners(struct bpf_iter__task_file *ctx)
 		return 0;
 	cookie = bpf_get_socket_cookie(sk);
 	mseg_task_facts(task, &owner);
+	holder.start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
+	holder.tgid = BPF_CORE_READ(task, tgid);
+	holder.exec_id = BPF_CORE_READ(task, self_exec_id);
 	if (bpf_map_lookup_elem(&mseg_listening, &cookie))
-		mseg_replace_activator(cookie, &key, &owner);
+		mseg_replace_activator(cookie, &key, &owner, &holder);
 	else
-		mseg_add_listener(cookie, &key, &owner);
+		mseg_add_listener(cookie, &key, &owner, &holder);
 	return 0;
 }
 

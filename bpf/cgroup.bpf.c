@@ -36,6 +36,8 @@ static __always_inline void mseg_inherit_cgroup(__u64 id, __u64 parent_id, __u32
 
 	if (parent && !parent->watch)
 		value = *parent;
+	else if (parent)
+		value.doors = parent->doors;
 	/* Absent reads as pending, so a full map is counted and stays safe. */
 	if (bpf_map_update_elem(&mseg_cgroups, &key, &value, BPF_ANY))
 		mseg_count(MSEG_CNT_CGROUPS_FULL);

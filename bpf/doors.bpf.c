@@ -4,12 +4,12 @@
  *
  * Sockets of a kind that no other hook sees an address of (packet, raw, vsock, SCTP, MPTCP, XDP and
  * whatever family comes next: what is not known to be judged counts as not judged), TUN devices,
- * io_uring's kernel threads, sockets of another process, and another process' memory. All of it is
- * asked in the process that asks for it, before it has it, and answered by what policy says of
- * peers that nobody knows (doors.bpf.h). Sockets that the kernel makes for itself are not asked.
+ * io_uring's kernel threads, and another process' memory. All of it is asked in the process that
+ * asks for it, before it has it, and answered by what policy says of peers that nobody knows
+ * (doors.bpf.h). Sockets that the kernel makes for itself are not asked.
  *
- * Hooks: lsm/socket_create, tun_dev_create, tun_dev_open, uring_sqpoll, file_receive,
- * ptrace_access_check, ptrace_traceme.
+ * Hooks: lsm/socket_create, tun_dev_create, tun_dev_open, uring_sqpoll, ptrace_access_check,
+ * ptrace_traceme.
  */
 #include "doors.bpf.h"
 #include <bpf/bpf_tracing.h>
@@ -17,98 +17,27 @@
 SEC("lsm/socket_create")
 int BPF_PROG(mseg_lsm_socket_create, int family, int type, int protocol, int kern, int ret)
 {
-	if (ret || kern || mseg_kind_is_judged(family, type, protocol))
+	if (ret || kern)
 		return ret;
-	return mseg_door_is_open(MSEG_HOOK_LSM_SOCKET_CREATE, family, protocol) ? 0 : -EPERM;
+	return mseg_kind_is_open(MSEG_HOOK_LSM_SOCKET_CREATE, family, type, protocol) ? 0 : -EPERM;
 }
 
 SEC("lsm/tun_dev_create")
 int BPF_PROG(mseg_lsm_tun_create, int ret)
 {
-	return ret || mseg_door_is_open(MSEG_HOOK_LSM_TUN, 0, 0) ? ret : -EPERM;
+	return ret || mseg_door_is_open(MSEG_HOOK_LSM_TUN, 0, 0, 0) ? ret : -EPERM;
 }
 
 SEC("lsm/tun_dev_open")
 int BPF_PROG(mseg_lsm_tun_open, void *security, int ret)
 {
-	return ret || mseg_door_is_open(MSEG_HOOK_LSM_TUN, 0, 0) ? ret : -EPERM;
+	return ret || mseg_door_is_open(MSEG_HOOK_LSM_TUN, 0, 0, 0) ? ret : -EPERM;
 }
 
 SEC("lsm/uring_sqpoll")
 int BPF_PROG(mseg_lsm_sqpoll, int ret)
 {
-	return ret || mseg_door_is_open(MSEG_HOOK_LSM_SQPOLL, 0, 0) ? ret : -EPERM;
-}
-
-/* Is it on record who connected this socket? */
-static __always_inline bool mseg_is_owned(__u64 cookie)
-{
-	__u32 index = cookie & (MSEG_SLOTS - 1);
-	const struct mseg_slot *slot = bpf_map_lookup_elem(&mseg_slots, &index);
-
-	return slot && cookie && *(volatile __u64 *)&slot->cookie == cookie;
-}
-
-/*
- * A socket that comes from another process. One that is connected is judged as if the receiver had
- * connected it, and is its own from then on. A stack is too small for this and the next question
- * together, so they are two programs.
- */
-static __always_inline bool mseg_may_receive(struct sock *sk)
-{
-	struct mseg_conn conn = {};
-
-	conn.cookie = bpf_get_socket_cookie(sk);
-	conn.peer_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	if (!conn.peer_port || !mseg_is_owned(conn.cookie))
-		return true; /* opened by the other end, or not at all */
-	conn.netns_cookie = BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie);
-	conn.protocol = BPF_CORE_READ(sk, sk_protocol);
-	conn.hook = MSEG_HOOK_LSM_FILE_RECEIVE;
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET)
-		conn.peer = mseg_addr4(BPF_CORE_READ(sk, __sk_common.skc_daddr));
-	else
-		bpf_core_read(&conn.peer, sizeof(conn.peer), &sk->__sk_common.skc_v6_daddr);
-	conn.peer = mseg_destination(conn.peer);
-	return mseg_judge_client(&conn);
-}
-
-static __always_inline struct sock *mseg_received_sock(struct file *file)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct socket *socket;
-
-	if (!mseg_task_is_managed(task) || mseg_is_daemon(task))
-		return NULL;
-	socket = bpf_sock_from_file(file);
-	return socket ? socket->sk : NULL;
-}
-
-SEC("lsm/file_receive")
-int BPF_PROG(mseg_lsm_file_receive, struct file *file, int ret)
-{
-	struct sock *sk = ret ? NULL : mseg_received_sock(file);
-	__u16 family = sk ? BPF_CORE_READ(sk, __sk_common.skc_family) : 0;
-
-	if (!sk || (family != AF_INET && family != AF_INET6))
-		return ret;
-	return mseg_may_receive(sk) ? 0 : -EPERM;
-}
-
-/* One of a kind that is closed to the receiver is closed here too. */
-SEC("lsm/file_receive")
-int BPF_PROG(mseg_lsm_receive_kind, struct file *file, int ret)
-{
-	struct sock *sk = ret ? NULL : mseg_received_sock(file);
-	__u32 family, protocol;
-
-	if (!sk)
-		return ret;
-	family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	protocol = BPF_CORE_READ(sk, sk_protocol);
-	return mseg_kind_is_judged(family, BPF_CORE_READ(sk, sk_type), protocol) ||
-			       mseg_door_is_open(MSEG_HOOK_LSM_FILE_RECEIVE, family, protocol) ?
-		       0 : -EPERM;
+	return ret || mseg_door_is_open(MSEG_HOOK_LSM_SQPOLL, 0, 0, 0) ? ret : -EPERM;
 }
 
 /* Who reaches into a confined process could act as it; only its own kind may. */

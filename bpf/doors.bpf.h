@@ -50,10 +50,12 @@ static __noinline int mseg_door(const struct mseg_conn *conn)
 
 	if (!generation)
 		return 1;
-	if (mseg_current(&self, generation))
-		d = mseg_judge_class(self.cls, MSEG_SIDE(generation));
-	else
+	if (!mseg_current(&self, generation))
 		d = mseg_refusal(MSEG_REASON_NO_ROW);
+	else if (conn->door & mseg_doors_of(self.cgroup_id, generation))
+		return 1;
+	else
+		d = mseg_judge_class(self.cls, MSEG_SIDE(generation));
 	if (d.verdict == MSEG_ALLOW && d.would_be == MSEG_ALLOW)
 		return 1;
 	mseg_report(conn, &self, NULL, &d, MSEG_EGRESS, 0, generation);
@@ -62,9 +64,10 @@ static __noinline int mseg_door(const struct mseg_conn *conn)
 	return d.verdict == MSEG_ALLOW;
 }
 
-static __always_inline bool mseg_door_is_open(__u8 hook, __u8 family, __u32 protocol)
+/* `door`: the word of a Workload that opens it, enum mseg_doors. */
+static __always_inline bool mseg_door_is_open(__u8 hook, __u8 family, __u32 protocol, __u16 door)
 {
-	struct mseg_conn conn = {};
+	struct mseg_conn conn = { .door = door };
 
 	if (!mseg_task_is_managed((void *)bpf_get_current_task()))
 		return true;
@@ -85,6 +88,38 @@ static __always_inline bool mseg_kind_is_judged(__u32 family, __u32 type, __u32 
 		return protocol == 0 || protocol == IPPROTO_TCP;
 	return type == SOCK_DGRAM &&
 	       (protocol == 0 || protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE);
+}
+
+static __always_inline __u16 mseg_door_of_kind(__u32 family, __u32 type, __u32 protocol)
+{
+	switch (family) {
+	case AF_INET:
+	case AF_INET6:
+		return type == SOCK_RAW || protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6 ?
+			       MSEG_DOOR_RAW : 0;
+	case AF_PACKET:
+		return MSEG_DOOR_PACKET;
+	case AF_VSOCK:
+		return MSEG_DOOR_VSOCK;
+	case AF_XDP:
+		return MSEG_DOOR_XDP;
+	case AF_ALG:
+		return MSEG_DOOR_ALG;
+	case AF_CAN:
+		return MSEG_DOOR_CAN;
+	case AF_TIPC:
+		return MSEG_DOOR_TIPC;
+	case AF_BLUETOOTH:
+		return MSEG_DOOR_BLUETOOTH;
+	default:
+		return 0;
+	}
+}
+
+static __always_inline bool mseg_kind_is_open(__u8 hook, __u32 family, __u32 type, __u32 protocol)
+{
+	return mseg_kind_is_judged(family, type, protocol) ||
+	       mseg_door_is_open(hook, family, protocol, mseg_door_of_kind(family, type, protocol));
 }
 
 #endif /* MSEG_DOORS_BPF_H_ */

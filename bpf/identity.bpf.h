@@ -162,6 +162,15 @@ __weak __noinline int mseg_current(struct mseg_identity *out, __u32 generation)
 	return out->generation == generation || mseg_resolve(out, generation);
 }
 
+/* What the Workloads of its cgroup say. */
+static __always_inline __u16 mseg_doors_of(__u64 cgroup_id, __u32 generation)
+{
+	struct mseg_cgroup_key key = { .id = cgroup_id, .side = MSEG_SIDE(generation) };
+	const struct mseg_cgroup *cgroup = bpf_map_lookup_elem(&mseg_cgroups, &key);
+
+	return cgroup ? cgroup->doors : 0;
+}
+
 /* The identity of a listening process in this generation, as a copy. 1, or 0 as above. */
 __weak __noinline int mseg_owner(struct mseg_listener *listener, struct mseg_identity *out,
 				 __u32 generation)

@@ -20,6 +20,7 @@ struct mseg_conn {
 	__u8 hook; /* enum mseg_hook */
 	__u8 family; /* of a socket that is judged by its kind */
 	__u8 proof; /* enum mseg_proof_kind, of the other end */
+	__u16 door; /* enum mseg_doors: what would open it, of a kind */
 };
 
 /* The other end. */
@@ -219,6 +220,24 @@ static __always_inline void mseg_report(const struct mseg_conn *conn,
 
 /* ---- sockets and their owners ---- */
 
+static __always_inline struct mseg_slot *mseg_slot_of(__u64 cookie)
+{
+	__u32 index = cookie & (MSEG_SLOTS - 1);
+	struct mseg_slot *slot = bpf_map_lookup_elem(&mseg_slots, &index);
+
+	return slot && cookie && *(volatile __u64 *)&slot->cookie == cookie ? slot : NULL;
+}
+
+static __always_inline void mseg_hold(struct mseg_holder *holder, __u32 generation)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	holder->start_ns = task->group_leader->start_boottime;
+	holder->tgid = task->tgid;
+	holder->exec_id = task->self_exec_id;
+	holder->generation = generation;
+}
+
 /* Nothing connects without an owner on record: who reads it later must not find another one. */
 static __always_inline bool mseg_own_socket(__u64 cookie, const struct mseg_identity *owner,
 					    __u8 wire, __u8 path)
@@ -241,16 +260,16 @@ static __always_inline bool mseg_own_socket(__u64 cookie, const struct mseg_iden
 	slot->wire = wire;
 	slot->path = path;
 	slot->epoch = 0;
+	mseg_hold(&slot->holder, 0);
 	*(volatile __u64 *)&slot->cookie = cookie;
 	return true;
 }
 
 static __always_inline bool mseg_socket_owner(__u64 cookie, struct mseg_identity *out)
 {
-	__u32 index = cookie & (MSEG_SLOTS - 1);
-	struct mseg_slot *slot = bpf_map_lookup_elem(&mseg_slots, &index);
+	struct mseg_slot *slot = mseg_slot_of(cookie);
 
-	if (!slot || !cookie || *(volatile __u64 *)&slot->cookie != cookie)
+	if (!slot)
 		return false;
 	*out = slot->owner;
 	return *(volatile __u64 *)&slot->cookie == cookie;
@@ -259,12 +278,9 @@ static __always_inline bool mseg_socket_owner(__u64 cookie, struct mseg_identity
 /* The slot of a socket whose handshake carries options; NULL for others. */
 static __always_inline struct mseg_slot *mseg_wire_slot(__u64 cookie)
 {
-	__u32 index = cookie & (MSEG_SLOTS - 1);
-	struct mseg_slot *slot = bpf_map_lookup_elem(&mseg_slots, &index);
+	struct mseg_slot *slot = mseg_slot_of(cookie);
 
-	if (!slot || !cookie || *(volatile __u64 *)&slot->cookie != cookie || !slot->wire)
-		return NULL;
-	return slot;
+	return slot && slot->wire ? slot : NULL;
 }
 
 /* ---- UDP flows: functions of their own, for the sake of the stack ---- */

@@ -13,8 +13,7 @@
 SEC("cgroup/sock_create")
 int mseg_sock_create(struct bpf_sock *ctx)
 {
-	return mseg_kind_is_judged(ctx->family, ctx->type, ctx->protocol) ||
-	       mseg_door_is_open(MSEG_HOOK_SOCK_CREATE, ctx->family, ctx->protocol);
+	return mseg_kind_is_open(MSEG_HOOK_SOCK_CREATE, ctx->family, ctx->type, ctx->protocol);
 }
 
 char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";

@@ -33,7 +33,8 @@ static __always_inline bool mseg_share_listener(const struct mseg_listener_key *
 }
 
 static __always_inline void mseg_add_listener(__u64 cookie, const struct mseg_listener_key *key,
-					      const struct mseg_task *owner)
+					      const struct mseg_task *owner,
+					      const struct mseg_holder *holder)
 {
 	struct mseg_listener fresh = {};
 
@@ -48,6 +49,7 @@ static __always_inline void mseg_add_listener(__u64 cookie, const struct mseg_li
 		return; /* known already */
 	}
 	fresh.owner = *owner;
+	fresh.holder = *holder;
 	fresh.sockets = 1;
 	if (!bpf_map_update_elem(&mseg_listeners, key, &fresh, BPF_NOEXIST))
 		return;
@@ -74,6 +76,7 @@ static __always_inline void mseg_listen(__u64 netns_cookie, __u64 cookie, struct
 					__u16 port, __u8 protocol)
 {
 	struct mseg_listener_key key = {};
+	struct mseg_holder holder = {};
 	struct mseg_task owner;
 
 	key.netns_cookie = netns_cookie;
@@ -81,7 +84,8 @@ static __always_inline void mseg_listen(__u64 netns_cookie, __u64 cookie, struct
 	key.protocol = protocol;
 	__builtin_memcpy(key.addr, addr.bytes, sizeof(key.addr));
 	mseg_task_facts((void *)bpf_get_current_task(), &owner);
-	mseg_add_listener(cookie, &key, &owner);
+	mseg_hold(&holder, 0);
+	mseg_add_listener(cookie, &key, &owner, &holder);
 }
 
 /* The identity behind a socket that receives: its listener entry, else whoever last sent on it. */

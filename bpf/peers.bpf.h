@@ -43,6 +43,23 @@ static __always_inline bool mseg_remember_peer(__u64 cookie, const struct mseg_i
 	return !bpf_map_update_elem(&mseg_peers, &cookie, peer, BPF_ANY);
 }
 
+static __always_inline bool mseg_recall_peer(__u64 cookie, struct mseg_identity *out)
+{
+	const struct mseg_peer_slot *slot = mseg_peer_slot_of(cookie);
+	const struct mseg_identity *elsewhere;
+
+	if (!mseg_may_have(MSEG_MARKED_PEERS, cookie))
+		return false;
+	if (slot && *(volatile const __u64 *)&slot->cookie == cookie) {
+		*out = slot->peer;
+		return *(volatile const __u64 *)&slot->cookie == cookie;
+	}
+	elsewhere = bpf_map_lookup_elem(&mseg_peers, &cookie);
+	if (elsewhere)
+		*out = *elsewhere;
+	return elsewhere;
+}
+
 static __always_inline void mseg_forget_peer(__u64 cookie)
 {
 	struct mseg_peer_slot *slot;

@@ -42,6 +42,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_MAP_TYPE_SOCKHASH = 18,
+	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 
@@ -50,6 +51,7 @@ enum {
 	BPF_NOEXIST = 1,
 	BPF_EXIST = 2,
 	BPF_F_NO_PREALLOC = 1,
+	BPF_SK_STORAGE_GET_F_CREATE = 1,
 	BPF_RB_NO_WAKEUP = 1,
 	BPF_RB_FORCE_WAKEUP = 2,
 	BPF_RB_AVAIL_DATA = 0,
@@ -74,13 +76,22 @@ enum {
 	AF_INET = 2,
 	AF_INET6 = 10,
 	AF_NETLINK = 16,
+	AF_PACKET = 17,
+	AF_CAN = 29,
+	AF_TIPC = 30,
+	AF_BLUETOOTH = 31,
+	AF_ALG = 38,
+	AF_VSOCK = 40,
+	AF_XDP = 44,
 	SOCK_STREAM = 1,
 	SOCK_DGRAM = 2,
+	SOCK_RAW = 3,
 	IPPROTO_ICMP = 1,
 	IPPROTO_TCP = 6,
 	IPPROTO_UDP = 17,
 	IPPROTO_UDPLITE = 136,
 	IPPROTO_IPV6 = 41,
+	IPPROTO_ICMPV6 = 58,
 	ETH_P_IP = 0x0800,
 	ETH_P_IPV6 = 0x86dd,
 	MSG_FASTOPEN = 0x20000000,
@@ -514,6 +525,7 @@ struct task_struct {
 	unsigned int flags;
 	pid_t pid;
 	pid_t tgid;
+	__u64 self_exec_id;
 	struct task_struct *group_leader;
 	__u64 start_boottime;
 	unsigned int ptrace;
@@ -590,6 +602,7 @@ struct sock {
 	unsigned short sk_type;
 	unsigned short sk_protocol;
 	struct sock_cgroup_data sk_cgrp_data;
+	__u32 sk_ack_backlog;
 	int sk_rx_dst_ifindex;
 };
 

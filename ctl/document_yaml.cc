@@ -186,6 +186,15 @@ Json Tree(const Workload& workload) {
             {"match", std::move(fields)},
             {"state", std::string(StateName(workload.state))}};
   if (workload.loopback_allowed) tree["loopback"] = "allow";
+  if ((workload.doors & MSEG_DOOR_PASSING_ALLOW) != 0) tree["passing"] = "allow";
+  if ((workload.doors & MSEG_DOOR_PASSING_DENY) != 0) tree["passing"] = "deny";
+  if ((workload.doors & MSEG_DOOR_UNIX_JUDGE) != 0) tree["unix"] = "judge";
+  if ((workload.doors & MSEG_DOOR_RAW) != 0) tree["raw"] = "allow";
+  std::vector<std::string> families;
+  for (const DoorFamily& family : kDoorFamilies) {
+    if ((workload.doors & family.door) != 0) families.emplace_back(family.name);
+  }
+  AddList(&tree, "family", families);
   std::map<std::string, std::vector<std::string>> ports;
   for (const auto& [name, port] : workload.ports) {
     ports[name.name].push_back(absl::StrCat(ProtocolText(name.protocol), "/", port));

@@ -301,6 +301,7 @@ absl::Status Controller::ClassifyNewCgroups() {
     mseg_cgroup value{};
     value.cls = cls.cls;
     value.watch = cls.watch ? 1 : 0;
+    value.doors = cls.doors;
     value.loopback = cls.loopback;
     MSEG_RETURN_IF_ERROR(tables_.SetCgroup(cgroup.id, value));
   }
@@ -390,6 +391,7 @@ void Controller::OnCgroup(const mseg_cgroup_event& event) {
     mseg_cgroup value{};
     value.cls = cls.cls;
     value.watch = cls.watch ? 1 : 0;
+    value.doors = cls.doors;
     value.loopback = cls.loopback;
     status = tables_.SetCgroup(event.id, value);
   }

@@ -118,6 +118,14 @@ std::vector<Digest> Controller::DigestsAt(const Pin& pin) {
 absl::Status Controller::CheckMode(const std::vector<Document>& documents) const {
   if (features_.mode == MSEG_MODE_FULL) return absl::OkStatus();
   for (const Document& document : documents) {
+    const Workload* workload = std::get_if<Workload>(&document.spec);
+    if (workload != nullptr && workload->full_mode_spot.line != 0) {
+      const Place place = document.At(workload->full_mode_spot);
+      return absl::FailedPreconditionError(absl::StrCat(
+          place.file, ":", place.line, ":", place.column,
+          ": cgroup mode does not see sockets that are passed on, nor AF_UNIX: boot a kernel with "
+          "BPF LSM (lsm=...,bpf), or remove `passing` and `unix`"));
+    }
     const Policy* policy = std::get_if<Policy>(&document.spec);
     if (policy == nullptr) continue;
     std::vector<const std::optional<Selector>*> selectors = {&policy->selects};

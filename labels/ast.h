@@ -166,8 +166,20 @@ struct Workload {
   WorkloadMatch match;
   State state = State::kEnforce;
   bool loopback_allowed = false;       // `loopback: allow`
+  uint16_t doors = 0;                  // mseg_doors: `passing`, `unix`, `raw`, `family`
+  Spot full_mode_spot;                 // the first of them that needs full mode; line 0: none
   std::map<PortName, uint16_t> ports;  // named ports
 };
+
+// The families of sockets that a Workload can open.
+struct DoorFamily {
+  std::string_view name;
+  uint16_t door;
+};
+inline constexpr DoorFamily kDoorFamilies[] = {
+    {"packet", MSEG_DOOR_PACKET}, {"vsock", MSEG_DOOR_VSOCK}, {"xdp", MSEG_DOOR_XDP},
+    {"alg", MSEG_DOOR_ALG},       {"can", MSEG_DOOR_CAN},     {"tipc", MSEG_DOOR_TIPC},
+    {"bluetooth", MSEG_DOOR_BLUETOOTH}};
 
 struct Service {
   std::vector<PortRange> ports;

@@ -20,6 +20,7 @@ CgroupClass Classifier::CgroupClassOf(std::string_view path) const {
   const uint64_t cls = CgroupClassNumber(*impl_->matcher.vocabulary(), hits);
   return CgroupClass{.cls = cls,
                      .watch = impl_->matcher.Watch(path),
+                     .doors = impl_->matcher.DoorsOf(hits),
                      .loopback = LoopbackNumber(impl_->matcher, hits),
                      .known = impl_->cgroup_classes.contains(cls)};
 }

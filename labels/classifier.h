@@ -23,7 +23,8 @@ struct ExeClass {
 struct CgroupClass {
   uint64_t cls = MSEG_CGROUP_PENDING;
   bool watch = false;
-  uint32_t loopback = 0;  // of mseg_cgroup
+  uint16_t doors = 0;     // of mseg_cgroup
+  uint32_t loopback = 0;  // the same
   // false: leave the cgroup MSEG_CGROUP_PENDING and compile again with it in the inventory.
   bool known = true;
 };

@@ -257,6 +257,21 @@ uint32_t Matcher::LoopbackOf(const CgroupHits& cgroup) const {
   return outermost.second;
 }
 
+uint16_t Matcher::DoorsOf(const CgroupHits& cgroup) const {
+  uint16_t doors = 0;
+  auto add = [&](uint32_t number) {
+    const CompiledWorkload& workload = vocabulary_->workloads[number];
+    uint16_t said = workload.doors;
+    // What is not enforced refuses nothing.
+    if (workload.state != State::kEnforce) said &= ~MSEG_DOOR_PASSING_DENY;
+    doors |= said;
+  };
+  for (const uint32_t workload : other_workloads_) add(workload);
+  for (const auto& [workload, depth] : cgroup.hits) add(workload);
+  if ((doors & MSEG_DOOR_PASSING_DENY) != 0) doors &= ~MSEG_DOOR_PASSING_ALLOW;
+  return doors;
+}
+
 bool Matcher::Watch(std::string_view path) const {
   const std::string clean = path.size() > 1 && path.ends_with('/')
                                 ? std::string(path.substr(0, path.size() - 1))

@@ -230,6 +230,7 @@ class ProgramBuilder {
     AddUsers(compiled.users);
     compiled.has_process_field = workload.match.HasProcessField();
     compiled.loopback_allowed = workload.loopback_allowed;
+    compiled.doors = workload.doors;
     own_->workloads.push_back(std::move(compiled));
   }
 

@@ -64,6 +64,7 @@ struct CompiledWorkload {
   std::vector<Cidr> addresses;  // sorted, each once
   bool has_process_field = false;
   bool loopback_allowed = false;
+  uint16_t doors = 0;  // mseg_doors
 };
 
 struct AddressOwner {

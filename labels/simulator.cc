@@ -25,7 +25,8 @@ constexpr std::string_view kReasons[] = {"none",
                                          "no_proof",
                                          "bad_proof",
                                          "label_not_permitted",
-                                         "no_record"};
+                                         "no_record",
+                                         "passing"};
 static_assert(std::size(kReasons) == MSEG_REASON_MAX);
 
 template <typename Key, typename Value>

@@ -76,6 +76,56 @@ std::map<PortName, uint16_t> ParseNamedPorts(const SourceText& source, const Yam
   return out;
 }
 
+// Ways that have no address; null where nothing is said.
+struct DoorNodes {
+  const YamlNode* passing;
+  const YamlNode* unix_sockets;
+  const YamlNode* raw;
+  const YamlNode* family;
+};
+
+void ParseDoors(const SourceText& source, const DoorNodes& nodes, Workload* workload) {
+  for (const YamlNode* node : {nodes.passing, nodes.unix_sockets, nodes.raw, nodes.family}) {
+    if (node != nullptr && workload->match.HasProcessField()) {
+      source.Error(node->spot,
+                   "this is for workloads that are matched by `cgroup` or `host` alone; remove "
+                   "it, or `exe`, `digest` and `user` of `match`");
+    }
+  }
+  auto needs_full_mode = [workload](const YamlNode& node) {
+    if (workload->full_mode_spot.line == 0) workload->full_mode_spot = node.spot;
+  };
+  if (const YamlNode* passing = nodes.passing) {
+    const int said = OneOf(source, *passing, "`passing`", {"restamp", "allow", "deny"});
+    if (said == 1) workload->doors |= MSEG_DOOR_PASSING_ALLOW;
+    if (said == 2) workload->doors |= MSEG_DOOR_PASSING_DENY;
+    if (said != 1) needs_full_mode(*passing);
+  }
+  if (const YamlNode* unix_node = nodes.unix_sockets) {
+    if (OneOf(source, *unix_node, "`unix`", {"allow", "judge"}) == 1) {
+      workload->doors |= MSEG_DOOR_UNIX_JUDGE;
+      needs_full_mode(*unix_node);
+    }
+  }
+  if (const YamlNode* raw = nodes.raw) {
+    if (OneOf(source, *raw, "`raw`", {"judge", "allow"}) == 1) workload->doors |= MSEG_DOOR_RAW;
+  }
+  if (const YamlNode* families = nodes.family) {
+    for (const SpottedText& family : TextList(source, *families, "`family`")) {
+      const DoorFamily* known =
+          std::find_if(std::begin(kDoorFamilies), std::end(kDoorFamilies),
+                       [&](const DoorFamily& one) { return one.name == family.value; });
+      if (known == std::end(kDoorFamilies)) {
+        source.Error(family.spot,
+                     Cat("`", family.value.substr(0, 80), "` is no family; write one of packet, "
+                         "vsock, xdp, alg, can, tipc, bluetooth"));
+      } else {
+        workload->doors |= known->door;
+      }
+    }
+  }
+}
+
 }  // namespace
 
 LabelSet ParseLabels(const SourceText& source, const YamlNode& node) {
@@ -128,6 +178,12 @@ Workload ParseWorkload(const SourceText& source, const YamlNode& spec) {
           "`loopback: allow` is for workloads that are matched by `cgroup` or `host` alone");
     }
   }
+  ParseDoors(source,
+             {.passing = fields.Take("passing"),
+              .unix_sockets = fields.Take("unix"),
+              .raw = fields.Take("raw"),
+              .family = fields.Take("family")},
+             &workload);
   if (const YamlNode* ports = fields.Take("ports")) {
     workload.ports = ParseNamedPorts(source, *ports);
   }

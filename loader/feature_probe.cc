@@ -70,7 +70,6 @@ bool MayUseBpf() {
 // to.
 std::vector<std::string> GapsOfBoth() {
   return {
-      "af_unix: connections over AF_UNIX sockets are not judged",
       "libraries: what a process loads beside its executable (LD_PRELOAD, dlopen) has no identity",
       "kernel_sockets: connections that the kernel makes for itself (NFS, CIFS, iSCSI) have the "
       "identity of the process that they are made for, or none",
@@ -89,8 +88,11 @@ std::vector<std::string> GapsOfBoth() {
 
 std::vector<std::string> GapsOfFull() {
   return {
-      "fd_passing: a listening socket, or one that was accepted, keeps the identity it was opened "
-      "with when another process gets it; so does every socket that is kept over fork and exec",
+      "fd_passing: a connection that was accepted, and a UDP socket that is not connected, keeps "
+      "the identity it was opened with when another process gets it; splice() and a zero-copy "
+      "receive do not ask who uses a socket, nor does sendfile() before Linux 6.5",
+      "af_unix: AF_UNIX is judged only for workloads that say `unix: judge`, when a connection is "
+      "made or a datagram sent: not what socketpair() makes, nor who uses a connection later",
       "first_exec: an executable that was never hashed is unknown until the daemon has read it; "
       "allow rules that name its path do not match it until then, those that name its digest do",
       "overlay_write: a file of an overlay's upper directory that is written to below the mount is "
@@ -104,6 +106,7 @@ std::vector<std::string> GapsOfCgroup() {
       "af_packet: packet, vsock and XDP sockets and TUN devices are not refused; raw, SCTP and "
       "MPTCP "
       "sockets are",
+      "af_unix: connections over AF_UNIX sockets are not judged",
       "io_uring_sqpoll: rings that a kernel thread serves are not refused to confined processes",
       "ptrace: whoever may trace a confined process may act as it",
       "script_identity: a script has the identity of its interpreter",

@@ -110,6 +110,20 @@ inline constexpr std::array kPrograms = {
                 "lsm/ptrace_access_check"},
     ProgramSpec{"mseg_see_script", Attach::kLsm, BPF_LSM_MAC, Stage::kObserve,
                 "lsm.s/bprm_check_security"},
+    ProgramSpec{"mseg_lsm_send_held", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
+                "lsm/socket_sendmsg"},
+    ProgramSpec{"mseg_lsm_recv_held", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
+                "lsm/socket_recvmsg"},
+    ProgramSpec{"mseg_lsm_accept", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
+                "lsm/socket_accept"},
+    ProgramSpec{"mseg_lsm_unix_bind", Attach::kLsm, BPF_LSM_MAC, Stage::kObserve,
+                "lsm/socket_bind"},
+    ProgramSpec{"mseg_lsm_unix_listen", Attach::kLsm, BPF_LSM_MAC, Stage::kObserve,
+                "lsm/socket_listen"},
+    ProgramSpec{"mseg_lsm_unix_connect", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
+                "lsm/unix_stream_connect"},
+    ProgramSpec{"mseg_lsm_unix_send", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
+                "lsm/unix_may_send"},
 };
 
 // Index into kPrograms; the name must be one of its.

@@ -16,6 +16,7 @@ HAVE(struct, mseg_task);
 HAVE(struct, mseg_listener_key);
 HAVE(struct, mseg_listener);
 HAVE(struct, mseg_slot);
+HAVE(struct, mseg_holder);
 HAVE(struct, mseg_peer_slot);
 HAVE(struct, mseg_remote_key);
 HAVE(struct, mseg_flow_key);

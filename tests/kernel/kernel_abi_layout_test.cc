@@ -71,13 +71,19 @@ const std::map<std::string, Layout>& Layouts() {
     }
     {
       using T = mseg_listener;
-      all["mseg_listener"] = {sizeof(T), {F(owner), F(sockets), F(pad)}};
+      all["mseg_listener"] = {sizeof(T), {F(owner), F(holder), F(sockets), F(pad)}};
     }
     {
       using T = mseg_slot;
       all["mseg_slot"] = {
           sizeof(T),
-          {F(cookie), F(owner), F(mac), F(peer_host), F(wire), F(path), F(epoch), F(pad)}};
+          {F(cookie), F(owner), F(mac), F(peer_host), F(wire), F(path), F(epoch), F(pad),
+           F(holder)}};
+    }
+    {
+      using T = mseg_holder;
+      all["mseg_holder"] = {sizeof(T),
+                            {F(start_ns), F(tgid), F(exec_id), F(generation), F(pad)}};
     }
     {
       using T = mseg_peer_slot;
@@ -103,7 +109,7 @@ const std::map<std::string, Layout>& Layouts() {
     }
     {
       using T = mseg_cgroup;
-      all["mseg_cgroup"] = {sizeof(T), {F(cls), F(watch), F(loopback)}};
+      all["mseg_cgroup"] = {sizeof(T), {F(cls), F(watch), F(doors), F(loopback)}};
     }
     {
       using T = mseg_exe_class_key;

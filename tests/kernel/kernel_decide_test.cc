@@ -369,7 +369,8 @@ TEST_CASE("each fall-back of the identity chain answers, and only after those be
     GenerationImage image;
     mseg_cgroup_key cgroup{};
     cgroup.id = 5;
-    image.cgroups.emplace_back(cgroup, mseg_cgroup{.cls = kCgroup, .watch = 0, .loopback = 0});
+    image.cgroups.emplace_back(
+        cgroup, mseg_cgroup{.cls = kCgroup, .watch = 0, .doors = 0, .loopback = 0});
     mseg_exe_class_key exe{};
     exe.ref = 3;
     exe.grade = MSEG_GRADE_HASH;
@@ -422,7 +423,7 @@ TEST_CASE("pending cgroups, unknown executables and shared listeners are what is
   add(50, MSEG_EXE_OTHER, 4);
   mseg_cgroup_key cgroup{};
   cgroup.id = 5;
-  image.cgroups.emplace_back(cgroup, mseg_cgroup{.cls = 50, .watch = 0, .loopback = 0});
+  image.cgroups.emplace_back(cgroup, mseg_cgroup{.cls = 50, .watch = 0, .doors = 0, .loopback = 0});
   Normalize(&image.identities);
   Apply(tables, image);
   auto cls = [&plane](const Facts& facts, uint8_t flags) {

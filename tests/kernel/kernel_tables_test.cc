@@ -258,7 +258,7 @@ TEST_CASE("Verify finds one changed, one missing and one foreign entry in each t
   GenerationImage image;
   mseg_cgroup_key cgroup{};
   cgroup.id = 1;
-  image.cgroups.emplace_back(cgroup, mseg_cgroup{.cls = 7, .watch = 0, .loopback = 0});
+  image.cgroups.emplace_back(cgroup, mseg_cgroup{.cls = 7, .watch = 0, .doors = 0, .loopback = 0});
   mseg_exe_class_key exe{};
   exe.ref = 1;
   image.exe_classes.emplace_back(exe, 5);
@@ -298,7 +298,7 @@ TEST_CASE("Verify finds one changed, one missing and one foreign entry in each t
   SECTION("cgroups") {
     const auto view = plane->View<mseg_cgroup_key, mseg_cgroup>("mseg_cgroups");
     restage();
-    REQUIRE(view.Update(cgroup, mseg_cgroup{.cls = 8, .watch = 0, .loopback = 0}).ok());
+    REQUIRE(view.Update(cgroup, mseg_cgroup{.cls = 8, .watch = 0, .doors = 0, .loopback = 0}).ok());
     refused();
     restage();
     REQUIRE(view.Delete(cgroup).ok());
@@ -443,7 +443,7 @@ TEST_CASE("a table that is full is an error, and the old generation stays as it 
 TEST_CASE("cgroups and executables that appear between generations are on both sides") {
   const auto& plane = SharedInstance().plane;
   const PolicyTables tables(*plane);
-  const mseg_cgroup value{.cls = 9, .watch = 1, .loopback = 0};
+  const mseg_cgroup value{.cls = 9, .watch = 1, .doors = 0, .loopback = 0};
   REQUIRE(tables.SetCgroup(12345, value).ok());
   REQUIRE(tables.SetExeClass(6, MSEG_GRADE_HASH, 99).ok());
   for (uint32_t side = 0; side < 2; side++) {

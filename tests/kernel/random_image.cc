@@ -115,7 +115,8 @@ void ImageRandom::Identities(GenerationImage* image) {
     if (!Chance(70)) continue;
     mseg_cgroup_key key{};
     key.id = id;
-    image->cgroups.emplace_back(key, mseg_cgroup{.cls = CgroupClass(), .watch = 0, .loopback = 0});
+    image->cgroups.emplace_back(
+        key, mseg_cgroup{.cls = CgroupClass(), .watch = 0, .doors = 0, .loopback = 0});
   }
   for (uint32_t ref = 1; ref < 5; ref++) {
     for (uint8_t grade = 0; grade < MSEG_GRADE_MAX; grade++) {

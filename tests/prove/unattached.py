@@ -98,7 +98,12 @@ class Instance:
             (self.cgroup / group).mkdir(parents=True)
         self.log = open(self.dir / "log", "wb")
         self.start_daemon()
-        (self.dir / "policy.yaml").write_text(POLICY)
+        policy = POLICY
+        if self.full():
+            for group in ("db", "shut"):
+                policy = policy.replace(f"match: {{cgroup: /{group}}}",
+                                        f"match: {{cgroup: /{group}}}, unix: judge")
+        (self.dir / "policy.yaml").write_text(policy)
         self.msegctl("policy", "apply", self.dir / "policy.yaml")
         # A hook that only some policies need is attached a moment later.
         wait_for((self.pins / "links" / "mseg_ingress").exists, "the ingress hook is attached")
@@ -165,7 +170,7 @@ class Instance:
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def full(self):
-        return (self.pins / "links" / "mseg_lsm_connect").exists()
+        return (self.pins / "programs" / "mseg_lsm_connect").exists()
 
     def pins_of(self, hook):
         """More than one, or none, of a hook that network namespaces have."""
@@ -441,6 +446,51 @@ listener = socket.create_server(("127.0.0.1", 0))
 made = socket.create_connection(listener.getsockname())
 """ + RECEIVE
 
+# A process of its own goes on from here; the one before stays until that has ended.
+FORK = """
+if os.fork():
+    os.wait()
+    os._exit(0)
+JOIN
+"""
+CONNECTED = """
+listener = socket.create_server(("127.0.0.1", 0))
+made = socket.create_connection(listener.getsockname())
+taken = listener.accept()[0]
+taken.send(b"x")
+"""
+SEND_HELD = CONNECTED + FORK + "made.send(b'x')"
+RECEIVE_HELD = CONNECTED + FORK + "made.recv(1)"
+# The connection waits, judged for whoever listened.
+ACCEPT_HELD = """
+listener = socket.create_server(("127.0.0.1", 0))
+made = socket.create_connection(listener.getsockname())
+""" + FORK + "listener.accept()"
+UNIX = """
+path = "\\0mseg-prove-" + str(os.getpid())
+server = socket.socket(socket.AF_UNIX, socket.SOCK_%s)
+"""
+UNIX_CONNECT = UNIX % "STREAM" + "server.bind(path)\nserver.listen()" + FORK + """
+socket.socket(socket.AF_UNIX, socket.SOCK_STREAM).connect(path)
+"""
+UNIX_SEND = UNIX % "DGRAM" + "server.bind(path)" + FORK + """
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"x", path)
+"""
+# The socket is made outside the cgroup, who answers joins it first.
+CHILD = """
+if os.fork() == 0:
+    JOIN
+    server.%s
+    os._exit(0)
+os.wait()
+"""
+UNIX_BIND = UNIX % "DGRAM" + CHILD % "bind(path)" + """
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"x", path)
+"""
+UNIX_LISTEN = UNIX % "STREAM" + "server.bind(path)" + CHILD % "listen()" + """
+socket.socket(socket.AF_UNIX, socket.SOCK_STREAM).connect(path)
+"""
+
 
 def act(group, code, begin=None):
     """Runs it in the group (from JOIN on, if it says where) and says what comes of it."""
@@ -524,7 +574,9 @@ LSM = ("mseg_lsm_connect", "mseg_lsm_sendmsg")
 # Full mode only.
 FULL = (*LSM, "mseg_hash_exec", "mseg_see_script", "mseg_file_open", "mseg_path_truncate",
         "mseg_lsm_socket_create", "mseg_lsm_tun_create", "mseg_lsm_tun_open", "mseg_lsm_sqpoll",
-        "mseg_lsm_file_receive", "mseg_lsm_receive_kind", "mseg_lsm_ptrace", "mseg_lsm_traceme")
+        "mseg_lsm_file_receive", "mseg_lsm_receive_kind", "mseg_lsm_ptrace", "mseg_lsm_traceme",
+        "mseg_lsm_send_held", "mseg_lsm_recv_held", "mseg_lsm_accept", "mseg_lsm_unix_bind",
+        "mseg_lsm_unix_listen", "mseg_lsm_unix_connect", "mseg_lsm_unix_send")
 # What the daemon attaches again as soon as somebody listens.
 BY_DAEMON = ("mseg_refuse_lookup",)
 CONNECT = ("mseg_connect4", "mseg_connect6")
@@ -558,6 +610,13 @@ PROOFS = {
     "mseg_lsm_ptrace": ((), traced, "EPERM"),
     "mseg_lsm_traceme": ((), act("shut", TRACEME), "EPERM"),
     "mseg_lsm_file_receive": ((), act("shut", RECEIVE_CONNECTED, "web"), "refused"),
+    "mseg_lsm_send_held": ((), act("shut", SEND_HELD, "web"), "EPERM"),
+    "mseg_lsm_recv_held": ((), act("shut", RECEIVE_HELD, "web"), "EPERM"),
+    "mseg_lsm_accept": ((), act("db", ACCEPT_HELD, "web"), "EPERM"),
+    "mseg_lsm_unix_bind": ((), act("db", UNIX_BIND, "web"), "EPERM"),
+    "mseg_lsm_unix_listen": ((), act("db", UNIX_LISTEN, "web"), "EPERM"),
+    "mseg_lsm_unix_connect": ((), act("shut", UNIX_CONNECT, "web"), "EPERM"),
+    "mseg_lsm_unix_send": ((), act("shut", UNIX_SEND, "web"), "EPERM"),
     "mseg_lsm_receive_kind": ((), act("shut", RECEIVE_PACKET), "refused"),
     "mseg_hash_exec": ((), hashed, "hashed"),
     "mseg_see_script": ((), scripted, "seen"),

@@ -288,6 +288,25 @@ TEST_CASE("the classifier knows what may be inserted without compiling again") {
   CHECK(classifier.CgroupClassOf("/nothing").cls == image.cgroups[0].second.cls);
 }
 
+TEST_CASE("what the workloads of a cgroup say of ways without an address is added up") {
+  const PolicySet policy = GoodPolicy(
+      WorkloadYaml("host", "{labels: {a: h}, match: {host: true}, raw: allow}") +
+      WorkloadYaml("outer", "{labels: {a: o}, match: {cgroup: /o}, passing: allow, unix: judge}") +
+      WorkloadYaml("inner", "{labels: {a: i}, match: {cgroup: /o/i}, passing: deny, "
+                            "family: [packet, xdp]}") +
+      WorkloadYaml("test", "{labels: {a: t}, match: {cgroup: /t}, state: test, passing: deny}"));
+  Inventory inventory;
+  inventory.cgroups = {{1, "/"}, {2, "/o"}, {3, "/o/i"}, {4, "/t"}};
+  const GenerationImage image = GoodImage(policy, inventory);
+  const int outer = MSEG_DOOR_RAW | MSEG_DOOR_UNIX_JUDGE;
+  const int inner = MSEG_DOOR_PASSING_DENY | MSEG_DOOR_PACKET | MSEG_DOOR_XDP;
+  CHECK(image.cgroups[0].second.doors == MSEG_DOOR_RAW);
+  CHECK(image.cgroups[1].second.doors == (outer | MSEG_DOOR_PASSING_ALLOW));
+  CHECK(image.cgroups[2].second.doors == (outer | inner));
+  CHECK(image.cgroups[3].second.doors == MSEG_DOOR_RAW);  // what is not enforced refuses nothing
+  CHECK(image.classifier->CgroupClassOf("/o/i/deep").doors == (outer | inner));
+}
+
 TEST_CASE("a digest whose file is not known matches by digest for certain, by path perhaps") {
   const std::string digest(64, 'a');
   const PolicySet policy = GoodPolicy(PolicyYaml(

@@ -37,7 +37,7 @@
 #endif
 
 /* Raised by every change of a struct, a map or a meaning in this file. */
-#define MSEG_ABI_VERSION 6
+#define MSEG_ABI_VERSION 7
 
 enum mseg_direction {
 	MSEG_EGRESS = 0,
@@ -66,6 +66,7 @@ enum mseg_reason {
 	MSEG_REASON_BAD_PROOF = 11, /* forged, replayed, or made with a key that is not valid now */
 	MSEG_REASON_LABEL_NOT_PERMITTED = 12, /* beyond what the host's record lets it claim */
 	MSEG_REASON_NO_RECORD = 13, /* no record of the host, or of what its ids mean */
+	MSEG_REASON_PASSING = 14, /* `passing` of the process that got a socket from another one */
 	MSEG_REASON_MAX,
 };
 
@@ -208,6 +209,20 @@ struct mseg_task {
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_task) == 96, "mseg_task");
 
+/*
+ * Who uses a socket: one program in one process, told from the next that the process executes. Not
+ * the one that opened it: judged again for this one, in `generation`, and that holds as long as it
+ * is the active one. 0: the one that it was judged for when it was opened.
+ */
+struct mseg_holder {
+	__u64 start_ns; /* as in mseg_task_key */
+	__u32 tgid;
+	__u32 exec_id; /* task_struct.self_exec_id */
+	__u32 generation;
+	__u32 pad;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_holder) == 24, "mseg_holder");
+
 /* Listeners: who answers at an address. A wildcard is ::ffff:0.0.0.0 (IPv4) or :: (both families). */
 struct mseg_listener_key {
 	__u64 netns_cookie;
@@ -220,10 +235,11 @@ MSEG_STATIC_ASSERT(sizeof(struct mseg_listener_key) == 32, "mseg_listener_key");
 
 struct mseg_listener {
 	struct mseg_task owner;
+	struct mseg_holder holder; /* who accepts */
 	__u32 sockets; /* how many sockets share the address (SO_REUSEPORT) */
 	__u32 pad;
 };
-MSEG_STATIC_ASSERT(sizeof(struct mseg_listener) == 104, "mseg_listener");
+MSEG_STATIC_ASSERT(sizeof(struct mseg_listener) == 128, "mseg_listener");
 
 /*
  * The owner of a socket that connected or sent, in an array indexed by cookie & (MSEG_SLOTS - 1).
@@ -239,8 +255,9 @@ struct mseg_slot {
 	__u8 path; /* enum mseg_path_flags */
 	__u8 epoch; /* of the proof */
 	__u8 pad;
+	struct mseg_holder holder;
 };
-MSEG_STATIC_ASSERT(sizeof(struct mseg_slot) == 72, "mseg_slot");
+MSEG_STATIC_ASSERT(sizeof(struct mseg_slot) == 96, "mseg_slot");
 
 /* What the handshake of a connecting socket is to carry. */
 enum mseg_slot_wire {
@@ -310,7 +327,7 @@ MSEG_STATIC_ASSERT(sizeof(struct mseg_flow_state) == 24, "mseg_flow_state");
 #define MSEG_EXE_UNKNOWN 1ull
 #define MSEG_USER_OTHER 0u
 
-/* Cgroups: {cgroup id, side} -> cgroup class and whether a cgroup made below must wait. */
+/* Cgroups: {cgroup id, side} -> cgroup class, whether a cgroup made below must wait, doors. */
 struct mseg_cgroup_key {
 	__u64 id;
 	__u32 side;
@@ -318,12 +335,28 @@ struct mseg_cgroup_key {
 };
 struct mseg_cgroup {
 	__u64 cls;
-	__u32 watch; /* 1: some selector may match a cgroup below this one */
+	__u16 watch; /* 1: some selector may match a cgroup below this one */
+	__u16 doors; /* enum mseg_doors */
 	/* Not 0: processes of cgroups with one number talk freely on loopback addresses. */
 	__u32 loopback;
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_cgroup_key) == 16, "mseg_cgroup_key");
 MSEG_STATIC_ASSERT(sizeof(struct mseg_cgroup) == 16, "mseg_cgroup");
+
+/* What a Workload says of ways that have no address; none: as bpf/doors.bpf.c has it. */
+enum mseg_doors {
+	MSEG_DOOR_PASSING_ALLOW = 1 << 0, /* sockets of other processes may be used as they are */
+	MSEG_DOOR_PASSING_DENY = 1 << 1, /* ... may not, if policy tells the two apart */
+	MSEG_DOOR_UNIX_JUDGE = 1 << 2, /* AF_UNIX is judged by both ends */
+	MSEG_DOOR_RAW = 1 << 3, /* raw and ping sockets are open */
+	MSEG_DOOR_PACKET = 1 << 4, /* and sockets of these families */
+	MSEG_DOOR_VSOCK = 1 << 5,
+	MSEG_DOOR_XDP = 1 << 6,
+	MSEG_DOOR_ALG = 1 << 7,
+	MSEG_DOOR_CAN = 1 << 8,
+	MSEG_DOOR_TIPC = 1 << 9,
+	MSEG_DOOR_BLUETOOTH = 1 << 10,
+};
 
 /* Exe classes: {ref, grade, side} -> class. Absent: MSEG_EXE_OTHER. */
 struct mseg_exe_class_key {
@@ -701,6 +734,9 @@ enum mseg_hook {
 	MSEG_HOOK_LSM_FILE_RECEIVE = 12,
 	MSEG_HOOK_LSM_PTRACE = 13,
 	MSEG_HOOK_ESTABLISHED = 14, /* sockops, when a handshake is complete */
+	MSEG_HOOK_LSM_RECVMSG = 15,
+	MSEG_HOOK_LSM_ACCEPT = 16,
+	MSEG_HOOK_LSM_UNIX = 17, /* unix_stream_connect, unix_may_send */
 	MSEG_HOOK_MAX,
 };
 

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Does somebody else use this socket than whom it was judged for? (full mode)
+ *
+ * A socket goes from process to process: as a descriptor in a message, over fork, over exec. Who it
+ * was judged for is on record with it, as the program in the process that opened it; whoever else
+ * uses it is judged again, unless policy does not tell the two apart, or as `passing` of its
+ * Workload says. Asked when a descriptor arrives and, because nothing is asked at fork and exec, of
+ * each message: one look-up in an array and three numbers to compare where nothing changed hands.
+ *
+ * A connection that this host's process opened is judged as if its new user had opened it. A
+ * listening socket belongs to whoever accepts; connections that wait already were judged for its
+ * former user, so a confined process that takes it over has to wait until there are none.
+ *
+ * Hooks: lsm/file_receive, socket_sendmsg, socket_recvmsg, socket_accept.
+ */
+#include "doors.bpf.h"
+#include "listener.bpf.h"
+#include <bpf/bpf_tracing.h>
+
+static __always_inline bool mseg_is_holder(const struct mseg_holder *holder)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return holder->tgid == (__u32)task->tgid && holder->exec_id == (__u32)task->self_exec_id &&
+	       holder->start_ns == task->group_leader->start_boottime &&
+	       (!holder->generation || holder->generation == mseg_active_generation());
+}
+
+static __always_inline bool mseg_asks_current(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return mseg_task_is_managed(task) && !mseg_is_daemon(task);
+}
+
+static __always_inline bool mseg_is_inet(struct sock *sk)
+{
+	__u16 family = sk->__sk_common.skc_family;
+
+	return family == AF_INET || family == AF_INET6;
+}
+
+/* What is on record of a connected socket; NULL: the other end opened it, or nobody was asked. */
+static __always_inline struct mseg_slot *mseg_opened(struct sock *sk)
+{
+	if (!sk || !mseg_is_inet(sk) || !sk->__sk_common.skc_dport)
+		return NULL;
+	return mseg_slot_of(sk->__sk_common.skc_cookie.counter);
+}
+
+/* Does policy take the two for one? A function of its own, for the sake of the stack. */
+static __noinline bool mseg_opener_is_like(__u64 cookie, __u32 cls, __u32 generation)
+{
+	struct mseg_identity opener;
+
+	return mseg_socket_owner(cookie, &opener) && mseg_resolve(&opener, generation) &&
+	       opener.cls == cls;
+}
+
+static __always_inline void mseg_read_connection(struct sock *sk, struct mseg_conn *conn)
+{
+	conn->cookie = sk->__sk_common.skc_cookie.counter;
+	conn->netns_cookie = BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie);
+	conn->peer_port = bpf_ntohs(sk->__sk_common.skc_dport);
+	conn->protocol = BPF_CORE_READ(sk, sk_protocol);
+	if (sk->__sk_common.skc_family == AF_INET)
+		conn->peer = mseg_addr4(BPF_CORE_READ(sk, __sk_common.skc_daddr));
+	else
+		bpf_core_read(&conn->peer, sizeof(conn->peer), &sk->__sk_common.skc_v6_daddr);
+	conn->peer = mseg_destination(conn->peer);
+}
+
+/* Who answered, if that was proven, else who is there now. 0, or a reason to refuse. */
+static __always_inline int mseg_peer_of(const struct mseg_conn *conn, struct mseg_peer *peer,
+					__u32 generation)
+{
+	int reason;
+
+	if (!mseg_recall_peer(conn->cookie, &peer->id))
+		return mseg_peer_at(conn, peer, generation) ? 0 : MSEG_REASON_NO_ROW;
+	reason = mseg_resolve_remote(&peer->id, generation);
+	peer->cls = peer->id.cls;
+	return reason;
+}
+
+/* The handshake's identity stays the opener's: the other host was told that one. */
+static __always_inline bool mseg_judge_user(struct sock *sk, struct mseg_slot *slot, __u8 hook)
+{
+	__u32 generation = mseg_active_generation();
+	struct mseg_conn conn = { .hook = hook };
+	struct mseg_peer peer = {};
+	struct mseg_identity self;
+	__u16 doors;
+	int reason;
+
+	if (!generation || !mseg_asks_current())
+		return true;
+	mseg_read_connection(sk, &conn);
+	if (!mseg_current(&self, generation))
+		return mseg_refuse(&conn, &self, &peer, MSEG_REASON_NO_ROW, generation);
+	if (mseg_opener_is_like(conn.cookie, self.cls, generation))
+		return true;
+	doors = mseg_doors_of(self.cgroup_id, generation);
+	if (doors & MSEG_DOOR_PASSING_ALLOW)
+		return true;
+	if (doors & MSEG_DOOR_PASSING_DENY)
+		return mseg_refuse(&conn, &self, &peer, MSEG_REASON_PASSING, generation);
+	reason = mseg_peer_of(&conn, &peer, generation);
+	if (reason)
+		return mseg_refuse(&conn, &self, &peer, reason, generation);
+	if (!mseg_judge_pair(&conn, &self, &peer, generation))
+		return false;
+	mseg_hold(&slot->holder, generation);
+	return true;
+}
+
+SEC("lsm/socket_sendmsg")
+int BPF_PROG(mseg_lsm_send_held, struct socket *sock, struct msghdr *msg, int size, int ret)
+{
+	struct sock *sk = sock->sk;
+	struct mseg_slot *slot = ret ? NULL : mseg_opened(sk);
+
+	if (!slot || mseg_is_holder(&slot->holder))
+		return ret;
+	return mseg_judge_user(sk, slot, MSEG_HOOK_LSM_SENDMSG) ? 0 : -EPERM;
+}
+
+SEC("lsm/socket_recvmsg")
+int BPF_PROG(mseg_lsm_recv_held, struct socket *sock, struct msghdr *msg, int size, int flags,
+	     int ret)
+{
+	struct sock *sk = sock->sk;
+	struct mseg_slot *slot = ret ? NULL : mseg_opened(sk);
+
+	if (!slot || mseg_is_holder(&slot->holder))
+		return ret;
+	return mseg_judge_user(sk, slot, MSEG_HOOK_LSM_RECVMSG) ? 0 : -EPERM;
+}
+
+static __always_inline struct sock *mseg_received_sock(struct file *file)
+{
+	struct socket *socket = mseg_asks_current() ? bpf_sock_from_file(file) : NULL;
+
+	return socket ? socket->sk : NULL;
+}
+
+SEC("lsm/file_receive")
+int BPF_PROG(mseg_lsm_file_receive, struct file *file, int ret)
+{
+	struct sock *sk = ret ? NULL : mseg_received_sock(file);
+	struct mseg_slot *slot = mseg_opened(sk);
+
+	if (!slot)
+		return ret;
+	return mseg_judge_user(sk, slot, MSEG_HOOK_LSM_FILE_RECEIVE) ? 0 : -EPERM;
+}
+
+/* One of a kind that is closed to the receiver is closed here too. */
+SEC("lsm/file_receive")
+int BPF_PROG(mseg_lsm_receive_kind, struct file *file, int ret)
+{
+	struct sock *sk = ret ? NULL : mseg_received_sock(file);
+	__u32 family, protocol;
+
+	if (!sk)
+		return ret;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	protocol = BPF_CORE_READ(sk, sk_protocol);
+	return mseg_kind_is_open(MSEG_HOOK_LSM_FILE_RECEIVE, family, BPF_CORE_READ(sk, sk_type),
+				 protocol) ? 0 : -EPERM;
+}
+
+/* ---- listening sockets ---- */
+
+/* From now on this is the current process' address. A function of its own: so large a record. */
+static __noinline int mseg_take_listener(struct mseg_listener_key *key, __u32 generation)
+{
+	struct mseg_listener *there = bpf_map_lookup_elem(&mseg_listeners, key);
+	struct mseg_listener taken;
+
+	if (!there)
+		return 0;
+	taken = *there;
+	mseg_task_facts((void *)bpf_get_current_task(), &taken.owner);
+	mseg_hold(&taken.holder, 0);
+	return bpf_map_update_elem(&mseg_listeners, key, &taken, BPF_EXIST);
+}
+
+static __always_inline bool mseg_refuse_listener(const struct mseg_listener_key *key,
+						 const struct mseg_identity *self,
+						 enum mseg_reason reason, __u32 generation)
+{
+	struct mseg_conn conn = { .hook = MSEG_HOOK_LSM_ACCEPT, .protocol = IPPROTO_TCP };
+	struct mseg_decision d = mseg_refusal(reason);
+
+	mseg_report(&conn, self, NULL, &d, MSEG_INGRESS, key->port, generation);
+	return false;
+}
+
+static __always_inline bool mseg_judge_acceptor(struct mseg_listener_key *key,
+						struct mseg_listener *listener, __u32 waiting)
+{
+	__u32 generation = mseg_active_generation();
+	struct mseg_identity self, owner;
+	__u16 doors;
+
+	if (!generation || !mseg_asks_current() || listener->owner.id.flags & MSEG_ID_AMBIGUOUS)
+		return true;
+	if (!mseg_current(&self, generation))
+		return mseg_refuse_listener(key, &self, MSEG_REASON_NO_ROW, generation);
+	doors = mseg_doors_of(self.cgroup_id, generation);
+	if (doors & MSEG_DOOR_PASSING_ALLOW ||
+	    (mseg_owner(listener, &owner, generation) && owner.cls == self.cls)) {
+		mseg_hold(&listener->holder, generation);
+		return true;
+	}
+	if (doors & MSEG_DOOR_PASSING_DENY)
+		return mseg_refuse_listener(key, &self, MSEG_REASON_PASSING, generation);
+	if (waiting &&
+	    mseg_judge_nameless(self.cls, MSEG_INGRESS, MSEG_SIDE(generation)).verdict == MSEG_DENY)
+		return mseg_refuse_listener(key, &self, MSEG_REASON_PASSING, generation);
+	mseg_take_listener(key, generation);
+	return true;
+}
+
+SEC("lsm/socket_accept")
+int BPF_PROG(mseg_lsm_accept, struct socket *sock, struct socket *newsock, int ret)
+{
+	struct sock *sk = sock->sk;
+	struct mseg_listener *listener;
+	struct mseg_listener_key *key;
+	__u64 cookie;
+
+	if (ret || !sk || !mseg_is_inet(sk))
+		return ret;
+	cookie = sk->__sk_common.skc_cookie.counter;
+	key = bpf_map_lookup_elem(&mseg_listening, &cookie);
+	listener = key ? bpf_map_lookup_elem(&mseg_listeners, key) : NULL;
+	if (!listener || mseg_is_holder(&listener->holder))
+		return 0;
+	return mseg_judge_acceptor(key, listener, sk->sk_ack_backlog) ? 0 : -EPERM;
+}
+
+char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";

@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# What a Workload says of ways without an address: `raw`, `family`, `passing`, `unix`.
+# shellcheck source-path=SCRIPTDIR source=../support/e2e.sh
+# shellcheck disable=SC2119,SC2317 # functions are called through others
+source "$(dirname "${BASH_SOURCE[0]}")/../support/e2e.sh"
+
+e2e_begin doors
+mkdir "$CG"/{db,web}
+# Another program to policy, which names the first by its path.
+OTHER=$TRUSTED/other-python
+install -m 755 "$PYTHON" "$OTHER"
+echo >>"$OTHER"
+
+# document WORDS: what the Workload `web` says beside
+document() {
+  cat >"$WORK/policy.yaml" <<YAML
+apiVersion: mseg.io/v1
+kind: Workload
+metadata: {name: web}
+spec: {labels: {role: web}, match: {cgroup: /web}$1}
+---
+apiVersion: mseg.io/v1
+kind: Policy
+metadata: {name: shut}
+spec:
+  selects: {labels: {role: web}}
+  directions: [egress]
+  rules:
+  - {name: python, verdict: allow, from: {labels: {role: web}, process: {exe: $PYTHON}}, services: tcp/7000}
+YAML
+}
+policy() { document "$1" && apply "$WORK/policy.yaml"; }
+web() { in_cgroup web "$PYTHON" -SE -c "$@"; }
+kind() { web "import socket; socket.socket($1)"; }
+RAW='socket.AF_INET, socket.SOCK_RAW, 1'
+PACKET='socket.AF_PACKET, socket.SOCK_RAW'
+# kept PROGRAM: a connection that $PYTHON opens and PROGRAM uses
+kept() {
+  web 'import os, socket, sys
+made = socket.create_connection(("127.0.0.1", 7000), 5)
+made.setblocking(True)
+made.set_inheritable(True)
+os.execv(sys.argv[1], [sys.argv[1], "-SE", "-c", sys.argv[2], str(made.fileno())])' "$1" \
+    'import socket, sys
+made = socket.socket(fileno=int(sys.argv[1]))
+made.send(b"x")
+sys.exit(made.recv(1) != b"x")'
+}
+
+start_msegd
+learn "$OTHER"
+serve db tcp 7000 "$PYTHON" -SE "$PROBE" serve tcp 127.0.0.1 7000
+
+policy ''
+refused "raw: not without the word" rule=shut -- kind "$RAW"
+policy ', raw: allow'
+allowed "raw: with it" kind "$RAW"
+
+if [[ $(status mode) == cgroup ]]; then
+  for words in 'unix: judge' 'passing: deny'; do
+    document ", $words"
+    out=$(msegctl policy apply "$WORK/policy.yaml" 2>&1) && code=0 || code=$?
+    same "$words is refused in cgroup mode" 4 "$code"
+    has "with its place" "$out" 'policy.yaml:4:[0-9]+: cgroup mode'
+  done
+  e2e_end
+fi
+
+refused "family: one word does not open the other" rule=shut -- kind "$PACKET"
+policy ', family: packet'
+allowed "family: packet sockets" kind "$PACKET"
+refused "family: nor this one the first" rule=shut -- kind "$RAW"
+
+# ---- passing
+allowed_soon "restamp: kept by a program that may" kept "$PYTHON"
+refused "restamp: kept by one that may not" hook=lsm_sendmsg reason=default "local.exe=$OTHER" -- \
+  kept "$OTHER"
+policy ', passing: allow'
+allowed "allow: kept by whomever" kept "$OTHER"
+policy ', passing: deny'
+refused "deny: kept by another program" hook=lsm_sendmsg reason=passing "local.exe=$OTHER" -- \
+  kept "$OTHER"
+allowed "deny: the same program is no other" kept "$PYTHON"
+
+# ---- unix
+spawn db "$PYTHON" -SE -c 'import socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen()
+while True:
+    server.accept()[0].close()' "$WORK/unix"
+check "a server at an AF_UNIX address" wait_for 10 test -S "$WORK/unix"
+there() { web 'import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])' "$WORK/unix"; }
+allowed_soon "unix: not judged without the word" there
+policy ', unix: judge'
+refused "unix: denied by default" hook=lsm_unix rule=shut direction=egress -- there
+sed -i 's/, services: tcp\/7000//' "$WORK/policy.yaml"
+apply "$WORK/policy.yaml"
+allowed "unix: a rule without services allows it" there
+e2e_end
