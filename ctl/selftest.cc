@@ -75,6 +75,10 @@ class Bypass {
   RowResult HeldRow();
   RowResult TryRow(const SelftestRow& row);
   absl::Status Prove(const std::vector<SelftestRow>& rows, std::vector<RowResult>* results);
+  absl::Status ApplyPolicy(const std::string& more);
+  absl::Status TryGuard(bool prove, std::vector<RowResult>* results);
+  Outcome TryTampering(const std::vector<std::vector<std::string>>& acts) const;
+  uint64_t Tampering() const;
   std::string TryUnattached(const SelftestRow& row) const;
   Outcome TryTrial(const SelftestTrial& trial);
   int Twin(const SelftestAct& act) const;
@@ -85,6 +89,7 @@ class Bypass {
 
   Scratch& scratch_;
   std::string mode_;
+  std::string policy_;
   std::vector<std::string> gaps_;
   Scratch::Held held_attacker_;
   Scratch::Held held_allowed_;
@@ -148,22 +153,28 @@ absl::Status Bypass::Enforce() {
   if (!status.ok()) return status.status();
   mode_ = status->mode;
   gaps_ = status->gaps;
+  policy_ = SelftestPolicy(scratch_.dir(), *digest, mode_ == "full");
+  if (absl::Status applied = ApplyPolicy(""); !applied.ok()) return applied;
+  auto traced = scratch_.Hold("client", File("allowed"), {"sleep"});
+  if (!traced.ok()) return traced.status();
+  traced_ = *traced;
+  // Who answers at an AF_UNIX socket is on record since bind().
+  return scratch_
+      .Hold("server", File("server"), {"serve", "x" + File("stream"), "y" + File("datagram")})
+      .status();
+}
+
+absl::Status Bypass::ApplyPolicy(const std::string& more) {
   api::ApplyRequest request;
-  request.files.push_back(
-      {"selftest.yaml", SelftestPolicy(scratch_.dir(), *digest, mode_ == "full")});
+  request.files.push_back({"selftest.yaml", absl::StrCat(policy_, more)});
   request.message = "selftest";
   request.author = "selftest";
   Diagnostics diagnostics;
   auto report = scratch_.daemon().ApplyPolicy(request, &diagnostics);
-  if (!report.ok()) {
-    std::string message(report.status().message());
-    for (const Diagnostic& d : diagnostics) absl::StrAppend(&message, "\n", FormatDiagnostic(d));
-    return absl::InternalError("selftest: the policy is refused: " + message);
-  }
-  auto traced = scratch_.Hold("client", File("allowed"), {"sleep"});
-  if (!traced.ok()) return traced.status();
-  traced_ = *traced;
-  return absl::OkStatus();
+  if (report.ok()) return absl::OkStatus();
+  std::string message(report.status().message());
+  for (const Diagnostic& d : diagnostics) absl::StrAppend(&message, "\n", FormatDiagnostic(d));
+  return absl::InternalError("selftest: the policy is refused: " + message);
 }
 
 // The last refusal since then, in the daemon's words; refusals reach it some milliseconds later.
@@ -301,6 +312,83 @@ RowResult Bypass::HeldRow() {
   return result;
 }
 
+// How many attempts on mseg itself were refused.
+uint64_t Bypass::Tampering() const {
+  auto status = scratch_.daemon().GetStatus();
+  if (!status.ok()) return 0;
+  for (const auto& [name, value] : status->counters) {
+    if (name == "tampering") return value;
+  }
+  return 0;
+}
+
+Outcome Bypass::TryTampering(const std::vector<std::vector<std::string>>& acts) const {
+  Outcome out;
+  out.result = "blocked";
+  for (const std::vector<std::string>& act : acts) {
+    const uint64_t before = Tampering();
+    const int status = Do({"open", File("attacker"), act});
+    const bool counted = Tampering() > before;
+    if (status != 0 && counted) {
+      out.attack_errno = status;
+      continue;
+    }
+    out.result = "open";
+    out.reason = absl::StrCat(act.front(),
+                              status == 0 ? ": it succeeded" : ": mseg did not refuse it");
+  }
+  return out;
+}
+
+// What root does to mseg itself, with `self_protection`, which only this daemon has: it guards its
+// own maps, pins and state, nobody else's. Last of all, because afterwards only mseg can end it.
+absl::Status Bypass::TryGuard(bool prove, std::vector<RowResult>* results) {
+  using Acts = std::vector<std::vector<std::string>>;
+  const std::string pins = scratch_.pins();
+  auto acts_of = [&]() {
+    const std::string daemon = absl::StrCat(scratch_.daemon_pid());
+    return std::map<std::string, Acts>{
+        {"B41",
+         {{"open_map", pins + "/maps/mseg_config"}, {"write", File("state/store/CURRENT")}}},
+        {"B42",
+         {{"detach", pins + "/links/mseg_sendmsg6"},
+          {"unpin", pins + "/links/mseg_connect6"},
+          {"stop", daemon},
+          {"trace", daemon}}}};
+  };
+  std::map<std::string, std::string> unattached;
+  for (const auto& [id, acts] : acts_of()) {
+    for (const auto& act : prove ? acts : Acts()) {
+      const int status = Do({"open", File("attacker"), act});
+      std::string& said = unattached[id];
+      if (said.empty() || said == "open") {
+        said = status == 0 ? "open" : absl::StrCat(act.front(), " still ", ErrnoName(status));
+      }
+    }
+  }
+  if (absl::Status status = scratch_.RestartDaemon(/*guarded=*/true); !status.ok()) return status;
+  std::map<std::string, Outcome> outcomes;
+  for (const auto& [id, acts] : acts_of()) outcomes[id] = TryTampering(acts);
+  // What mseg itself does: a policy goes into the maps and the store, and everything is taken away.
+  const absl::Status applied = ApplyPolicy(
+      "---\napiVersion: mseg.io/v1\nkind: Workload\nmetadata: {name: st-open}\n"
+      "spec: {labels: {role: st-open}, match: {cgroup: /open}}\n");
+  const absl::Status detached = scratch_.DetachAll();
+  outcomes["B41"].twin_ok = applied.ok();
+  outcomes["B42"].twin_ok = detached.ok();
+  for (RowResult& row : *results) {
+    const auto it = outcomes.find(row.id);
+    if (it == outcomes.end()) continue;
+    row.outcome = it->second;
+    row.outcome.denied_by = "self_protection";
+    row.outcome.unattached = unattached[row.id];
+    if (!row.outcome.twin_ok) {
+      row.outcome.reason = std::string((applied.ok() ? detached : applied).message());
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<RowResult>> Bypass::Run(bool prove) {
   if (absl::Status status = MakeFiles(); !status.ok()) return status;
   if (absl::Status status = HoldAll(); !status.ok()) return status;
@@ -316,6 +404,9 @@ absl::StatusOr<std::vector<RowResult>> Bypass::Run(bool prove) {
   for (const SelftestRow& row : rows) results.push_back(TryRow(row));
   if (prove) {
     if (absl::Status status = Prove(rows, &results); !status.ok()) return status;
+  }
+  if (mode_ == "full") {
+    if (absl::Status status = TryGuard(prove, &results); !status.ok()) return status;
   }
   results.push_back(held);
   std::sort(results.begin(), results.end(),

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/bpf.h>
 #include <linux/if_tun.h>
 #include <linux/io_uring.h>
 #include <net/if.h>
@@ -17,6 +18,7 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -224,6 +226,48 @@ int Trace(pid_t pid) {
   return 0;
 }
 
+// A descriptor of what is pinned there, or -1.
+int OpenPin(const std::string& path) {
+  bpf_attr attr{};
+  attr.pathname = reinterpret_cast<uint64_t>(path.c_str());
+  return static_cast<int>(syscall(SYS_bpf, BPF_OBJ_GET, &attr, sizeof(attr)));
+}
+
+int DetachLink(const std::string& path) {
+  bpf_attr attr{};
+  const int fd = OpenPin(path);
+  if (fd < 0) return errno;
+  attr.link_detach.link_fd = static_cast<uint32_t>(fd);
+  return syscall(SYS_bpf, BPF_LINK_DETACH, &attr, sizeof(attr)) == 0 ? 0 : errno;
+}
+
+int Stop(pid_t pid) {
+  if (kill(pid, SIGSTOP) != 0) return errno;
+  return kill(pid, SIGCONT) == 0 ? 0 : errno;
+}
+
+sockaddr_un LocalPath(const std::string& path) {
+  sockaddr_un to{};
+  to.sun_family = AF_UNIX;
+  path.copy(to.sun_path, sizeof(to.sun_path) - 1);
+  return to;
+}
+
+// One datagram, which is not answered.
+int UnixDatagram(const std::string& path) {
+  const int fd = Socket(AF_UNIX, SOCK_DGRAM);
+  const sockaddr_un to = LocalPath(path);
+  char byte = 'x';
+  return sendto(fd, &byte, 1, 0, Generic(to), sizeof(to)) == 1 ? 0 : errno;
+}
+
+int UnixListener(int type, const std::string& path) {
+  const int fd = Socket(AF_UNIX, type);
+  const sockaddr_un at = LocalPath(path);
+  if (bind(fd, Generic(at), sizeof(at)) != 0) return -1;
+  return type == SOCK_STREAM && listen(fd, 64) != 0 ? -1 : fd;
+}
+
 int Listener(int type, uint16_t port) {
   const int fd = Socket(AF_INET6, type);
   const int off = 0;
@@ -252,13 +296,21 @@ void Echo(const pollfd& ready) {
   }
 }
 
+// Where to listen: `t` or `u` and a port, `x` (stream) or `y` and a path.
+int ListenerAt(const std::string& place) {
+  const std::string where = place.substr(1);
+  if (place[0] == 'x') return UnixListener(SOCK_STREAM, where);
+  if (place[0] == 'y') return UnixListener(SOCK_DGRAM, where);
+  return Listener(place[0] == 't' ? SOCK_STREAM : SOCK_DGRAM,
+                  static_cast<uint16_t>(atoi(where.c_str())));
+}
+
 // Answers what it is sent, until it is killed.
 int Serve(const std::vector<std::string>& ports) {
   std::vector<pollfd> fds;
   const size_t listening = ports.size();
   for (const std::string& port : ports) {
-    const auto number = static_cast<uint16_t>(atoi(port.c_str() + 1));
-    const int fd = Listener(port[0] == 't' ? SOCK_STREAM : SOCK_DGRAM, number);
+    const int fd = ListenerAt(port);
     if (fd < 0) return errno;
     fds.push_back({.fd = fd, .events = POLLIN, .revents = 0});
   }
@@ -266,7 +318,7 @@ int Serve(const std::vector<std::string>& ports) {
   while (poll(fds.data(), fds.size(), -1) > 0) {
     for (size_t i = 0; i < fds.size(); i++) {
       if (fds[i].revents == 0) continue;
-      if (i < listening && ports[i][0] == 't') {
+      if (i < listening && (ports[i][0] == 't' || ports[i][0] == 'x')) {
         const int fd = accept4(fds[i].fd, nullptr, nullptr, SOCK_CLOEXEC);
         if (fd >= 0) fds.push_back({.fd = fd, .events = POLLIN, .revents = 0});
       } else if ((fds[i].revents & (POLLHUP | POLLERR)) != 0 && i >= listening) {
@@ -319,6 +371,7 @@ int RunAct(const std::string& name, const std::vector<std::string>& arguments) {
   if (name == "tcp") return ActTcp(port);
   if (name == "tcp_soon") return ActTcpSoon(port);
   if (name == "squatted") return ActTcp(kSelftestSquat);
+  if (name == "handed") return ActTcp(kSelftestHanded);
   if (name == "tcp6") return Stream(Socket(AF_INET6, SOCK_STREAM), Local6("::1", port));
   if (name == "mapped_tcp") {
     return Stream(Socket(AF_INET6, SOCK_STREAM), Local6("::ffff:127.0.0.1", port));
@@ -335,6 +388,13 @@ int RunAct(const std::string& name, const std::vector<std::string>& arguments) {
   if (name == "sqpoll") return Sqpoll();
   if (name == "socket") return AnySocket(arguments);
   if (name == "tun") return Tun();
+  if (name == "unix") return Stream(Socket(AF_UNIX, SOCK_STREAM), LocalPath(first));
+  if (name == "unix_datagram") return UnixDatagram(first);
+  if (name == "open_map") return OpenPin(first) >= 0 ? 0 : errno;
+  if (name == "detach") return DetachLink(first);
+  if (name == "unpin") return unlink(first.c_str()) == 0 ? 0 : errno;
+  if (name == "write") return open(first.c_str(), O_WRONLY | O_CLOEXEC) >= 0 ? 0 : errno;
+  if (name == "stop") return Stop(atoi(first.c_str()));
   if (name == "move") return MoveThenConnect(first);
   if (name == "userns") return OtherNamespace();
   if (name == "flood") return Flood();

@@ -13,6 +13,7 @@ namespace mseg::ctl {
 inline constexpr uint16_t kSelftestService = 7001;  // TCP and UDP, answers what it is sent
 inline constexpr uint16_t kSelftestLure = 7002;     // UDP, open to everybody
 inline constexpr uint16_t kSelftestSquat = 7003;    // TCP, where the wrong program listens
+inline constexpr uint16_t kSelftestHanded = 7004;   // TCP, opened by one program for another
 
 // The exit status of an act that could not even be tried; everything else is an errno, 0 for done.
 inline constexpr int kActNotTried = 125;

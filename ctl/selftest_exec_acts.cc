@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/prctl.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -55,15 +56,20 @@ int StatusOf(pid_t pid) {
   return WEXITSTATUS(status);
 }
 
-int Connected() {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);  // inherited on purpose
+sockaddr_in Local(uint16_t port) {
   sockaddr_in to{};
   to.sin_family = AF_INET;
-  to.sin_port = htons(kSelftestService);
+  to.sin_port = htons(port);
   to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return to;
+}
+
+int Connected() {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);  // inherited on purpose
+  const sockaddr_in to = Local(kSelftestService);
   const timeval limit{.tv_sec = 2, .tv_usec = 0};
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-  if (fd < 0 || connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof(to)) != 0) return -1;
+  if (fd < 0 || connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof(to)) != 0) return -1;
   return fd;
 }
 
@@ -77,6 +83,35 @@ int Inherit(const std::string& program) {
   const int fd = Connected();
   if (fd < 0) return kActNotTried;
   return Execute(program, Command(program, {"use", absl::StrCat(fd)}));
+}
+
+// Answers one connection to a socket that somebody else opened.
+int Accept(int listener) {
+  const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+  char byte = 0;
+  if (fd < 0) return errno;
+  if (recv(fd, &byte, 1, 0) != 1) return EPIPE;
+  return send(fd, &byte, 1, MSG_NOSIGNAL) == 1 ? 0 : errno;
+}
+
+// Listens until `client`, started in `cgroup`, has connected, and leaves it to `program`.
+int HandOver(const std::string& program, const std::string& client, const std::string& cgroup) {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);  // inherited on purpose
+  const int on = 1;
+  const sockaddr_in at = Local(kSelftestHanded);
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  if (bind(fd, reinterpret_cast<const sockaddr*>(&at), sizeof(at)) != 0 || listen(fd, 8) != 0) {
+    return kActNotTried;
+  }
+  if (fork() == 0) {
+    std::ofstream procs(cgroup + "/cgroup.procs");
+    if (!(procs << "0" << std::flush)) _exit(kActNotTried);
+    close(fd);
+    _exit(Execute(client, Command(client, {"handed"})));
+  }
+  pollfd ready{.fd = fd, .events = POLLIN, .revents = 0};
+  if (poll(&ready, 1, 10000) != 1) return kActNotTried;
+  return Execute(program, Command(program, {"accept", absl::StrCat(fd)}));
 }
 
 bool SendDescriptor(int channel, int fd) {
@@ -328,6 +363,8 @@ int RunExecAct(const std::string& name, const std::vector<std::string>& argument
   if (name == "use") return UseDescriptor(atoi(argument(0).c_str()));
   if (name == "receive") return Receive(atoi(argument(0).c_str()));
   if (name == "inherit") return Inherit(argument(0));
+  if (name == "accept") return Accept(atoi(argument(0).c_str()));
+  if (name == "hand_over") return HandOver(argument(0), argument(1), argument(2));
   if (name == "pass") return Pass(argument(0));
   if (name == "race") return Race(argument(0), argument(1) == "any");
   if (name == "nameless") return Nameless(argument(0), argument(1));

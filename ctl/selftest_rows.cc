@@ -101,11 +101,22 @@ void Rows::AddOwners() {
   SelftestRow& passed = Add("B20", "a connected socket handed over (SCM_RIGHTS)");
   passed.trials = {{Allowed({"pass", File("attacker")}), Allowed({"pass", File("allowed")}), {}}};
   passed.gap_cgroup = "fd_passing";
-  passed.hooks = {"mseg_lsm_file_receive"};
-  SelftestRow& inherited = Add("B21", "a connected socket kept over exec");
+  passed.hooks = {"mseg_lsm_file_receive", "mseg_lsm_send_held", "mseg_lsm_recv_held"};
+  SelftestRow& inherited = Add("B21", "a connected or listening socket kept over exec");
+  auto hand_over = [this](const std::string& to) {
+    return SelftestAct{"server",
+                       File("server"),
+                       {"hand_over", File(to), File("allowed"), places_.client_cgroup}};
+  };
   inherited.trials = {
-      {Allowed({"inherit", File("attacker")}), Allowed({"inherit", File("allowed")}), {}}};
-  inherited.gap = "fd_passing";
+      {Allowed({"inherit", File("attacker")}), Allowed({"inherit", File("allowed")}), {}},
+      {hand_over("attacker"), hand_over("server"), {}}};
+  inherited.gap_cgroup = "fd_passing";
+  inherited.hooks = {"mseg_lsm_send_held", "mseg_lsm_recv_held", "mseg_lsm_accept"};
+  SelftestRow& proxy = Add("B15", "an allowed process as proxy behind an AF_UNIX socket");
+  proxy.trials = {Same({"unix", File("stream")}), Same({"unix_datagram", File("datagram")})};
+  proxy.gap_cgroup = "af_unix";
+  proxy.hooks = {"mseg_lsm_unix_connect", "mseg_lsm_unix_send"};
   const Words move = {"move", places_.client_cgroup};
   Add("B23", "a socket made before a move to another cgroup").trials = {
       {{"open", File("attacker"), move}, {"open", File("allowed"), move}, {}}};
@@ -163,8 +174,8 @@ void Rows::AddUntried() {
   auto untried = [this](const char* id, const char* attack, const char* gap) {
     Add(id, attack).gap = gap;
   };
-  untried("B15", "an allowed process as proxy behind an AF_UNIX socket", "af_unix");
-  untried("B17", "socketpair()", "af_unix");
+  untried("B17", "socketpair()",
+          "both ends begin in one process; who gets one of them was given it (af_unix)");
   untried("B30", "a FUSE or network file that changes between reads",
           "not tried here: such files are never hashed, no rule that names a process allows them");
   untried("B35", "code injected into an allowed process",
@@ -192,35 +203,37 @@ std::vector<std::string> VerdictHooks() {
           "mseg_lsm_connect", "mseg_lsm_sendmsg", "mseg_ingress"};
 }
 
-std::string SelftestPolicy(const std::string& dir, const std::string& digest, bool scripts) {
-  auto workload = [](const char* name) {
+std::string SelftestPolicy(const std::string& dir, const std::string& digest, bool full) {
+  auto workload = [](const char* name, const char* more) {
     return absl::StrCat("apiVersion: mseg.io/v1\nkind: Workload\nmetadata: {name: st-", name,
-                        "}\nspec: {labels: {role: st-", name, "}, match: {cgroup: /", name,
-                        "}}\n---\n");
+                        "}\nspec: {labels: {role: st-", name, "}, match: {cgroup: /", name, "}",
+                        more, "}\n---\n");
   };
   auto rule = [](const std::string& name, const std::string& process, const std::string& exe,
                  const std::string& services) {
     const std::string from = process.empty() ? "" : absl::StrCat(", process: {", process, "}");
     return absl::StrCat("  - {name: ", name, ", verdict: allow, from: {labels: {role: st-client}",
-                        from, "}, to: {labels: {role: st-server}, process: {exe: [", exe,
-                        "]}}, services: [", services, "]}\n");
+                        from, "}, to: {labels: {role: st-server}, process: {exe: [", exe, "]}}",
+                        services.empty() ? "" : absl::StrCat(", services: [", services, "]"),
+                        "}\n");
   };
   const std::string server = dir + "/server";
   const std::string allowed = absl::StrCat("digest: [\"", digest, "\"]");
   // Where scripts are not known, whoever wants one to talk allows its interpreter.
   const std::string script = absl::StrCat("exe: [/bin/bash, /usr/bin/bash]",
-                                          scripts ? ", script: " + dir + "/script" : "");
+                                          full ? ", script: " + dir + "/script" : "");
   return absl::StrCat(
-      workload("client"), workload("server"),
+      workload("client", ""), workload("server", full ? ", unix: judge" : ""),
       "apiVersion: mseg.io/v1\nkind: Policy\nmetadata: {name: st-client}\n"
       "spec: {selects: {labels: {role: st-client}}, directions: [egress]}\n---\n"
       "apiVersion: mseg.io/v1\nkind: Policy\nmetadata: {name: st-server}\nspec:\n"
       "  selects: {labels: {role: st-server}}\n  directions: [ingress]\n  rules:\n",
       rule("by-digest", allowed, server,
            absl::StrCat("tcp/", kSelftestService, ", udp/", kSelftestService, ", tcp/",
-                        kSelftestSquat)),
+                        kSelftestSquat, ", tcp/", kSelftestHanded)),
       rule("by-script", script, server, absl::StrCat("tcp/", kSelftestService)),
       rule("by-name", "name: st-named", server, absl::StrCat("tcp/", kSelftestService)),
+      full ? rule("unix", allowed, server, "") : "",
       rule("lure", "", server, absl::StrCat("udp/", kSelftestLure)));
 }
 

@@ -44,9 +44,9 @@ struct SelftestPlaces {
   std::function<bool(const std::string& name)> replace;  // by the attacker's content, in place
 };
 
-// What the scratch instance enforces. `digest`: of the program that is allowed. `scripts`: whether
-// it can name one.
-std::string SelftestPolicy(const std::string& dir, const std::string& digest, bool scripts);
+// What the scratch instance enforces. `digest`: of the program that is allowed. `full`: the mode,
+// which scripts and AF_UNIX can be named in.
+std::string SelftestPolicy(const std::string& dir, const std::string& digest, bool full);
 // Every attack of the list but B22, which begins before there is a policy.
 std::vector<SelftestRow> SelftestRows(const SelftestPlaces& places);
 

@@ -167,15 +167,7 @@ void Scratch::Clean(int alive) const {
   }
   RemoveCgroup(cgroup_);
   if (access(pins_.c_str(), F_OK) == 0) {
-    const pid_t child = fork();
-    if (child == 0) {
-      const int null = open("/dev/null", O_RDWR);
-      dup2(null, 1);
-      dup2(null, 2);
-      execl(msegd_.c_str(), "msegd", "--detach-all", "--bpffs", pins_.c_str(), nullptr);
-      _exit(1);
-    }
-    waitpid(child, nullptr, 0);
+    DetachAll().IgnoreError();
   }
   std::error_code ignored;
   fs::remove_all(pins_, ignored);
@@ -183,6 +175,20 @@ void Scratch::Clean(int alive) const {
   const bool left = access(cgroup_.c_str(), F_OK) == 0 || access(pins_.c_str(), F_OK) == 0 ||
                     access(dir_.c_str(), F_OK) == 0;
   _exit(left ? 1 : 0);
+}
+
+absl::Status Scratch::DetachAll() const {
+  const pid_t child = fork();
+  if (child == 0) {
+    const int null = open("/dev/null", O_RDWR);
+    dup2(null, 1);
+    dup2(null, 2);
+    execl(msegd_.c_str(), "msegd", "--detach-all", "--bpffs", pins_.c_str(), nullptr);
+    _exit(127);
+  }
+  int status = 0;
+  if (waitpid(child, &status, 0) == child && status == 0) return absl::OkStatus();
+  return absl::InternalError("selftest: msegd --detach-all failed");
 }
 
 absl::Status Scratch::Remove() {
@@ -206,7 +212,11 @@ absl::Status Scratch::Remove() {
 
 Scratch::~Scratch() { Remove().IgnoreError(); }
 
-absl::Status Scratch::StartDaemon() {
+absl::Status Scratch::StartDaemon(bool guarded) {
+  const std::string config = dir_ + "/config.yaml";
+  if (!WriteTo(config, guarded ? "self_protection: {enabled: true}\n" : "{}\n")) {
+    return Errno("selftest: " + config);
+  }
   const std::string socket = dir_ + "/sock";
   const std::string log = dir_ + "/log";
   daemon_pid_ = fork();
@@ -215,8 +225,9 @@ absl::Status Scratch::StartDaemon() {
     const int fd = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(fd, 1);
     dup2(fd, 2);
-    execl(msegd_.c_str(), "msegd", "--state-dir", (dir_ + "/state").c_str(), "--socket",
-          socket.c_str(), "--cgroup-root", cgroup_.c_str(), "--bpffs", pins_.c_str(), nullptr);
+    execl(msegd_.c_str(), "msegd", "--config", config.c_str(), "--state-dir",
+          (dir_ + "/state").c_str(), "--socket", socket.c_str(), "--cgroup-root", cgroup_.c_str(),
+          "--bpffs", pins_.c_str(), nullptr);
     _exit(127);
   }
   const absl::Time limit = absl::Now() + kLoadLimit;
@@ -239,12 +250,12 @@ absl::Status Scratch::StartDaemon() {
   return absl::DeadlineExceededError("selftest: msegd does not answer");
 }
 
-absl::Status Scratch::RestartDaemon() {
+absl::Status Scratch::RestartDaemon(bool guarded) {
   daemon_.reset();
   if (kill(daemon_pid_, SIGKILL) != 0) return Errno("selftest: end msegd");
   waitpid(std::exchange(daemon_pid_, -1), nullptr, 0);
   unlink((dir_ + "/sock").c_str());
-  return StartDaemon();
+  return StartDaemon(guarded);
 }
 
 absl::Status Scratch::Detach(const std::vector<std::string>& programs) const {

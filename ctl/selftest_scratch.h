@@ -31,14 +31,18 @@ class Scratch {
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 
-  // Starts msegd and waits until it answers.
-  absl::Status StartDaemon();
+  // Starts msegd and waits until it answers. `guarded`: it protects itself.
+  absl::Status StartDaemon(bool guarded = false);
   // Ends it and starts it anew: what was detached is attached again.
-  absl::Status RestartDaemon();
+  absl::Status RestartDaemon(bool guarded = false);
+  // What mseg itself may at any time: takes everything away, the daemon too.
+  absl::Status DetachAll() const;
   // Detaches programs by their names; those that this mode has not are passed over.
   absl::Status Detach(const std::vector<std::string>& programs) const;
   api::Service& daemon() { return *daemon_; }
   const std::string& dir() const { return dir_; }
+  const std::string& pins() const { return pins_; }
+  pid_t daemon_pid() const { return daemon_pid_; }
   std::string Cgroup(const std::string& name) const { return cgroup_ + "/" + name; }
 
   // A copy of this program with another content: its bytes, then `mark`.
