@@ -99,11 +99,12 @@ static __always_inline bool mseg_judge_user(struct sock *sk, struct mseg_slot *s
 	mseg_read_connection(sk, &conn);
 	if (!mseg_current(&self, generation))
 		return mseg_refuse(&conn, &self, &peer, MSEG_REASON_NO_ROW, generation);
-	if (mseg_opener_is_like(conn.cookie, self.cls, generation))
-		return true;
 	doors = mseg_doors_of(self.cgroup_id, generation);
-	if (doors & MSEG_DOOR_PASSING_ALLOW)
+	if (doors & MSEG_DOOR_PASSING_ALLOW ||
+	    mseg_opener_is_like(conn.cookie, self.cls, generation)) {
+		mseg_hold(&slot->holder, generation);
 		return true;
+	}
 	if (doors & MSEG_DOOR_PASSING_DENY)
 		return mseg_refuse(&conn, &self, &peer, MSEG_REASON_PASSING, generation);
 	reason = mseg_peer_of(&conn, &peer, generation);
