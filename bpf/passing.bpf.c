@@ -6,13 +6,14 @@
  * was judged for is on record with it, as the program in the process that opened it; whoever else
  * uses it is judged again, unless policy does not tell the two apart, or as `passing` of its
  * Workload says. Asked when a descriptor arrives and, because nothing is asked at fork and exec, of
- * each message: one look-up in an array and three numbers to compare where nothing changed hands.
+ * each message that is sent: one look-up in an array and three numbers to compare where nothing
+ * changed hands.
  *
  * A connection that this host's process opened is judged as if its new user had opened it. A
  * listening socket belongs to whoever accepts; connections that wait already were judged for its
  * former user, so a confined process that takes it over has to wait until there are none.
  *
- * Hooks: lsm/file_receive, socket_sendmsg, socket_recvmsg, socket_accept.
+ * Hooks: lsm/file_receive, socket_sendmsg, socket_accept.
  */
 #include "doors.bpf.h"
 #include "listener.bpf.h"
@@ -125,18 +126,6 @@ int BPF_PROG(mseg_lsm_send_held, struct socket *sock, struct msghdr *msg, int si
 	if (!slot || mseg_is_holder(&slot->holder))
 		return ret;
 	return mseg_judge_user(sk, slot, MSEG_HOOK_LSM_SENDMSG) ? 0 : -EPERM;
-}
-
-SEC("lsm/socket_recvmsg")
-int BPF_PROG(mseg_lsm_recv_held, struct socket *sock, struct msghdr *msg, int size, int flags,
-	     int ret)
-{
-	struct sock *sk = sock->sk;
-	struct mseg_slot *slot = ret ? NULL : mseg_opened(sk);
-
-	if (!slot || mseg_is_holder(&slot->holder))
-		return ret;
-	return mseg_judge_user(sk, slot, MSEG_HOOK_LSM_RECVMSG) ? 0 : -EPERM;
 }
 
 static __always_inline struct sock *mseg_received_sock(struct file *file)

@@ -101,7 +101,7 @@ void Rows::AddOwners() {
   SelftestRow& passed = Add("B20", "a connected socket handed over (SCM_RIGHTS)");
   passed.trials = {{Allowed({"pass", File("attacker")}), Allowed({"pass", File("allowed")}), {}}};
   passed.gap_cgroup = "fd_passing";
-  passed.hooks = {"mseg_lsm_file_receive", "mseg_lsm_send_held", "mseg_lsm_recv_held"};
+  passed.hooks = {"mseg_lsm_file_receive", "mseg_lsm_send_held"};
   SelftestRow& inherited = Add("B21", "a connected or listening socket kept over exec");
   auto hand_over = [this](const std::string& to) {
     return SelftestAct{"server",
@@ -112,7 +112,7 @@ void Rows::AddOwners() {
       {Allowed({"inherit", File("attacker")}), Allowed({"inherit", File("allowed")}), {}},
       {hand_over("attacker"), hand_over("server"), {}}};
   inherited.gap_cgroup = "fd_passing";
-  inherited.hooks = {"mseg_lsm_send_held", "mseg_lsm_recv_held", "mseg_lsm_accept"};
+  inherited.hooks = {"mseg_lsm_send_held", "mseg_lsm_accept"};
   SelftestRow& proxy = Add("B15", "an allowed process as proxy behind an AF_UNIX socket");
   proxy.trials = {Same({"unix", File("stream")}), Same({"unix_datagram", File("datagram")})};
   proxy.gap_cgroup = "af_unix";

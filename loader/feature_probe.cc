@@ -89,8 +89,8 @@ std::vector<std::string> GapsOfBoth() {
 std::vector<std::string> GapsOfFull() {
   return {
       "fd_passing: a connection that was accepted, and a UDP socket that is not connected, keeps "
-      "the identity it was opened with when another process gets it; splice() and a zero-copy "
-      "receive do not ask who uses a socket, nor does sendfile() before Linux 6.5",
+      "the identity it was opened with when another process gets it; who only receives on a socket "
+      "that was kept over fork or exec is not asked, nor are sendfile() and splice() before 6.5",
       "af_unix: AF_UNIX is judged only for workloads that say `unix: judge`, when a connection is "
       "made or a datagram sent: not what socketpair() makes, nor who uses a connection later",
       "first_exec: an executable that was never hashed is unknown until the daemon has read it; "

@@ -112,8 +112,6 @@ inline constexpr std::array kPrograms = {
                 "lsm.s/bprm_check_security"},
     ProgramSpec{"mseg_lsm_send_held", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
                 "lsm/socket_sendmsg"},
-    ProgramSpec{"mseg_lsm_recv_held", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
-                "lsm/socket_recvmsg"},
     ProgramSpec{"mseg_lsm_accept", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
                 "lsm/socket_accept"},
     ProgramSpec{"mseg_lsm_unix_bind", Attach::kLsm, BPF_LSM_MAC, Stage::kObserve,

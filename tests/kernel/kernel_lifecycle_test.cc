@@ -163,7 +163,7 @@ DataplaneOptions Light(const Scratch& scratch) {
   options.without = {"mseg_ingress",     "mseg_sockops",         "mseg_connect6",
                      "mseg_sendmsg4",    "mseg_sendmsg6",        "mseg_lsm_connect",
                      "mseg_lsm_sendmsg", "mseg_lsm_file_receive",
-                     "mseg_lsm_send_held", "mseg_lsm_recv_held"};
+                     "mseg_lsm_send_held"};
   return options;
 }
 

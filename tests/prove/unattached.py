@@ -460,7 +460,6 @@ taken = listener.accept()[0]
 taken.send(b"x")
 """
 SEND_HELD = CONNECTED + FORK + "made.send(b'x')"
-RECEIVE_HELD = CONNECTED + FORK + "made.recv(1)"
 # The connection waits, judged for whoever listened.
 ACCEPT_HELD = """
 listener = socket.create_server(("127.0.0.1", 0))
@@ -575,7 +574,7 @@ LSM = ("mseg_lsm_connect", "mseg_lsm_sendmsg")
 FULL = (*LSM, "mseg_hash_exec", "mseg_see_script", "mseg_file_open", "mseg_path_truncate",
         "mseg_lsm_socket_create", "mseg_lsm_tun_create", "mseg_lsm_tun_open", "mseg_lsm_sqpoll",
         "mseg_lsm_file_receive", "mseg_lsm_receive_kind", "mseg_lsm_ptrace", "mseg_lsm_traceme",
-        "mseg_lsm_send_held", "mseg_lsm_recv_held", "mseg_lsm_accept", "mseg_lsm_unix_bind",
+        "mseg_lsm_send_held", "mseg_lsm_accept", "mseg_lsm_unix_bind",
         "mseg_lsm_unix_listen", "mseg_lsm_unix_connect", "mseg_lsm_unix_send")
 # What the daemon attaches again as soon as somebody listens.
 BY_DAEMON = ("mseg_refuse_lookup",)
@@ -611,7 +610,6 @@ PROOFS = {
     "mseg_lsm_traceme": ((), act("shut", TRACEME), "EPERM"),
     "mseg_lsm_file_receive": ((), act("shut", RECEIVE_CONNECTED, "web"), "refused"),
     "mseg_lsm_send_held": ((), act("shut", SEND_HELD, "web"), "EPERM"),
-    "mseg_lsm_recv_held": ((), act("shut", RECEIVE_HELD, "web"), "EPERM"),
     "mseg_lsm_accept": ((), act("db", ACCEPT_HELD, "web"), "EPERM"),
     "mseg_lsm_unix_bind": ((), act("db", UNIX_BIND, "web"), "EPERM"),
     "mseg_lsm_unix_listen": ((), act("db", UNIX_LISTEN, "web"), "EPERM"),
