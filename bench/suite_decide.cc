@@ -122,8 +122,10 @@ class Counter {
     query.direction = asked.direction;
     query.port = ports_[(uint32_t{MSEG_PORTS_TCP} << 16) | asked.port];
     mseg_query_local(&query, &local);
-    const uint32_t group = classes_[asked.peer].group;
-    if (group != 0 && query.tail != 0) query.cell = mseg_cell(&groups_[group], &tails_[query.tail]);
+    const mseg_class& peer = classes_[asked.peer];
+    query.cell = mseg_cell_is_far(&local, &peer, asked.direction)
+                     ? mseg_cell(&groups_[peer.group], &tails_[query.tail])
+                     : mseg_near_cell(&local, &peer, asked.direction);
     count_ = 0;
     mseg_decide(&query, &Counter::Row, this);
     return count_;

@@ -54,14 +54,12 @@ static __always_inline struct mseg_decision mseg_refusal(enum mseg_reason reason
 	return d;
 }
 
-static __always_inline __u32 mseg_cell_of(__u32 group, __u32 tail, __u32 side)
+static __always_inline __u32 mseg_far_cell(__u32 group, __u32 tail, __u32 side)
 {
 	__u32 group_place = side * MSEG_GROUPS + group;
 	__u32 tail_place = side * MSEG_TAILS + tail;
 	const struct mseg_coarse *bits, *mask;
 
-	if (!group || !tail)
-		return 0;
 	bits = bpf_map_lookup_elem(&mseg_groups, &group_place);
 	if (!bits)
 		return 0;
@@ -77,8 +75,8 @@ static __always_inline __u32 mseg_cell_of(__u32 group, __u32 tail, __u32 side)
  */
 __weak __noinline int mseg_judge(struct mseg_query *query, struct mseg_decision *out)
 {
+	const struct mseg_class *local, *peer;
 	__u32 side, local_place, peer_place;
-	const struct mseg_class *cls;
 
 	if (!query || !out)
 		return 0;
@@ -88,14 +86,14 @@ __weak __noinline int mseg_judge(struct mseg_query *query, struct mseg_decision 
 	*out = mseg_refusal(MSEG_REASON_NO_ROW);
 	if (query->end >= MSEG_CLASSES || query->peer >= MSEG_CLASSES)
 		return 0;
-	cls = bpf_map_lookup_elem(&mseg_classes, &local_place);
-	if (!cls)
+	local = bpf_map_lookup_elem(&mseg_classes, &local_place);
+	peer = bpf_map_lookup_elem(&mseg_classes, &peer_place);
+	if (!local || !peer)
 		return 0;
-	mseg_query_local(query, cls);
-	cls = bpf_map_lookup_elem(&mseg_classes, &peer_place);
-	if (!cls)
-		return 0;
-	query->cell = mseg_cell_of(cls->group, query->tail, side);
+	mseg_query_local(query, local);
+	query->cell = mseg_cell_is_far(local, peer, query->direction) ?
+			      mseg_far_cell(peer->group, query->tail, side) :
+			      mseg_near_cell(local, peer, query->direction);
 	*out = mseg_decide(query, mseg_row_from_map, NULL);
 	return 0;
 }

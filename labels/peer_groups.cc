@@ -95,7 +95,8 @@ void FillClasses(const Signatures& signatures, size_t limit, PeerGroups* groups)
   FillWideGroups(signatures, wide, groups);
 }
 
-// The heaviest selectors, as many as there are bits for; the others are spelled out.
+// The heaviest selectors, as many as there are bits for; the others are spelled out. Heaviest
+// first: where no number is taken yet, these have the word of bits that is read first (mseg_class).
 std::vector<uint32_t> CoarseSelectors(const Program& program, size_t few,
                                       const PeerGroups& groups) {
   // From how many classes on a selector is coarse; none if it names no peer.
@@ -121,7 +122,6 @@ std::vector<uint32_t> CoarseSelectors(const Program& program, size_t few,
     return CountClasses(groups, a) > CountClasses(groups, b);
   });
   if (out.size() > kBits / kBitsOfSelector) out.resize(kBits / kBitsOfSelector);
-  std::sort(out.begin(), out.end(), by_name);
   return out;
 }
 

@@ -45,7 +45,7 @@ struct PeerGroups {
 
   // What they were made with, beside the classes.
   GroupOptions options;
-  std::vector<uint32_t> coarse_selectors;  // sorted by name
+  std::vector<uint32_t> coarse_selectors;  // the heaviest first
 };
 
 // `previous` may be null; groups keep the numbers that their classes had there, and selectors their

@@ -89,6 +89,11 @@ void SetHints(const GenerationImage::Table<mseg_row_key, mseg_row>& rows,
   }
 }
 
+bool IsFar(const mseg_coarse& coarse) {
+  return std::any_of(std::begin(coarse.bits) + 1, std::end(coarse.bits),
+                     [](uint64_t word) { return word != 0; });
+}
+
 class RowBuilder {
  public:
   RowBuilder(const Program& program, const PortClasses& ports, const Signatures& signatures,
@@ -651,6 +656,27 @@ class RowBuilder {
 
 }  // namespace
 
+void FillNearBits(GenerationImage* image) {
+  const absl::flat_hash_map<uint32_t, mseg_coarse> groups(image->groups.begin(),
+                                                          image->groups.end());
+  const absl::flat_hash_map<uint32_t, mseg_coarse> tails(image->tails.begin(), image->tails.end());
+  for (auto& [number, cls] : image->classes) {
+    cls.far = 0;
+    cls.bits = 0;
+    if (const auto group = groups.find(cls.group); group != groups.end()) {
+      cls.bits = group->second.bits[0];
+      if (IsFar(group->second)) cls.far |= MSEG_FAR_GROUP;
+    }
+    for (const int direction : {MSEG_EGRESS, MSEG_INGRESS}) {
+      cls.mask[direction] = 0;
+      const auto tail = tails.find(cls.tail[direction]);
+      if (tail == tails.end()) continue;
+      cls.mask[direction] = tail->second.bits[0];
+      if (IsFar(tail->second)) cls.far |= static_cast<uint8_t>(1U << direction);
+    }
+  }
+}
+
 absl::Status BuildRows(const Program& program, const PortClasses& ports,
                        const Signatures& signatures, const PeerGroups& groups,
                        const std::set<uint32_t>& locals, const CompileOptions& options,
@@ -694,6 +720,7 @@ absl::Status BuildRows(const Program& program, const PortClasses& ports,
     image->groups.emplace_back(group, groups.bits[group]);
   }
   image->budget.groups = groups.bits.size() - 1;
+  FillNearBits(image);
   return absl::OkStatus();
 }
 

@@ -130,14 +130,19 @@ uint16_t Simulator::PortClass(uint8_t protocol, uint16_t port) const {
 mseg_decision Simulator::Trace(uint32_t local, uint32_t peer, mseg_direction direction,
                                uint8_t protocol, uint16_t port, std::vector<Probe>* probes) const {
   const mseg_class as_local = At(image_->classes, local);
-  const mseg_coarse bits = At(image_->groups, At(image_->classes, peer).group);
+  const mseg_class as_peer = At(image_->classes, peer);
   mseg_query query{};
   query.peer = peer;
   query.port = PortClass(protocol, port);
   query.direction = static_cast<uint8_t>(direction);
   mseg_query_local(&query, &as_local);
-  const mseg_coarse mask = At(image_->tails, query.tail);
-  query.cell = mseg_cell(&bits, &mask);
+  if (mseg_cell_is_far(&as_local, &as_peer, query.direction)) {
+    const mseg_coarse bits = At(image_->groups, as_peer.group);
+    const mseg_coarse mask = At(image_->tails, query.tail);
+    query.cell = mseg_cell(&bits, &mask);
+  } else {
+    query.cell = mseg_near_cell(&as_local, &as_peer, query.direction);
+  }
   const Lookup lookup{image_, probes};
   return mseg_decide(&query, &Lookup::Row, &lookup);
 }

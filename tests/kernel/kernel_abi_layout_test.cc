@@ -91,8 +91,7 @@ const std::map<std::string, Layout>& Layouts() {
     }
     {
       using T = mseg_remote_key;
-      all["mseg_remote_key"] = {sizeof(T),
-                                {F(label_id), F(exe_id), F(host_id), F(grade), F(pad)}};
+      all["mseg_remote_key"] = {sizeof(T), {F(label_id), F(exe_id), F(host_id), F(grade), F(pad)}};
     }
     {
       using T = mseg_flow_key;
@@ -138,7 +137,8 @@ const std::map<std::string, Layout>& Layouts() {
     {
       using T = mseg_class;
       all["mseg_class"] = {sizeof(T),
-                           {F(group), F(end), F(tail), F(peers), F(ports), F(by_peer), F(pad)}};
+                           {F(group), F(end), F(tail), F(peers), F(ports), F(by_peer), F(far),
+                            F(pad), F(bits), F(mask)}};
     }
     {
       using T = mseg_coarse;

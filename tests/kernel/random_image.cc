@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "labels/row_builder.h"
 #include "mseg/decide.h"
 #include "tests/kernel/table_set.h"
 
@@ -37,8 +38,12 @@ void ImageRandom::Rows(GenerationImage* image) {
   for (uint32_t i = 1; i < 6; i++) {
     mseg_coarse bits{};
     mseg_coarse mask{};
-    for (int word = 0; word < MSEG_COARSE_WORDS; word++) {
+    const int group_words = Chance(50) ? 1 : MSEG_COARSE_WORDS;
+    for (int word = 0; word < group_words; word++) {
       if (Chance(30)) bits.bits[word] = uint64_t{1} << Below(3) | uint64_t{1} << (62 + Below(2));
+    }
+    const int tail_words = Chance(50) ? 1 : MSEG_COARSE_WORDS;
+    for (int word = 0; word < tail_words; word++) {
       if (Chance(70)) mask.bits[word] = Below(8) | uint64_t{Below(4)} << 62;
     }
     const mseg_coarse none{};
@@ -58,6 +63,7 @@ void ImageRandom::Rows(GenerationImage* image) {
     }
     image->classes.emplace_back(cls, entry);
   }
+  FillNearBits(image);
   std::vector<uint32_t> peers = {0, 1, 2, 3, 4, 5, MSEG_PEER_ALL};
   for (const auto& [group, bits] : image->groups) {
     for (const auto& [tail, mask] : image->tails) {

@@ -186,9 +186,14 @@ prove "peer and local exchanged" kernel judge.bpf.h ".end = local, .peer = peer,
   ".end = peer, .peer = local,"
 prove "every peer is in no cell" kernel judge.bpf.h "	return mseg_cell(bits, mask);" "	return 0;"
 prove "the mask is forgotten" kernel "$DECIDE" "group->bits[i] & mask->bits[i]" "group->bits[i]"
+prove "the mask of the class is forgotten" kernel "$DECIDE" "peer->bits & local->mask[direction & 1]" \
+  "peer->bits"
+prove "no cell is far" kernel "$DECIDE" "	return (local->far >> (direction & 1) & 1) &&" "	return 0 &&"
+prove "a near cell has another number" kernel "$DECIDE" \
+  "mseg_cell_number(MSEG_CELL_WORD_0(word))" "mseg_cell_number(MSEG_CELL_WORD_1(word))"
 prove "the peer's group is the local end's" kernel judge.bpf.h \
-  "	cls = bpf_map_lookup_elem(&mseg_classes, &peer_place);" \
-  "	cls = bpf_map_lookup_elem(&mseg_classes, &local_place);"
+  "	peer = bpf_map_lookup_elem(&mseg_classes, &peer_place);" \
+  "	peer = bpf_map_lookup_elem(&mseg_classes, &local_place);"
 prove "the tail is the other direction's" kernel "$DECIDE" "q->tail = cls->tail[direction];" \
   "q->tail = cls->tail[!direction];"
 prove "no end has rows b" kernel "$DECIDE" "	q->by_peer = cls->by_peer[direction];" "	;"

@@ -424,7 +424,8 @@ enum mseg_port_space {
  * As a local end, per direction: classes that no rule of that direction tells apart share an `end`,
  * those that no coarse rule tells apart a `tail`. As a peer: its group, which is what the selectors
  * that name many classes say of it, one bit each. A tail's mask holds the bits that matter to it;
- * what they leave of a group is a cell (decide.h). Group 0 has no bit.
+ * what they leave of a group is a cell (decide.h). Group 0 has no bit. The selectors that name most
+ * classes have the first word of these bits, which is here, so that few decisions read the others.
  *
  * `peers` and `ports` say where a look-up may find something, so that one that must miss is not
  * made: a bit for each peer class of which the end has a row, and for each port class of which the
@@ -438,9 +439,19 @@ struct mseg_class {
 	__u32 peers[2];
 	__u32 ports[2];
 	__u8 by_peer[2]; /* 1: rows b come first (decide.h) */
-	__u8 pad[2];
+	__u8 far; /* enum mseg_far */
+	__u8 pad;
+	__u64 bits; /* of the group, its first word */
+	__u64 mask[2]; /* of the tail, its first word */
 };
-MSEG_STATIC_ASSERT(sizeof(struct mseg_class) == 40, "mseg_class");
+MSEG_STATIC_ASSERT(sizeof(struct mseg_class) == 64, "mseg_class: a cache line");
+
+/* What has bits beyond the first word. */
+enum mseg_far {
+	MSEG_FAR_EGRESS = 1 << MSEG_EGRESS, /* the tail's mask of this direction */
+	MSEG_FAR_INGRESS = 1 << MSEG_INGRESS,
+	MSEG_FAR_GROUP = 4,
+};
 
 /* Arrays {side * MSEG_GROUPS + group} and {side * MSEG_TAILS + tail}. */
 #define MSEG_GROUPS 8192

@@ -179,32 +179,61 @@ MSEG_INLINE struct mseg_decision mseg_decide(const struct mseg_query *q, mseg_ro
  * The cell of a group for a tail: 31 bits over what the mask leaves, 0 if that is nothing. The
  * compiler makes sure that no tail has two cells of one number.
  */
-#define MSEG_CELL_WORD(i, low, high) \
-	word = group->bits[i] & mask->bits[i]; \
-	any |= word; \
-	mix += (word & 0xffffffff) * low##ull + (word >> 32) * high##ull
+/*
+ * The upper bits of a sum of half words times random factors: two cells have one number once in
+ * 2^31, and no product waits for another. Factors: SHA-256 of "mseg cell N", its first 8 bytes.
+ */
+#define MSEG_CELL_WORD(word, low, high) (((word) & 0xffffffff) * low##ull + ((word) >> 32) * high##ull)
+#define MSEG_CELL_WORD_0(word) MSEG_CELL_WORD(word, 0xEE9CDF25957DEE93, 0x758CEC891C05A093)
+#define MSEG_CELL_WORD_1(word) MSEG_CELL_WORD(word, 0xE5C08400CA63066B, 0x6CAA760936B1DAA5)
+#define MSEG_CELL_WORD_2(word) MSEG_CELL_WORD(word, 0x970D63A024227D99, 0x94DD9AC056D11093)
+#define MSEG_CELL_WORD_3(word) MSEG_CELL_WORD(word, 0x8EC297CF8FCD2565, 0xE12C3187FEE1DBAD)
+#define MSEG_CELL_WORD_4(word) MSEG_CELL_WORD(word, 0x3D8E28915AF1B8D7, 0x6F96315262A38E73)
+#define MSEG_CELL_WORD_5(word) MSEG_CELL_WORD(word, 0xB137E2D4FA7DE1CB, 0x12C648033ECC5023)
+#define MSEG_CELL_WORD_6(word) MSEG_CELL_WORD(word, 0x265BB0F25BE43779, 0x21C56BFD235DE32D)
+#define MSEG_CELL_WORD_7(word) MSEG_CELL_WORD(word, 0xB671463846C1746F, 0x3EE7AFCAEA2D72F1)
+
+MSEG_INLINE __u32 mseg_cell_number(__u64 sum)
+{
+	sum >>= 33;
+	return sum ? (__u32)sum : 1;
+}
 
 MSEG_INLINE __u32 mseg_cell(const struct mseg_coarse *group, const struct mseg_coarse *mask)
 {
-	__u64 any = 0, mix = 0, word;
+	__u64 any = 0, sum = 0, word;
 
-	/*
-	 * The upper bits of a sum of half words times random factors: two cells have one number once in
-	 * 2^31, and no product waits for another. Factors: SHA-256 of "mseg cell N", its first 8 bytes.
-	 */
-	MSEG_CELL_WORD(0, 0xEE9CDF25957DEE93, 0x758CEC891C05A093);
-	MSEG_CELL_WORD(1, 0xE5C08400CA63066B, 0x6CAA760936B1DAA5);
-	MSEG_CELL_WORD(2, 0x970D63A024227D99, 0x94DD9AC056D11093);
-	MSEG_CELL_WORD(3, 0x8EC297CF8FCD2565, 0xE12C3187FEE1DBAD);
-	MSEG_CELL_WORD(4, 0x3D8E28915AF1B8D7, 0x6F96315262A38E73);
-	MSEG_CELL_WORD(5, 0xB137E2D4FA7DE1CB, 0x12C648033ECC5023);
-	MSEG_CELL_WORD(6, 0x265BB0F25BE43779, 0x21C56BFD235DE32D);
-	MSEG_CELL_WORD(7, 0xB671463846C1746F, 0x3EE7AFCAEA2D72F1);
-	MSEG_STATIC_ASSERT(MSEG_COARSE_WORDS == 8, "two factors a word");
-	if (!any)
-		return 0;
-	mix >>= 33;
-	return mix ? (__u32)mix : 1;
+#define MSEG_ADD_WORD(i) \
+	word = group->bits[i] & mask->bits[i]; \
+	any |= word; \
+	sum += MSEG_CELL_WORD_##i(word)
+	MSEG_ADD_WORD(0);
+	MSEG_ADD_WORD(1);
+	MSEG_ADD_WORD(2);
+	MSEG_ADD_WORD(3);
+	MSEG_ADD_WORD(4);
+	MSEG_ADD_WORD(5);
+	MSEG_ADD_WORD(6);
+	MSEG_ADD_WORD(7);
+#undef MSEG_ADD_WORD
+	MSEG_STATIC_ASSERT(MSEG_COARSE_WORDS == 8, "a factor for each half word");
+	return any ? mseg_cell_number(sum) : 0;
+}
+
+/* Whether the cell of a peer takes more than the words in the classes of both ends. */
+MSEG_INLINE int mseg_cell_is_far(const struct mseg_class *local, const struct mseg_class *peer,
+				 __u32 direction)
+{
+	return (local->far >> (direction & 1) & 1) && (peer->far & MSEG_FAR_GROUP);
+}
+
+/* The cell if it does not: the same number, since words of zero add nothing to it. */
+MSEG_INLINE __u32 mseg_near_cell(const struct mseg_class *local, const struct mseg_class *peer,
+				 __u32 direction)
+{
+	__u64 word = peer->bits & local->mask[direction & 1];
+
+	return word ? mseg_cell_number(MSEG_CELL_WORD_0(word)) : 0;
 }
 
 /* Where the class of a port is: block number and place in the block. */
