@@ -25,19 +25,19 @@ int BPF_PROG(mseg_lsm_socket_create, int family, int type, int protocol, int ker
 SEC("lsm/tun_dev_create")
 int BPF_PROG(mseg_lsm_tun_create, int ret)
 {
-	return ret || mseg_door_is_open(MSEG_HOOK_LSM_TUN, 0, 0, 0) ? ret : -EPERM;
+	return ret || mseg_door_is_open(MSEG_HOOK_LSM_TUN, 0, 0, 0, 0) ? ret : -EPERM;
 }
 
 SEC("lsm/tun_dev_open")
 int BPF_PROG(mseg_lsm_tun_open, void *security, int ret)
 {
-	return ret || mseg_door_is_open(MSEG_HOOK_LSM_TUN, 0, 0, 0) ? ret : -EPERM;
+	return ret || mseg_door_is_open(MSEG_HOOK_LSM_TUN, 0, 0, 0, 0) ? ret : -EPERM;
 }
 
 SEC("lsm/uring_sqpoll")
 int BPF_PROG(mseg_lsm_sqpoll, int ret)
 {
-	return ret || mseg_door_is_open(MSEG_HOOK_LSM_SQPOLL, 0, 0, 0) ? ret : -EPERM;
+	return ret || mseg_door_is_open(MSEG_HOOK_LSM_SQPOLL, 0, 0, 0, 0) ? ret : -EPERM;
 }
 
 /* Who reaches into a confined process could act as it; only its own kind may. */

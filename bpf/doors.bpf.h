@@ -10,9 +10,12 @@
 
 #include "judge.bpf.h"
 
-/* Row f of decide.h: every port, every peer that no row names. */
-static __always_inline struct mseg_decision mseg_judge_nameless(__u32 cls, __u8 direction,
-								__u32 side)
+/*
+ * Row f of decide.h: every port, every peer that no row names. Where the service is known, row c
+ * comes first; if it allows some peers only, nobody can tell.
+ */
+static __always_inline struct mseg_decision
+mseg_judge_nameless(__u32 cls, __u8 direction, __u16 port_class, __u32 side)
 {
 	__u32 place = side * MSEG_CLASSES + cls;
 	struct mseg_row_key key = { .peer = MSEG_PEER_ALL, .direction = direction, .side = side };
@@ -23,6 +26,13 @@ static __always_inline struct mseg_decision mseg_judge_nameless(__u32 cls, __u8 
 		found = bpf_map_lookup_elem(&mseg_classes, &place);
 	if (found) {
 		key.local = found->tail[direction & 1];
+		key.port = port_class;
+		row = bpf_map_lookup_elem(&mseg_rows, &key);
+	}
+	if (row && port_class && row->more && row->verdict == MSEG_ALLOW)
+		return mseg_refusal(MSEG_REASON_UNKNOWN_IDENTITY);
+	if (found && !row && port_class) {
+		key.port = 0;
 		row = bpf_map_lookup_elem(&mseg_rows, &key);
 	}
 	return row ? mseg_decision_of(row, 'f') : mseg_refusal(MSEG_REASON_NO_ROW);
@@ -31,8 +41,8 @@ static __always_inline struct mseg_decision mseg_judge_nameless(__u32 cls, __u8 
 /* The harder one of both directions. */
 static __always_inline struct mseg_decision mseg_judge_class(__u32 cls, __u32 side)
 {
-	struct mseg_decision out = mseg_judge_nameless(cls, MSEG_EGRESS, side);
-	struct mseg_decision in = mseg_judge_nameless(cls, MSEG_INGRESS, side);
+	struct mseg_decision out = mseg_judge_nameless(cls, MSEG_EGRESS, 0, side);
+	struct mseg_decision in = mseg_judge_nameless(cls, MSEG_INGRESS, 0, side);
 
 	if (out.verdict == MSEG_DENY)
 		return out;
@@ -41,10 +51,13 @@ static __always_inline struct mseg_decision mseg_judge_class(__u32 cls, __u32 si
 	return out;
 }
 
-/* May the current process do what `conn` says, although nobody can tell with whom it will talk? */
+/*
+ * May the current process do what `conn` says, although nobody can tell with whom it will talk? What
+ * it will say is known where `conn` has a service: it opens flows of that, and takes none.
+ */
 static __noinline int mseg_door(const struct mseg_conn *conn)
 {
-	__u32 generation = mseg_active_generation();
+	__u32 generation = mseg_active_generation(), side = MSEG_SIDE(generation);
 	struct mseg_identity self = {};
 	struct mseg_decision d;
 
@@ -54,18 +67,25 @@ static __noinline int mseg_door(const struct mseg_conn *conn)
 		d = mseg_refusal(MSEG_REASON_NO_ROW);
 	else if (conn->door & mseg_doors_of(self.cgroup_id, generation))
 		return 1;
+	else if (conn->peer_port)
+		d = mseg_judge_nameless(self.cls, MSEG_EGRESS,
+					mseg_port_class(side, conn->protocol, conn->peer_port), side);
 	else
-		d = mseg_judge_class(self.cls, MSEG_SIDE(generation));
+		d = mseg_judge_class(self.cls, side);
 	if (d.verdict == MSEG_ALLOW && d.would_be == MSEG_ALLOW)
 		return 1;
-	mseg_report(conn, &self, NULL, &d, MSEG_EGRESS, 0, generation);
+	mseg_report(conn, &self, NULL, &d, MSEG_EGRESS, conn->peer_port, generation);
 	if (d.verdict == MSEG_DENY)
 		mseg_count(MSEG_CNT_DOOR_REFUSED);
 	return d.verdict == MSEG_ALLOW;
 }
 
-/* `door`: the word of a Workload that opens it, enum mseg_doors. */
-static __always_inline bool mseg_door_is_open(__u8 hook, __u8 family, __u32 protocol, __u16 door)
+/*
+ * `service`: what it will be used for, 0 if that is not known. `door`: the word of a Workload that
+ * opens it, enum mseg_doors.
+ */
+static __always_inline bool mseg_door_is_open(__u8 hook, __u8 family, __u32 protocol, __u16 service,
+					      __u16 door)
 {
 	struct mseg_conn conn = { .door = door };
 
@@ -74,12 +94,24 @@ static __always_inline bool mseg_door_is_open(__u8 hook, __u8 family, __u32 prot
 	conn.hook = hook;
 	conn.family = family;
 	conn.protocol = protocol; /* MPTCP's does not fit: the kind tells */
+	conn.peer_port = service;
 	return mseg_door(&conn);
 }
 
-/* Kinds of sockets whose every peer passes another hook, and those that lead to this host only. */
+static __always_inline bool mseg_is_ping_socket(__u32 family, __u32 type, __u32 protocol)
+{
+	return type == SOCK_DGRAM && ((family == AF_INET && protocol == IPPROTO_ICMP) ||
+				      (family == AF_INET6 && protocol == IPPROTO_ICMPV6));
+}
+
+/*
+ * Kinds of sockets whose every peer passes another hook, and those that lead to this host only. The
+ * hooks of a cgroup do not see where a ping socket sends, those of LSM do.
+ */
 static __always_inline bool mseg_kind_is_judged(__u32 family, __u32 type, __u32 protocol)
 {
+	if (mseg_is_ping_socket(family, type, protocol))
+		return mseg_full_mode;
 	if (family == AF_UNIX || family == AF_NETLINK)
 		return true;
 	if (family != AF_INET && family != AF_INET6)
@@ -116,10 +148,14 @@ static __always_inline __u16 mseg_door_of_kind(__u32 family, __u32 type, __u32 p
 	}
 }
 
+/* May the current process have a socket of this kind? */
 static __always_inline bool mseg_kind_is_open(__u8 hook, __u32 family, __u32 type, __u32 protocol)
 {
+	__u16 service = mseg_is_ping_socket(family, type, protocol) ? mseg_service(protocol, 0) : 0;
+
 	return mseg_kind_is_judged(family, type, protocol) ||
-	       mseg_door_is_open(hook, family, protocol, mseg_door_of_kind(family, type, protocol));
+	       mseg_door_is_open(hook, family, protocol, service,
+				 mseg_door_of_kind(family, type, protocol));
 }
 
 #endif /* MSEG_DOORS_BPF_H_ */

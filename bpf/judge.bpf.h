@@ -45,6 +45,14 @@ static __always_inline __u16 mseg_port_class(__u32 side, __u8 protocol, __u16 po
 	return block ? block->cls[at.index & (MSEG_PORT_BLOCK - 1)] : 0;
 }
 
+/* What stands for the port: a ping socket sends requests only, whatever its address says. */
+static __always_inline __u16 mseg_service(__u32 protocol, __u16 port)
+{
+	if (protocol == IPPROTO_ICMP)
+		return MSEG_ICMP_ECHO;
+	return protocol == IPPROTO_ICMPV6 ? MSEG_ICMPV6_ECHO : port;
+}
+
 static __always_inline struct mseg_decision mseg_refusal(enum mseg_reason reason)
 {
 	struct mseg_decision d = {};

@@ -4,7 +4,8 @@
  *
  * Asked in the process that makes it, before it has it, in both modes: raw, ping, SCTP and MPTCP
  * sockets. Other families pass only the LSM hooks (doors.bpf.c). The answer is what policy says of
- * peers that nobody knows (doors.bpf.h).
+ * peers that nobody knows (doors.bpf.h). A ping socket is asked for here in cgroup mode only, where
+ * no hook sees whom it pings.
  *
  * Hook: cgroup/sock_create.
  */

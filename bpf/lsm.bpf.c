@@ -46,6 +46,7 @@ static __always_inline int mseg_lsm_client(struct socket *sock, const void *addr
 	conn.netns_cookie = BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie);
 	conn.cookie = bpf_get_socket_cookie(sk);
 	conn.protocol = BPF_CORE_READ(sk, sk_protocol);
+	conn.peer_port = mseg_service(conn.protocol, conn.peer_port);
 	conn.hook = hook;
 	return mseg_judge_client(&conn) ? 0 : -EPERM;
 }

@@ -28,6 +28,7 @@ enum mseg_marked {
 /* Set by the loader before the programs are loaded. */
 const volatile __u64 mseg_cgroup_root_id __weak = 0;
 const volatile __u32 mseg_cgroup_root_level __weak = 0;
+const volatile __u32 mseg_full_mode __weak = 0; /* the LSM programs are loaded, too */
 
 /* ---- policy tables: two sides each, written by the loader only (cgroups: by mkdir too) ---- */
 

@@ -208,7 +208,7 @@ static __always_inline bool mseg_judge_acceptor(struct mseg_listener_key *key,
 	if (doors & MSEG_DOOR_PASSING_DENY)
 		return mseg_refuse_listener(key, &self, MSEG_REASON_PASSING, generation);
 	if (waiting &&
-	    mseg_judge_nameless(self.cls, MSEG_INGRESS, MSEG_SIDE(generation)).verdict == MSEG_DENY)
+	    mseg_judge_nameless(self.cls, MSEG_INGRESS, 0, MSEG_SIDE(generation)).verdict == MSEG_DENY)
 		return mseg_refuse_listener(key, &self, MSEG_REASON_PASSING, generation);
 	mseg_take_listener(key, generation);
 	return true;

@@ -117,6 +117,20 @@ int UdpRedirect() {
   return sendto(fd, &byte, 1, 0, Generic(to), sizeof(to)) == 1 ? 0 : errno;
 }
 
+// An echo request, from a socket that may send nothing else, to an address of its choice.
+int Ping(bool v6) {
+  const int fd =
+      v6 ? Socket(AF_INET6, SOCK_DGRAM, IPPROTO_ICMPV6) : Socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP);
+  if (fd < 0) return errno;
+  char request[8] = {};
+  request[0] = static_cast<char>(v6 ? 128 : 8);
+  const sockaddr_in to4 = Local4(0);
+  const sockaddr_in6 to6 = Local6("::1", 0);
+  const ssize_t sent = v6 ? sendto(fd, request, sizeof(request), 0, Generic(to6), sizeof(to6))
+                          : sendto(fd, request, sizeof(request), 0, Generic(to4), sizeof(to4));
+  return sent == sizeof(request) ? 0 : errno;
+}
+
 struct Ring {
   int fd = -1;
   io_uring_params params{};
@@ -387,6 +401,7 @@ int RunAct(const std::string& name, const std::vector<std::string>& arguments) {
   if (name == "uring") return UringConnect();
   if (name == "sqpoll") return Sqpoll();
   if (name == "socket") return AnySocket(arguments);
+  if (name == "ping") return Ping(first == "6");
   if (name == "tun") return Tun();
   if (name == "unix") return Stream(Socket(AF_UNIX, SOCK_STREAM), LocalPath(first));
   if (name == "unix_datagram") return UnixDatagram(first);

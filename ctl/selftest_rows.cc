@@ -68,7 +68,9 @@ void Rows::AddDoors() {
   sqpoll.gap_cgroup = "io_uring_sqpoll";
   AddKind("B09", "raw sockets, ICMP and IP").trials = {
       Door({"socket", "2", "3", "1", "10", "3", "58"}), Door({"socket", "2", "3", "255"})};
-  AddKind("B10", "ping sockets").trials = {Door({"socket", "2", "2", "1", "10", "2", "58"})};
+  SelftestRow& ping = AddKind("B10", "ping sockets");
+  ping.trials = {Door({"ping", "4"}), Door({"ping", "6"})};
+  ping.hooks.push_back("mseg_lsm_sendmsg");  // which sees whom a ping socket pings
   SelftestRow& packet = AddKind("B11", "packet sockets");
   packet.trials = {Door({"socket", "17", "3", "768"}), Door({"socket", "17", "2", "768"})};
   packet.gap_cgroup = "af_packet";
@@ -91,8 +93,8 @@ void Rows::AddDoors() {
   SelftestRow& vsock = AddKind("B14", "vsock");
   vsock.trials = {Door({"socket", "40", "1", "0"})};
   vsock.gap_cgroup = "af_packet";
-  AddKind("B18", "SCTP, one-to-one and one-to-many").trials = {
-      Door({"socket", "2", "1", "132"}), Door({"socket", "2", "5", "132"})};
+  AddKind("B18", "SCTP, one-to-one and one-to-many").trials = {Door({"socket", "2", "1", "132"}),
+                                                               Door({"socket", "2", "5", "132"})};
   AddKind("B19", "DCCP").trials = {Door({"socket", "2", "6", "33"})};
 }
 
@@ -158,11 +160,10 @@ void Rows::AddExecs() {
   loader.gap = "libraries";
   SelftestRow& script = Add("B34", "an interpreter told what to do");
   const SelftestAct told = Attacker({"interpreter", "script", File("script")});
-  script.trials = {
-      {Attacker({"interpreter", "line"}), told, {}},
-      {Attacker({"interpreter", "argument", File("script")}), told, {}},
-      {Attacker({"interpreter", "script", File("public/script")}), told, {}},
-      {Attacker({"interpreter", "script", File("public/link")}), told, {}}};
+  script.trials = {{Attacker({"interpreter", "line"}), told, {}},
+                   {Attacker({"interpreter", "argument", File("script")}), told, {}},
+                   {Attacker({"interpreter", "script", File("public/script")}), told, {}},
+                   {Attacker({"interpreter", "script", File("public/link")}), told, {}}};
   script.gap_cgroup = "script_identity";
   Add("B48", "a flood of events").trials = {{Attacker({"flood"}), Allowed({"tcp"}), {}}};
   Add("B49", "mm->exe_file changed from inside").trials = {

@@ -51,8 +51,9 @@ Sample Draw(const GenerationImage& image, std::mt19937_64& random) {
     constexpr uint8_t kProtocols[MSEG_PORT_SPACES] = {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, 0};
     const uint32_t place = image.ports[random() % image.ports.size()].first;
     const uint32_t space = (place >> 16) % MSEG_PORT_SPACES;
-    sample.protocol = space == MSEG_PORTS_OTHER ? static_cast<uint8_t>(place) : kProtocols[space];
-    sample.port = space == MSEG_PORTS_OTHER ? uint16_t{0} : static_cast<uint16_t>(place);
+    const bool other = space == MSEG_PORTS_OTHER;
+    sample.protocol = other ? static_cast<uint8_t>(place >> 8) : kProtocols[space];
+    sample.port = static_cast<uint16_t>(other ? place & MSEG_ICMP_TYPE_MAX : place);
   }
   return sample;
 }

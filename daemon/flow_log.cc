@@ -64,8 +64,9 @@ std::string ProtocolName(uint8_t protocol) {
     case IPPROTO_UDP:
       return "udp";
     case IPPROTO_ICMP:
-    case IPPROTO_ICMPV6:
       return "icmp";
+    case IPPROTO_ICMPV6:
+      return "icmpv6";
     case IPPROTO_SCTP:
       return "sctp";
     default:

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "labels/glob.h"
+#include "labels/icmp_types.h"
 #include "labels/text.h"
 
 namespace mseg {
@@ -52,8 +53,7 @@ std::string ProcessText(const ExecutableInfo& executable) {
   }
   if (!executable.script) return text;
   const auto pattern = Literal(executable.script->path);
-  return Cat(text, ", script: ",
-             Scalar(pattern.value_or(DigestText(executable.script->digest))));
+  return Cat(text, ", script: ", Scalar(pattern.value_or(DigestText(executable.script->digest))));
 }
 
 absl::StatusOr<std::string> SelectorText(const AllowEnd& end, std::string_view what) {
@@ -81,7 +81,7 @@ absl::StatusOr<std::string> ServiceText(uint8_t protocol, uint16_t port) {
       return Cat("sctp/", port);
     case IPPROTO_ICMP:
     case IPPROTO_ICMPV6:
-      return std::string("icmp");
+      return port == 0 ? std::string("icmp") : IcmpTypesText(protocol, port, port);
     default:
       return absl::FailedPreconditionError(Cat("no service stands for protocol ", protocol));
   }

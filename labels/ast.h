@@ -81,7 +81,7 @@ struct Selector {
   bool MatchesAnyone() const { return labels.empty() && !process && cidrs.empty(); }
 };
 
-// Ports of one protocol, or (kProtocol) a protocol without ports, or (kAny) everything.
+// Ports of one protocol or types of ICMP, or (kProtocol) a whole protocol, or (kAny) everything.
 struct PortRange {
   enum class Kind : uint8_t { kPorts, kProtocol, kAny };
   Kind kind = Kind::kPorts;
@@ -95,8 +95,8 @@ struct PortRange {
                       range.last);
   }
 };
-// `tcp/3306`, `tcp/8000-8010`, `udp/53`, `sctp/36412`, `icmp` (both families), `any`. The text must
-// be of one of these forms; a service's name is not.
+// `tcp/3306`, `tcp/8000-8010`, `udp/53`, `sctp/36412`, `icmp` (both families), `icmp/TYPE`
+// (icmp_types.h), `any`. The text must be of one of these forms; a service's name is not.
 absl::StatusOr<std::vector<PortRange>> ParsePortItem(std::string_view text);
 // Whether `text` has the form of a port item rather than of a service's name.
 bool LooksLikePortItem(std::string_view text);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "labels/glob.h"
+#include "labels/icmp_types.h"
 #include "labels/interpreters.h"
 #include "labels/program.h"
 #include "labels/text.h"
@@ -221,7 +222,13 @@ absl::StatusOr<IdentityFacts> WorkloadFacts(const PolicySet& policy, std::string
 }
 
 absl::StatusOr<ServicePort> ServicePortOf(std::string_view protocol, int64_t port) {
-  if (protocol == "icmp") return ServicePort{.protocol = IPPROTO_ICMP, .port = 0};
+  if (const auto icmp = IcmpProtocol(protocol)) {
+    if (port < 0 || port > MSEG_ICMP_TYPE_MAX) {
+      return Invalid("a type of ICMP is a number from 1 to 255, or 0 for an echo request");
+    }
+    return ServicePort{.protocol = *icmp,
+                       .port = port == 0 ? IcmpEchoRequest(*icmp) : static_cast<uint16_t>(port)};
+  }
   ServicePort out;
   if (protocol == "tcp") {
     out.protocol = IPPROTO_TCP;
@@ -230,7 +237,8 @@ absl::StatusOr<ServicePort> ServicePortOf(std::string_view protocol, int64_t por
   } else if (protocol == "sctp") {
     out.protocol = IPPROTO_SCTP;
   } else {
-    return Invalid(Cat("`", protocol.substr(0, 80), "` is not one of tcp, udp, sctp, icmp"));
+    return Invalid(
+        Cat("`", protocol.substr(0, 80), "` is not one of tcp, udp, sctp, icmp, icmpv6"));
   }
   if (port < 1 || port > 65535) return Invalid("a port is a number from 1 to 65535");
   out.port = static_cast<uint16_t>(port);
@@ -252,7 +260,10 @@ absl::StatusOr<ServicePort> ParseServicePort(const PolicySet& policy, std::strin
   if (ranges.empty() || ranges[0].kind == PortRange::Kind::kAny) {
     return Invalid("a question is about one port; write for example tcp/443");
   }
-  return ServicePort{.protocol = ranges[0].protocol, .port = ranges[0].first};
+  const PortRange& range = ranges[0];
+  const bool whole = range.kind == PortRange::Kind::kProtocol;
+  return ServicePort{.protocol = range.protocol,
+                     .port = whole ? IcmpEchoRequest(range.protocol) : range.first};
 }
 
 }  // namespace mseg

@@ -3,6 +3,7 @@
 
 #include <netinet/in.h>
 
+#include "labels/icmp_types.h"
 #include "labels/text.h"
 
 namespace mseg {
@@ -27,8 +28,10 @@ std::vector<FailsafeEntry> DefaultFailsafe() {
 std::string PortRangeText(const PortRange& range) {
   if (range.kind == PortRange::Kind::kAny) return "any";
   if (range.kind == PortRange::Kind::kProtocol) {
-    const bool icmp = range.protocol == IPPROTO_ICMP || range.protocol == IPPROTO_ICMPV6;
-    return icmp ? std::string("icmp") : Cat("protocol ", range.protocol);
+    return IsIcmp(range.protocol) ? std::string("icmp") : Cat("protocol ", range.protocol);
+  }
+  if (IsIcmp(range.protocol)) {
+    return IcmpTypesText(range.protocol, range.first, range.last);
   }
   const char* protocol = range.protocol == IPPROTO_TCP   ? "tcp/"
                          : range.protocol == IPPROTO_UDP ? "udp/"

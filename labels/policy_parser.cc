@@ -5,6 +5,7 @@
 
 #include "labels/document_parser.h"
 #include "labels/field_reader.h"
+#include "labels/icmp_types.h"
 #include "labels/text.h"
 
 namespace mseg {
@@ -23,7 +24,7 @@ absl::Status PortItemError(std::string_view text) {
   return absl::InvalidArgumentError(
       Cat("`", text.substr(0, 80),
           "` is not a service; write tcp/PORT, udp/PORT, sctp/PORT, tcp/FIRST-LAST, icmp, "
-          "any, or the name of a Service"));
+          "icmp/TYPE, any, or the name of a Service"));
 }
 
 std::optional<uint16_t> ParsePort(std::string_view text) {
@@ -163,8 +164,8 @@ std::string PortNameText(const PortName& name) {
 }
 
 bool LooksLikePortItem(std::string_view text) {
-  return text == "any" || text == "icmp" || text == "tcp" || text == "udp" || text == "sctp" ||
-         Contains(text, '/');
+  return text == "any" || text == "icmp" || text == "icmpv6" || text == "tcp" || text == "udp" ||
+         text == "sctp" || Contains(text, '/');
 }
 
 absl::StatusOr<std::vector<PortRange>> ParsePortItem(std::string_view text) {
@@ -176,11 +177,8 @@ absl::StatusOr<std::vector<PortRange>> ParsePortItem(std::string_view text) {
   }
   const size_t slash = text.find('/');
   const std::string_view protocol = text.substr(0, slash);
-  if (protocol == "icmp" || protocol == "icmpv6") {
-    return absl::InvalidArgumentError(
-        Cat("`", text.substr(0, 80),
-            "`: types of ICMP are not supported yet: the kernel program does not see them where a "
-            "message is sent; write icmp for all of it"));
+  if (const auto icmp = IcmpProtocol(protocol); icmp && slash != std::string_view::npos) {
+    return ParseIcmpTypes(*icmp, text.substr(slash + 1));
   }
   for (const ProtocolName& known : kProtocols) {
     if (known.name != protocol) continue;

@@ -1,32 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "labels/port_classes.h"
 
-#include <netinet/in.h>
-
 #include <algorithm>
 #include <map>
 #include <iterator>
 
 #include "labels/stable_numbers.h"
 #include "labels/text.h"
+#include "mseg/decide.h"
 
 namespace mseg {
 namespace {
 
-uint32_t PortSpace(uint8_t protocol) {
-  switch (protocol) {
-    case IPPROTO_TCP:
-      return MSEG_PORTS_TCP;
-    case IPPROTO_UDP:
-      return MSEG_PORTS_UDP;
-    case IPPROTO_SCTP:
-      return MSEG_PORTS_SCTP;
-    default:
-      return MSEG_PORTS_OTHER;
-  }
+// Place on the line of {port space << 16 | port}.
+uint32_t LineOf(uint8_t protocol, uint16_t port) {
+  const auto at = mseg_port_place(0, protocol, port);
+  return at.block * MSEG_PORT_BLOCK + at.index;
 }
 
-// Where port sets begin and end on the line of {port space << 16 | port}.
+// Where port sets begin and end on that line.
 struct Edges {
   std::vector<uint32_t> begins;
   std::vector<uint32_t> ends;
@@ -36,10 +28,9 @@ std::map<uint32_t, Edges> CollectEdges(const Program& program) {
   std::map<uint32_t, Edges> edges;
   for (uint32_t set = 1; set < program.port_sets.size(); ++set) {
     for (const PortRange& range : program.port_sets[set]) {
-      const bool ports = range.kind == PortRange::Kind::kPorts;
-      const uint32_t space = PortSpace(range.protocol) << 16;
-      const uint32_t first = space | (ports ? range.first : range.protocol);
-      const uint32_t last = space | (ports ? range.last : range.protocol);
+      const bool whole = range.kind == PortRange::Kind::kProtocol;
+      const uint32_t first = LineOf(range.protocol, whole ? 0 : range.first);
+      const uint32_t last = LineOf(range.protocol, whole ? UINT16_MAX : range.last);
       edges[first].begins.push_back(set);
       edges[last + 1].ends.push_back(set);
     }

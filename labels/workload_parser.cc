@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "labels/document_parser.h"
 #include "labels/field_reader.h"
+#include "labels/icmp_types.h"
 #include "labels/text.h"
 
 namespace mseg {
@@ -61,7 +62,7 @@ std::map<PortName, uint16_t> ParseNamedPorts(const SourceText& source, const Yam
     for (const SpottedText& text : TextList(source, node.children[i + 1], "a named port")) {
       const absl::StatusOr<std::vector<PortRange>> item = ParsePortItem(text.value);
       if (!item.ok() || item->front().kind != PortRange::Kind::kPorts ||
-          item->front().first != item->front().last) {
+          IsIcmp(item->front().protocol) || item->front().first != item->front().last) {
         source.Error(text.spot, Cat("`", text.value.substr(0, 80),
                                     "` is not one port; write for example tcp/8080"));
         continue;

@@ -77,6 +77,7 @@ absl::Status PrepareMaps(const ObjectOptions& options, mseg_bpf* skeleton) {
 void ChoosePrograms(const ObjectOptions& options, mseg_bpf* skeleton) {
   skeleton->rodata->mseg_cgroup_root_id = options.cgroup_root_id;
   skeleton->rodata->mseg_cgroup_root_level = options.cgroup_root_level;
+  skeleton->rodata->mseg_full_mode = options.mode == MSEG_MODE_FULL ? 1 : 0;
   for (const ProgramSpec& spec : kPrograms) {
     bpf_program* program =
         bpf_object__find_program_by_name(skeleton->obj, std::string(spec.name).c_str());

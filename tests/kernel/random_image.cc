@@ -101,8 +101,9 @@ void ImageRandom::Rows(GenerationImage* image) {
 void ImageRandom::Ports(GenerationImage* image) {
   for (size_t ranges = Below(10); ranges > 0; ranges--) {
     const uint32_t space = static_cast<uint32_t>(Below(MSEG_PORT_SPACES)) << 16;
-    // A protocol number stands for the port in the last space.
-    const uint16_t first = space == MSEG_PORTS_OTHER << 16 ? Protocol() : Port();
+    // A protocol and a type stand for the port in the last space.
+    const bool other = space == MSEG_PORTS_OTHER << 16;
+    const auto first = static_cast<uint16_t>(other ? Protocol() << 8 | Below(256) : Port());
     const size_t length = Chance(20) ? Below(70000) : Below(300);
     const uint16_t cls = static_cast<uint16_t>(1 + Below(4));
     for (uint32_t port = first; port <= 65535 && port <= first + length; port++) {

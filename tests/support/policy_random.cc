@@ -144,8 +144,9 @@ std::string PolicyRandom::SelectorText(bool cidrs) {
 
 std::string PolicyRandom::RuleText() {
   static const std::vector<std::string> services = {
-      "tcp/80", "tcp/443",     "tcp/80-90", "udp/53",  "sctp/80", "icmp",   "any",
-      "web",    "tcp/1-65535", "tcp/web",   "tcp/web", "udp/web", "tcp/alt"};
+      "tcp/80",      "tcp/443", "tcp/80-90",         "udp/53",  "sctp/80",
+      "icmp",        "icmp/8",  "icmp/echo-request", "any",     "web",
+      "tcp/1-65535", "tcp/web", "tcp/web",           "udp/web", "tcp/alt"};
   static const std::vector<std::string> ends = {"both", "both", "from", "to"};
   std::string out = std::string("{verdict: ") + (Chance(70) ? "allow" : "deny");
   if (Chance(85)) out += ", from: " + SelectorText(true);
@@ -264,9 +265,16 @@ std::pair<uint8_t, uint16_t> PolicyRandom::Service() {
                                                  IPPROTO_GRE};
   static const std::vector<uint16_t> ports = {80, 81, 90, 91, 443, 53, 8080, 1, 65535, 22};
   const uint8_t protocol = Pick(protocols);
-  const bool has_ports =
-      protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
-  return {protocol, has_ports ? Pick(ports) : uint16_t{0}};
+  static const std::vector<uint16_t> types = {8, 8, 128, 128, 0, 129, 255};
+  switch (protocol) {
+    case IPPROTO_GRE:
+      return {protocol, 0};
+    case IPPROTO_ICMP:
+    case IPPROTO_ICMPV6:
+      return {protocol, Pick(types)};
+    default:
+      return {protocol, Pick(ports)};
+  }
 }
 
 }  // namespace mseg::testing

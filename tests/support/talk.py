@@ -11,7 +11,7 @@ talk.py ACT HOST PORT [--from ADDRESS[:PORT]]
   mptcp     `echo` over MPTCP
   cross     both ends connect, to each other
   mss       `echo`, and how long a segment may be
-  storm     `echo` for 10 s, each on a connection of its own; how many there were
+  storm     `echo` for a minute, each on a connection of its own; how many there were
 Prints what came of it: `ok`, or the error's name and milliseconds; exits 0 or 1.
 """
 import errno
@@ -96,7 +96,7 @@ def echo(sock):
 
 def act(name, where, source):
     if name == "storm":
-        done, end = 0, time.monotonic() + 10
+        done, end = 0, time.monotonic() + 60
         while time.monotonic() < end:
             with client(source) as sock:
                 sock.connect(where)

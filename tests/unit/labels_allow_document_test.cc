@@ -112,6 +112,8 @@ TEST_CASE("what nothing can name is said", "[why]") {
   CHECK(AllowDocument(there, unknown, IPPROTO_TCP, 1).status().message() ==
         "the executable of the server is not known, so no rule can name it");
   CHECK_FALSE(AllowDocument(there, there, 47, 0).ok());
+  CHECK(AllowDocument(there, there, IPPROTO_ICMPV6, 128)->find("services: [icmpv6/128]") !=
+        std::string::npos);
   CHECK(AllowDocument(there, there, IPPROTO_ICMPV6, 0)->find("services: [icmp]") !=
         std::string::npos);
 }

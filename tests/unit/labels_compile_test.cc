@@ -287,6 +287,42 @@ TEST_CASE("services: ports, ranges, names, protocols without ports") {
   }
 }
 
+TEST_CASE("services: types of ICMP, of one family or of both") {
+  auto answers = [](const std::string& services, const char* asked) {
+    return Answer(GoodPolicy(OrderDb(Cat("{name: r, verdict: allow, services: [", services, "]}"))),
+                  "labels:", kDb, asked);
+  };
+  struct Case {
+    const char* services;
+    std::vector<const char*> allowed;
+    std::vector<const char*> denied;
+  };
+  const Case cases[] = {
+      {"icmp",
+       {"icmp", "icmp/0", "icmp/8", "icmp/255", "icmpv6/128", "icmp/echo-request"},
+       {"tcp/8", "udp/128"}},
+      {"icmp/echo-request",
+       {"icmp", "icmp/8", "icmpv6/128", "icmp/echo-request"},
+       {"icmp/7", "icmp/9", "icmp/128", "icmpv6/8", "icmpv6/127", "tcp/8"}},
+      {"icmp/8", {"icmp", "icmp/8"}, {"icmpv6/8", "icmpv6/128", "icmp/0"}},
+      {"icmpv6/128-129", {"icmpv6/128", "icmpv6/129"}, {"icmpv6/130", "icmp"}},
+      {"icmp/0-255", {"icmp", "icmp/0", "icmp/255"}, {"icmpv6/0", "icmpv6/128"}},
+      {"icmp/packet-too-big", {"icmpv6/2"}, {"icmp/2", "icmp"}},
+      {"tcp/8", {"tcp/8"}, {"icmp", "icmp/8"}},
+  };
+  for (const Case& one : cases) {
+    INFO(one.services);
+    for (const char* service : one.allowed) {
+      INFO(service);
+      CHECK(answers(one.services, service) == "allow rule p/r");
+    }
+    for (const char* service : one.denied) {
+      INFO(service);
+      CHECK(answers(one.services, service) == "deny default p");
+    }
+  }
+}
+
 TEST_CASE("a user name that does not exist matches nobody") {
   const PolicySet policy =
       GoodPolicy(OrderDb("{name: r, verdict: allow, from: {process: {user: [ghost, '1000']}}}"));

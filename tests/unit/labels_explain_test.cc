@@ -60,6 +60,11 @@ TEST_CASE("endpoints that cannot be read say why") {
   CHECK_FALSE(ServicePortOf("tcp", 65536).ok());
   CHECK_FALSE(ServicePortOf("http", 1).ok());
   CHECK(ServicePortOf("icmp", 0)->protocol == 1);
+  CHECK(ServicePortOf("icmp", 0)->port == 8);
+  CHECK(ServicePortOf("icmp", 13)->port == 13);
+  CHECK(ServicePortOf("icmpv6", 0)->port == 128);
+  CHECK_FALSE(ServicePortOf("icmp", 256).ok());
+  CHECK_FALSE(ServicePortOf("icmp", -1).ok());
   CHECK_FALSE(ParseServicePort({}, "mysql").ok());
   CHECK_FALSE(ParseServicePort({}, "any").ok());
 }

@@ -267,18 +267,22 @@ TEST_CASE("every port of every space has a place of its own") {
     }
     for (uint32_t protocol = 0; protocol < 256; protocol++) {
       if (protocol == 6 || protocol == 17 || protocol == 132) continue;
-      const auto at = mseg_port_place(side, static_cast<uint8_t>(protocol), 80);
-      const size_t place = at.block * size_t{MSEG_PORT_BLOCK} + at.index;
-      REQUIRE(at.block < MSEG_PORT_BLOCKS);
-      REQUIRE_FALSE(taken[place]);
-      taken[place] = true;
-      places++;
-      // Where there are no ports, the port does not matter.
-      const auto same = mseg_port_place(side, static_cast<uint8_t>(protocol), 0);
+      for (uint32_t type = 0; type <= MSEG_ICMP_TYPE_MAX; type++) {
+        const auto at =
+            mseg_port_place(side, static_cast<uint8_t>(protocol), static_cast<uint16_t>(type));
+        const size_t place = at.block * size_t{MSEG_PORT_BLOCK} + at.index;
+        REQUIRE(at.block < MSEG_PORT_BLOCKS);
+        REQUIRE_FALSE(taken[place]);
+        taken[place] = true;
+        places++;
+      }
+      // A type has eight bits.
+      const auto at = mseg_port_place(side, static_cast<uint8_t>(protocol), 8);
+      const auto same = mseg_port_place(side, static_cast<uint8_t>(protocol), 0x100 | 8);
       REQUIRE((same.block == at.block && same.index == at.index));
     }
   }
-  CHECK(places == 2 * (3 * 65536 + 253));
+  CHECK(places == 2 * (3 * 65536 + 253 * 256));
 }
 
 TEST_CASE("places are where the image says: the space above the port") {
@@ -286,7 +290,7 @@ TEST_CASE("places are where the image says: the space above the port") {
       {{6, MSEG_PORTS_TCP}, {17, MSEG_PORTS_UDP}, {132, MSEG_PORTS_SCTP}, {1, MSEG_PORTS_OTHER}}};
   for (const auto& [protocol, space] : spaces) {
     const auto at = mseg_port_place(0, protocol, 443);
-    const uint32_t number = space == MSEG_PORTS_OTHER ? protocol : 443;
+    const uint32_t number = space == MSEG_PORTS_OTHER ? protocol << 8 | (443 & 255) : 443;
     CHECK(at.block * MSEG_PORT_BLOCK + at.index == (space << 16 | number));
     const auto other = mseg_port_place(1, protocol, 443);
     CHECK(other.block == at.block + MSEG_PORT_BLOCKS / 2);

@@ -37,7 +37,7 @@
 #endif
 
 /* Raised by every change of a struct, a map or a meaning in this file. */
-#define MSEG_ABI_VERSION 7
+#define MSEG_ABI_VERSION 8
 
 enum mseg_direction {
 	MSEG_EGRESS = 0,
@@ -413,9 +413,12 @@ enum mseg_port_space {
 	MSEG_PORTS_TCP = 0,
 	MSEG_PORTS_UDP = 1,
 	MSEG_PORTS_SCTP = 2,
-	MSEG_PORTS_OTHER = 3, /* protocols without ports: the protocol number stands for the port */
+	MSEG_PORTS_OTHER = 3, /* {protocol << 8 | type of ICMP}; protocols without ports have all 256 */
 	MSEG_PORT_SPACES = 4,
 };
+#define MSEG_ICMP_TYPE_MAX 255
+#define MSEG_ICMP_ECHO 8 /* the type of a request, RFC 792; RFC 4443 for version 6 */
+#define MSEG_ICMPV6_ECHO 128
 #define MSEG_PORT_BLOCKS (2 * MSEG_PORT_SPACES * 65536 / MSEG_PORT_BLOCK)
 
 /*

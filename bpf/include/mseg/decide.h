@@ -236,7 +236,10 @@ MSEG_INLINE __u32 mseg_near_cell(const struct mseg_class *local, const struct ms
 	return word ? mseg_cell_number(MSEG_CELL_WORD_0(word)) : 0;
 }
 
-/* Where the class of a port is: block number and place in the block. */
+/*
+ * Where the class of a port is: block number and place in the block. The port of ICMP is the type of
+ * the message that opens the flow.
+ */
 struct mseg_port_place {
 	__u32 block;
 	__u32 index;
@@ -246,7 +249,7 @@ MSEG_INLINE struct mseg_port_place mseg_port_place(__u8 side, __u8 protocol, __u
 {
 	struct mseg_port_place at = MSEG_ZERO;
 	__u32 space = MSEG_PORTS_OTHER;
-	__u32 number = protocol;
+	__u32 number = (__u32)protocol << 8 | (port & MSEG_ICMP_TYPE_MAX);
 
 	if (protocol == 6 /* IPPROTO_TCP */)
 		space = MSEG_PORTS_TCP;
