@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # kill -9 at a random moment of an apply, again and again, under traffic: afterwards the store and
 # the kernel say the same, the old policy or the new one, and no connection was judged by a mix.
+# guests: 6.1
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh
 # shellcheck disable=SC2119
 source "$(dirname "${BASH_SOURCE[0]}")/../support/e2e.sh"

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Bad input and bad circumstances: a sentence that names the cause, the right exit status, nothing
 # changed, and what was enforced stays enforced.
+# guests: 6.12
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh
 # shellcheck disable=SC2119,SC2317 # functions are called through others
 # shellcheck disable=SC2016 # what stands in single quotes is expanded by other shells

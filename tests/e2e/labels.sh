@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Which workload a process belongs to: by host, cgroup, program, content, user; what wins; what
 # happens to cgroups that appear later and to processes that move.
+# guests: 6.1
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh
 # shellcheck disable=SC2119,SC2317 # functions are called through others
 # shellcheck disable=SC2016 # what stands in single quotes is expanded by other shells

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Two hosts, each with a daemon of its own: identities, trust, records, and the keys that both come
 # to, over kill -9; and what is refused.
+# guests: 6.12
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh
 # shellcheck disable=SC2119,SC2317 # functions are called through others
 source "$(dirname "${BASH_SOURCE[0]}")/../support/e2e.sh"

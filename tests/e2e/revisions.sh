@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Going back: history, diff, rollback, changes that wait to be confirmed (the daemon killed
 # meanwhile), panic, and what `why` says, each with connections that are really made or refused.
+# guests: 6.1
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh
 # shellcheck disable=SC2119,SC2317 # functions are called through others
 source "$(dirname "${BASH_SOURCE[0]}")/../support/e2e.sh"
