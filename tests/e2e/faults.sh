@@ -175,8 +175,12 @@ fails "not root" 4 'root|CAP_|permission' setpriv --reuid=nobody --clear-groups 
 fails "detach-all, not root" 4 root setpriv --reuid=nobody --clear-groups \
   "$MSEG_BIN/msegd" --detach-all --bpffs "$PINS"
 fails "msegctl, not root" 3 . setpriv --reuid=nobody --clear-groups "$MSEG_BIN/msegctl" status
-# hidden MOUNT-POINT COMMAND...: where nothing of it is seen, in a mount namespace of its own.
-hidden() { unshare -m bash -c 'mount -t tmpfs none "$1" && exec "${@:2}"' hidden "$@"; }
+# hidden MOUNT-POINT COMMAND...: where nothing of it is seen, nor in process 1, in namespaces of its
+# own.
+hidden() {
+  unshare --mount --pid --fork --kill-child --mount-proc \
+    bash -c 'mount -t tmpfs none "$1" && exec timeout 60 "${@:2}"' hidden "$@"
+}
 fails "no BTF" 4 'lacks: btf .*CONFIG_DEBUG_INFO_BTF' hidden /sys/kernel/btf \
   "$MSEG_BIN/msegd" --state-dir "$WORK/state3" --socket "$WORK/sock3" --cgroup-root "$CG2" \
   --bpffs "$PINS2"
