@@ -9,19 +9,18 @@
 #include <random>
 #include <set>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "bench/decide_abi.h"
 #include "bench/decide.skel.h"
 #include "bench/suite.h"
 #include "labels/ast.h"
 #include "labels/compiler.h"
+#include "labels/simulator.h"
 #include "loader/dataplane.h"
 #include "loader/errno_status.h"
 #include "loader/feature_probe.h"
 #include "loader/pins.h"
 #include "loader/policy_tables.h"
-#include "mseg/decide.h"
 #include "tests/support/fleet.h"
 
 namespace mseg::bench {
@@ -100,51 +99,6 @@ class Queries {
   std::mt19937_64 random_;
   std::vector<std::pair<uint32_t, int>> locals_;
   std::vector<uint16_t> ports_;
-};
-
-// decide.h over the image, counting what it looks up.
-class Counter {
- public:
-  explicit Counter(const GenerationImage& image) {
-    for (const auto& [number, cls] : image.classes) classes_[number] = cls;
-    for (const auto& [number, bits] : image.groups) groups_[number] = bits;
-    for (const auto& [number, mask] : image.tails) tails_[number] = mask;
-    for (const auto& [place, cls] : image.ports) ports_[place] = cls;
-    for (const auto& [key, row] : image.rows) {
-      rows_[std::string(reinterpret_cast<const char*>(&key), sizeof(key))] = row;
-    }
-  }
-
-  uint64_t Lookups(const bench_query& asked) {
-    mseg_query query{};
-    const mseg_class& local = classes_[asked.local];
-    query.peer = asked.peer;
-    query.direction = asked.direction;
-    query.port = ports_[(uint32_t{MSEG_PORTS_TCP} << 16) | asked.port];
-    mseg_query_local(&query, &local);
-    const mseg_class& peer = classes_[asked.peer];
-    query.cell = mseg_cell_is_far(&local, &peer, asked.direction)
-                     ? mseg_cell(&groups_[peer.group], &tails_[query.tail])
-                     : mseg_near_cell(&local, &peer, asked.direction);
-    count_ = 0;
-    mseg_decide(&query, &Counter::Row, this);
-    return count_;
-  }
-
- private:
-  static const mseg_row* Row(const void* self, const mseg_row_key* key) {
-    Counter* mine = const_cast<Counter*>(static_cast<const Counter*>(self));
-    mine->count_++;
-    const auto found =
-        mine->rows_.find(std::string(reinterpret_cast<const char*>(key), sizeof(*key)));
-    return found == mine->rows_.end() ? nullptr : &found->second;
-  }
-
-  absl::flat_hash_map<uint32_t, mseg_class> classes_;
-  absl::flat_hash_map<uint32_t, mseg_coarse> groups_, tails_;
-  absl::flat_hash_map<uint32_t, uint16_t> ports_;
-  absl::flat_hash_map<std::string, mseg_row> rows_;
-  uint64_t count_ = 0;
 };
 
 class DecideRun {
@@ -251,10 +205,16 @@ absl::Status DecideRun::One(uint64_t rules, uint64_t identities) {
     if (!cost.ok()) return cost.status();
     Add(rules, identities, metric, unit, BootstrapMedian(*cost));
   }
-  Counter counter(*image);
+  const Simulator simulator(*image);
   Queries queries(*image, 1);
   std::vector<double> lookups;
-  for (int i = 0; i < 10'000; i++) lookups.push_back(double(counter.Lookups(queries.Next())));
+  for (int i = 0; i < 10'000; i++) {
+    const bench_query asked = queries.Next();
+    std::vector<Probe> probes;
+    simulator.Trace(asked.local, asked.peer, static_cast<mseg_direction>(asked.direction),
+                    asked.protocol, asked.port, &probes);
+    lookups.push_back(static_cast<double>(probes.size()));
+  }
   const double most = *std::max_element(lookups.begin(), lookups.end());
   double sum = 0;
   for (const double one : lookups) sum += one;

@@ -17,6 +17,15 @@
 namespace mseg {
 namespace {
 
+mseg_cgroup EntryOf(const CgroupClass& cls) {
+  mseg_cgroup entry{};
+  entry.cls = cls.cls;
+  entry.watch = cls.watch ? 1 : 0;
+  entry.doors = cls.doors;
+  entry.loopback = cls.loopback;
+  return entry;
+}
+
 constexpr size_t kFlowCapacity = 16384;
 constexpr uint64_t kTicksBetweenChecks = 10;
 constexpr uint64_t kTicksBetweenTrustChecks = 100;
@@ -298,12 +307,7 @@ absl::Status Controller::ClassifyNewCgroups() {
       recompile_wanted_ = true;
       continue;
     }
-    mseg_cgroup value{};
-    value.cls = cls.cls;
-    value.watch = cls.watch ? 1 : 0;
-    value.doors = cls.doors;
-    value.loopback = cls.loopback;
-    MSEG_RETURN_IF_ERROR(tables_.SetCgroup(cgroup.id, value));
+    MSEG_RETURN_IF_ERROR(tables_.SetCgroup(cgroup.id, EntryOf(cls)));
   }
   return absl::OkStatus();
 }
@@ -388,12 +392,7 @@ void Controller::OnCgroup(const mseg_cgroup_event& event) {
   if (!cls.known) {
     status = Recompile("a cgroup that the policy names");
   } else {
-    mseg_cgroup value{};
-    value.cls = cls.cls;
-    value.watch = cls.watch ? 1 : 0;
-    value.doors = cls.doors;
-    value.loopback = cls.loopback;
-    status = tables_.SetCgroup(event.id, value);
+    status = tables_.SetCgroup(event.id, EntryOf(cls));
   }
   if (!status.ok()) {
     log_(absl::StrCat("identity: cannot classify cgroup ", *path, ": ",

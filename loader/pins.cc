@@ -19,6 +19,7 @@
 #include <set>
 #include <thread>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
@@ -229,8 +230,7 @@ absl::StatusOr<std::vector<std::string>> FindPinDirs() {
       // Any pin will do: a removal that was killed, or somebody, may have taken the manifest.
       const fs::path folder = it->path().parent_path();
       if (!absl::StartsWith(it->path().filename().string(), kOwn)) continue;
-      if (folder.filename() == kLinkPins || folder.filename() == kProgramPins ||
-          folder.filename() == kMapPins) {
+      if (absl::c_linear_search(kFolders, folder.filename())) {
         dirs.insert(folder.parent_path().string());
       }
     }
