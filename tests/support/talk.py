@@ -11,7 +11,8 @@ talk.py ACT HOST PORT [--from ADDRESS[:PORT]]
   mptcp     `echo` over MPTCP
   cross     both ends connect, to each other
   mss       `echo`, and how long a segment may be
-  storm     `echo` for a minute, each on a connection of its own; how many there were
+  storm     `echo` for a minute, each on a connection of its own, no more than there are ports for;
+            how many there were
 Prints what came of it: `ok`, or the error's name and milliseconds; exits 0 or 1.
 """
 import errno
@@ -22,6 +23,7 @@ import time
 
 MPTCP = 262
 TIMEOUT = 15.0
+STORM_RATE = 400  # connections a second
 
 
 def converse(sock, banner):
@@ -96,8 +98,10 @@ def echo(sock):
 
 def act(name, where, source):
     if name == "storm":
-        done, end = 0, time.monotonic() + 60
-        while time.monotonic() < end:
+        done, begin = 0, time.monotonic()
+        while time.monotonic() < begin + 60:
+            # A port waits a minute after its connection, and the kernel has 28,232 of them.
+            time.sleep(max(0.0, begin + done / STORM_RATE - time.monotonic()))
             with client(source) as sock:
                 sock.connect(where)
                 echo(sock)
