@@ -95,7 +95,7 @@ int mseg_adopt_listeners(struct bpf_iter__task_file *ctx)
 	if (!sk || !mseg_sock_listens(sk, &key))
 		return 0;
 	cookie = bpf_get_socket_cookie(sk);
-	mseg_task_facts(task, &owner);
+	mseg_task_facts(mseg_address_of(task), &owner);
 	holder.start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
 	holder.tgid = BPF_CORE_READ(task, tgid);
 	holder.exec_id = BPF_CORE_READ(task, self_exec_id);

@@ -51,8 +51,8 @@ static __noinline int mseg_may_trace(__u64 tracer_address, __u64 traced_address)
 
 	if (!generation || !mseg_task_is_managed(traced) || mseg_is_daemon(tracer))
 		return 1;
-	mseg_task_facts(traced, &task);
-	mseg_task_facts(tracer, &by);
+	mseg_task_facts(traced_address, &task);
+	mseg_task_facts(tracer_address, &by);
 	if (!mseg_resolve(&task.id, generation) || !mseg_resolve(&by.id, generation))
 		d = mseg_refusal(MSEG_REASON_NO_ROW);
 	else if (task.id.cls == by.id.cls)

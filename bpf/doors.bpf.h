@@ -12,16 +12,20 @@
 
 /*
  * Row f of decide.h: every port, every peer that no row names. Where the service is known, row c
- * comes first; if it allows some peers only, nobody can tell.
+ * comes first; if it allows some peers only, nobody can tell. A global function, for the sake of its
+ * callers' stack.
  */
-static __always_inline struct mseg_decision
-mseg_judge_nameless(__u32 cls, __u8 direction, __u16 port_class, __u32 side)
+__weak __noinline int mseg_look_up_nameless(__u32 cls, __u8 direction, __u16 port_class, __u32 side,
+					    struct mseg_decision *out)
 {
 	__u32 place = side * MSEG_CLASSES + cls;
 	struct mseg_row_key key = { .peer = MSEG_PEER_ALL, .direction = direction, .side = side };
 	const struct mseg_class *found = NULL;
 	const struct mseg_row *row = NULL;
 
+	if (!out)
+		return 0;
+	*out = mseg_refusal(MSEG_REASON_NO_ROW);
 	if (cls < MSEG_CLASSES)
 		found = bpf_map_lookup_elem(&mseg_classes, &place);
 	if (found) {
@@ -29,13 +33,26 @@ mseg_judge_nameless(__u32 cls, __u8 direction, __u16 port_class, __u32 side)
 		key.port = port_class;
 		row = bpf_map_lookup_elem(&mseg_rows, &key);
 	}
-	if (row && port_class && row->more && row->verdict == MSEG_ALLOW)
-		return mseg_refusal(MSEG_REASON_UNKNOWN_IDENTITY);
+	if (row && port_class && row->more && row->verdict == MSEG_ALLOW) {
+		*out = mseg_refusal(MSEG_REASON_UNKNOWN_IDENTITY);
+		return 0;
+	}
 	if (found && !row && port_class) {
 		key.port = 0;
 		row = bpf_map_lookup_elem(&mseg_rows, &key);
 	}
-	return row ? mseg_decision_of(row, 'f') : mseg_refusal(MSEG_REASON_NO_ROW);
+	if (row)
+		*out = mseg_decision_of(row, 'f');
+	return 0;
+}
+
+static __always_inline struct mseg_decision
+mseg_judge_nameless(__u32 cls, __u8 direction, __u16 port_class, __u32 side)
+{
+	struct mseg_decision d = {};
+
+	mseg_look_up_nameless(cls, direction, port_class, side, &d);
+	return d;
 }
 
 /* The harder one of both directions. */

@@ -70,8 +70,13 @@ struct mseg_path_walk {
 	__u32 failed;
 };
 
-static __always_inline __u64 mseg_hash_name(__u64 hash, struct dentry *dentry)
+/*
+ * Global functions, as are the other walks: the verifier looks at them once, not once on every path
+ * that leads there. Kernel pointers go in as plain addresses; they are only read through.
+ */
+__weak __noinline __u64 mseg_hash_name(__u64 hash, __u64 dentry_address)
 {
+	struct dentry *dentry = (void *)dentry_address;
 	const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
 	__u32 len = BPF_CORE_READ(dentry, d_name.len);
 	__u64 words[MSEG_NAME_CHUNK / 8];
@@ -116,7 +121,7 @@ static long mseg_path_step(__u32 index, void *ctx)
 		walk->failed = 1;
 		return 1;
 	}
-	walk->hash = mseg_hash_name(walk->hash, dentry);
+	walk->hash = mseg_hash_name(walk->hash, (__u64)dentry);
 	walk->dentry = parent;
 	return 0;
 }
@@ -124,9 +129,6 @@ static long mseg_path_step(__u32 index, void *ctx)
 /*
  * 0 where the path means nothing: a mount that is in no namespace, or a namespace that an
  * unprivileged user made (there anybody may mount a trusted file over another one's name).
- *
- * A global function, as are the other walks: the verifier looks at it once, not once on every path
- * that leads to it. Kernel pointers go in as plain addresses; they are only read through.
  */
 __weak __noinline __u64 mseg_path_hash(__u64 file_address)
 {

@@ -17,31 +17,32 @@ static __always_inline __u32 mseg_active_generation(void)
 	return active ? *(volatile const __u32 *)&active->generation : 0;
 }
 
+/*
+ * The fall-back chain of abi.h. Look-ups that an earlier one already made are left out. One key for
+ * all: 6.1 counts the stack of whoever calls deepest.
+ */
 static __always_inline const struct mseg_identity_value *
-mseg_find_identity(__u64 cgroup, __u64 exe, __u32 user, __u32 side)
+mseg_identity_chain(__u64 cgroup, __u64 exe, __u32 user, __u32 side)
 {
 	struct mseg_identity_key key = {
 		.cgroup = cgroup, .exe = exe, .user = user, .side = side,
 	};
-
-	return bpf_map_lookup_elem(&mseg_identities, &key);
-}
-
-/* The fall-back chain of abi.h. Look-ups that an earlier one already made are left out. */
-static __always_inline const struct mseg_identity_value *
-mseg_identity_chain(__u64 cgroup, __u64 exe, __u32 user, __u32 side)
-{
 	const struct mseg_identity_value *value;
 
-	value = mseg_find_identity(cgroup, exe, user, side);
-	if (!value && user != MSEG_USER_OTHER)
-		value = mseg_find_identity(cgroup, exe, MSEG_USER_OTHER, side);
-	if (!value && exe != MSEG_EXE_OTHER) {
-		value = mseg_find_identity(cgroup, MSEG_EXE_OTHER, user, side);
-		if (!value && user != MSEG_USER_OTHER)
-			value = mseg_find_identity(cgroup, MSEG_EXE_OTHER, MSEG_USER_OTHER, side);
+	for (int i = 0; i < 2; i++) {
+		value = bpf_map_lookup_elem(&mseg_identities, &key);
+		if (value)
+			return value;
+		if (user != MSEG_USER_OTHER) {
+			key.user = MSEG_USER_OTHER;
+			value = bpf_map_lookup_elem(&mseg_identities, &key);
+		}
+		if (value || exe == MSEG_EXE_OTHER)
+			return value;
+		key.exe = MSEG_EXE_OTHER;
+		key.user = user;
 	}
-	return value;
+	return NULL;
 }
 
 static __always_inline __u64 mseg_cgroup_class(__u64 cgroup_id, __u32 side)
@@ -72,41 +73,57 @@ static __always_inline __u32 mseg_user_class(__u32 uid, __u32 side)
 }
 
 /*
+ * Global functions from here on: every hook asks who somebody is, some more than once, and the
+ * verifier looks at them once in each hook.
+ */
+__weak __noinline int mseg_resolve_anew(struct mseg_identity *id, __u32 generation)
+{
+	const struct mseg_identity_value *value;
+	__u64 cgroup, exe, word;
+	__u32 user;
+
+	if (!id)
+		return 0;
+	cgroup = mseg_cgroup_class(id->cgroup_id, MSEG_SIDE(generation));
+	barrier_var(generation); /* the side is made anew, not kept: a frame of 32 bytes */
+	exe = mseg_exe_class(id, MSEG_SIDE(generation));
+	barrier_var(generation);
+	if (id->flags & MSEG_ID_AMBIGUOUS) {
+		cgroup = MSEG_CGROUP_PENDING;
+		exe = MSEG_EXE_UNKNOWN;
+	}
+	user = mseg_user_class(id->uid, MSEG_SIDE(generation));
+	barrier_var(generation);
+	value = mseg_identity_chain(cgroup, exe, user, MSEG_SIDE(generation));
+	if (!value)
+		return 0;
+	*(volatile __u64 *)&id->label_id = value->label_id;
+	word = (__u64)value->cls << 32 | generation;
+	*(volatile __u64 *)&id->generation = word;
+	return 1;
+}
+
+/*
  * Fills in label id, class and generation. False: the tables have no answer, which is a fault of
  * theirs; the caller denies.
  */
 static __always_inline bool mseg_resolve(struct mseg_identity *id, __u32 generation)
 {
-	const struct mseg_identity_value *value;
-	__u32 side = MSEG_SIDE(generation);
-	__u64 cgroup, exe;
-	__u32 user;
-	__u64 word;
-
-	if (id->generation == generation)
-		return true;
-	cgroup = mseg_cgroup_class(id->cgroup_id, side);
-	exe = mseg_exe_class(id, side);
-	if (id->flags & MSEG_ID_AMBIGUOUS) {
-		cgroup = MSEG_CGROUP_PENDING;
-		exe = MSEG_EXE_UNKNOWN;
-	}
-	user = mseg_user_class(id->uid, side);
-	value = mseg_identity_chain(cgroup, exe, user, side);
-	if (!value)
-		return false;
-	*(volatile __u64 *)&id->label_id = value->label_id;
-	word = (__u64)value->cls << 32 | generation;
-	*(volatile __u64 *)&id->generation = word;
-	return true;
+	return id->generation == generation || mseg_resolve_anew(id, generation);
 }
 
-/* What is known of a process, not resolved; a record is made up for one that has none. */
-static __always_inline void mseg_task_facts(struct task_struct *task, struct mseg_task *out)
+/*
+ * What is known of a process (the address of its struct task_struct), not resolved; a record is made
+ * up for one that has none.
+ */
+__weak __noinline int mseg_task_facts(__u64 address, struct mseg_task *out)
 {
+	struct task_struct *task = (void *)address;
 	struct mseg_task_key key = mseg_key_of_task(task);
 	struct mseg_task *record = bpf_map_lookup_elem(&mseg_tasks, &key);
 
+	if (!out)
+		return 0;
 	if (record) {
 		*out = *record;
 	} else {
@@ -120,6 +137,7 @@ static __always_inline void mseg_task_facts(struct task_struct *task, struct mse
 	out->id.cgroup_id = mseg_cgroup_of_task(task);
 	out->id.uid = BPF_CORE_READ(task, cred, uid.val);
 	out->id.generation = 0;
+	return 1;
 }
 
 /*
@@ -142,7 +160,7 @@ __weak __noinline int mseg_current(struct mseg_identity *out, __u32 generation)
 	    mseg_exe_may_change(&record->id)) {
 		struct mseg_task fresh;
 
-		mseg_task_facts(task, &fresh);
+		mseg_task_facts(mseg_address_of(task), &fresh);
 		if (!record)
 			mseg_count(MSEG_CNT_NO_TASK);
 		else if (mseg_exe_may_change(&fresh.id))

@@ -175,23 +175,28 @@ static __always_inline void mseg_count_decision(const struct mseg_decision *d,
 
 /*
  * Decides first, reports after: a full ring costs a line in the log, never a verdict. `peer` is NULL
- * unless it is a process of this host. The service port is the responder's.
+ * unless it is a process of this host. A global function: every hook reports, some in several places,
+ * and the verifier looks at it once in each hook.
  */
-static __always_inline void mseg_report(const struct mseg_conn *conn,
-					const struct mseg_identity *local,
-					const struct mseg_identity *peer,
-					const struct mseg_decision *d, __u8 direction, __u16 port,
-					__u32 generation)
+__weak __noinline int mseg_report_decision(const struct mseg_conn *conn,
+					   const struct mseg_identity *local,
+					   const struct mseg_identity *peer,
+					   const struct mseg_decision *d, __u64 place)
 {
+	__u32 generation = place;
+	__u16 port = place >> 32;
+	__u8 direction = place >> 48;
 	struct mseg_flow_event *event;
 
+	if (!conn || !local || !d)
+		return 0;
 	mseg_count_decision(d, local);
 	if (d->verdict == MSEG_ALLOW && d->would_be == MSEG_ALLOW && !mseg_reports_allowed())
-		return;
+		return 0;
 	event = bpf_ringbuf_reserve(&mseg_flows, sizeof(*event), 0);
 	if (!event) {
 		mseg_count(MSEG_CNT_FLOW_EVENTS_LOST);
-		return;
+		return 0;
 	}
 	event->type = MSEG_EVENT_FLOW;
 	event->generation = generation;
@@ -222,6 +227,18 @@ static __always_inline void mseg_report(const struct mseg_conn *conn,
 	__builtin_memset(event->pad, 0, sizeof(event->pad));
 	/* The reader polls; waking it for every flow would cost more than the flow. */
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+/* The service port is the responder's. */
+static __always_inline void mseg_report(const struct mseg_conn *conn,
+					const struct mseg_identity *local,
+					const struct mseg_identity *peer,
+					const struct mseg_decision *d, __u8 direction, __u16 port,
+					__u32 generation)
+{
+	mseg_report_decision(conn, local, peer, d,
+			     generation | (__u64)port << 32 | (__u64)direction << 48);
 }
 
 /* ---- sockets and their owners ---- */
@@ -372,21 +389,23 @@ static __always_inline bool mseg_peer_at(const struct mseg_conn *conn, struct ms
 
 /*
  * Both ends of a connection that `self` opens, as far as they are on this host. One line for it:
- * the client's, unless the listener is the one that refuses.
+ * the client's, unless the listener is the one that refuses. A global function, as above.
  */
-static __always_inline bool mseg_judge_pair(const struct mseg_conn *conn,
-					    const struct mseg_identity *self,
-					    struct mseg_peer *peer, __u32 generation)
+__weak __noinline int mseg_judge_pair(const struct mseg_conn *conn, const struct mseg_identity *self,
+				      const struct mseg_peer *peer, __u32 generation)
 {
-	__u32 side = MSEG_SIDE(generation);
-	__u16 port_class = mseg_port_class(side, conn->protocol, conn->peer_port);
 	struct mseg_decision egress, ingress;
+	__u32 side = MSEG_SIDE(generation);
+	__u16 port_class;
 
+	if (!conn || !self || !peer)
+		return 0;
+	port_class = mseg_port_class(side, conn->protocol, conn->peer_port);
 	if (mseg_loopback_pair(&conn->peer, self, peer, side)) {
 		egress = mseg_loopback_allowance();
 		mseg_report(conn, self, &peer->id, &egress, MSEG_EGRESS, conn->peer_port,
 			    generation);
-		return true;
+		return 1;
 	}
 	egress = mseg_judge_end(self->cls, peer->cls, MSEG_EGRESS, port_class, side);
 	if (egress.verdict == MSEG_ALLOW && peer->known) {
@@ -395,7 +414,7 @@ static __always_inline bool mseg_judge_pair(const struct mseg_conn *conn,
 			mseg_report(conn, &peer->id, self, &ingress, MSEG_INGRESS, conn->peer_port,
 				    generation);
 		if (ingress.verdict != MSEG_ALLOW)
-			return false;
+			return 0;
 	}
 	mseg_report(conn, self, peer->known ? &peer->id : NULL, &egress, MSEG_EGRESS,
 		    conn->peer_port, generation);

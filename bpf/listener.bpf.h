@@ -83,7 +83,7 @@ static __always_inline void mseg_listen(__u64 netns_cookie, __u64 cookie, struct
 	key.port = port;
 	key.protocol = protocol;
 	__builtin_memcpy(key.addr, addr.bytes, sizeof(key.addr));
-	mseg_task_facts((void *)bpf_get_current_task(), &owner);
+	mseg_task_facts(bpf_get_current_task(), &owner);
 	mseg_hold(&holder, 0);
 	mseg_add_listener(cookie, &key, &owner, &holder);
 }

@@ -172,7 +172,7 @@ static __noinline int mseg_take_listener(struct mseg_listener_key *key, __u32 ge
 	if (!there)
 		return 0;
 	taken = *there;
-	mseg_task_facts((void *)bpf_get_current_task(), &taken.owner);
+	mseg_task_facts(bpf_get_current_task(), &taken.owner);
 	mseg_hold(&taken.holder, 0);
 	return bpf_map_update_elem(&mseg_listeners, key, &taken, BPF_EXIST);
 }

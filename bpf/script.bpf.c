@@ -33,19 +33,30 @@ static __always_inline __u32 mseg_usr_prefix(const struct mseg_script_event *eve
 		       4 : 0;
 }
 
+struct mseg_name_walk {
+	const struct mseg_script_event *event;
+	__u32 skip; /* in the path */
+	__u32 same;
+};
+
+/* One character of both; ends with the name, or where they differ. */
+static long mseg_name_step(__u32 index, void *ctx)
+{
+	struct mseg_name_walk *walk = ctx;
+	char c = walk->event->path[(index + walk->skip) & (MSEG_SCRIPT_PATH - 1)];
+
+	if (walk->event->name[index & (MSEG_SCRIPT_PATH - 1)] != c)
+		return 1;
+	walk->same = !c;
+	return !c;
+}
+
 static __always_inline bool mseg_name_is_path(const struct mseg_script_event *event)
 {
-	__u32 skip = mseg_usr_prefix(event);
+	struct mseg_name_walk walk = { .event = event, .skip = mseg_usr_prefix(event) };
 
-	for (__u32 i = 0; i < MSEG_SCRIPT_PATH - 4; i++) {
-		char c = event->path[(i + skip) & (MSEG_SCRIPT_PATH - 1)];
-
-		if (event->name[i] != c)
-			return false;
-		if (!c)
-			return i > 0;
-	}
-	return false;
+	bpf_loop(MSEG_SCRIPT_PATH - 4, mseg_name_step, &walk, 0);
+	return walk.same;
 }
 
 static __always_inline bool mseg_read_name(struct linux_binprm *bprm,

@@ -39,8 +39,13 @@ struct mseg_packet {
 #define TCP_FLAG_ACK 0x10
 #define MSEG_IPV6_HEADERS 8
 
+/*
+ * Functions of their own, for the sake of the stack: 512 bytes over all frames. Global ones, which
+ * the verifier looks at once and not once for every way to them.
+ */
+
 /* Offset of the transport header behind IPv6 extension headers; 0: cannot tell. */
-static __always_inline __u32 mseg_ipv6_transport(struct __sk_buff *skb, __u8 next, __u8 want)
+__weak __noinline __u32 mseg_ipv6_transport(struct __sk_buff *skb, __u8 next, __u8 want)
 {
 	__u32 off = sizeof(struct ipv6hdr);
 	__u8 head[2];
@@ -63,10 +68,6 @@ static __always_inline __u32 mseg_ipv6_transport(struct __sk_buff *skb, __u8 nex
 	return 0;
 }
 
-/*
- * Functions of their own, for the sake of the stack: 512 bytes over all frames. Global ones, which
- * the verifier looks at once and not once for every way to them.
- */
 __weak __noinline int mseg_parse(struct __sk_buff *skb, __u8 protocol, struct mseg_packet *out)
 {
 	struct ipv6hdr ip6;

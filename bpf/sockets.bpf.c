@@ -65,7 +65,7 @@ static __always_inline bool mseg_read_socket(struct task_struct *task, struct so
 	out->cookie = bpf_get_socket_cookie(sk);
 	out->netns_cookie = BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie);
 	out->holder_start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
-	mseg_task_facts(task, &out->holder);
+	mseg_task_facts(mseg_address_of(task), &out->holder);
 	return true;
 }
 

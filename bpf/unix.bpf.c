@@ -29,7 +29,7 @@ static __always_inline int mseg_record_unix(struct socket *sock)
 		return 0;
 	there = bpf_sk_storage_get(&mseg_unix_owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (there)
-		mseg_task_facts((void *)bpf_get_current_task(), &there->owner);
+		mseg_task_facts(bpf_get_current_task(), &there->owner);
 	return 0;
 }
 
