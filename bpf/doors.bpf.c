@@ -8,7 +8,9 @@
  * asks for it, before it has it, and answered by what policy says of peers that nobody knows
  * (doors.bpf.h). Sockets that the kernel makes for itself are not asked.
  *
- * Hooks: lsm/socket_create, tun_dev_create, tun_dev_open, uring_sqpoll, ptrace_access_check,
+ * A BPF program is such a door, too: it could send, change or redirect what mseg has judged.
+ *
+ * Hooks: lsm/socket_create, tun_dev_create, tun_dev_open, uring_sqpoll, bpf, ptrace_access_check,
  * ptrace_traceme.
  */
 #include "doors.bpf.h"
@@ -38,6 +40,26 @@ SEC("lsm/uring_sqpoll")
 int BPF_PROG(mseg_lsm_sqpoll, int ret)
 {
 	return ret || mseg_door_is_open(MSEG_HOOK_LSM_SQPOLL, 0, 0, 0, 0) ? ret : -EPERM;
+}
+
+/* What container runtimes and init systems load for their cgroups touches no traffic. */
+static __always_inline bool mseg_bpf_is_harmless(__u32 type)
+{
+	return type == BPF_PROG_TYPE_CGROUP_DEVICE || type == BPF_PROG_TYPE_CGROUP_SYSCTL;
+}
+
+SEC("lsm/bpf")
+int BPF_PROG(mseg_lsm_bpf, int cmd, const void *argument)
+{
+	const union mseg_bpf_attr *attr = argument;
+	__u32 type = 0;
+
+	if (cmd != BPF_PROG_LOAD)
+		return 0;
+	bpf_probe_read_kernel(&type, sizeof(type), &attr->load.prog_type);
+	return mseg_bpf_is_harmless(type) ||
+			       mseg_door_is_open(MSEG_HOOK_LSM_BPF, 0, 0, 0, MSEG_DOOR_BPF) ?
+		       0 : -EPERM;
 }
 
 /* Who reaches into a confined process could act as it; only its own kind may. */

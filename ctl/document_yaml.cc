@@ -190,6 +190,7 @@ Json Tree(const Workload& workload) {
   if ((workload.doors & MSEG_DOOR_PASSING_DENY) != 0) tree["passing"] = "deny";
   if ((workload.doors & MSEG_DOOR_UNIX_JUDGE) != 0) tree["unix"] = "judge";
   if ((workload.doors & MSEG_DOOR_RAW) != 0) tree["raw"] = "allow";
+  if ((workload.doors & MSEG_DOOR_BPF) != 0) tree["bpf"] = "allow";
   std::vector<std::string> families;
   for (const DoorFamily& family : kDoorFamilies) {
     if ((workload.doors & family.door) != 0) families.emplace_back(family.name);

@@ -255,6 +255,19 @@ int DetachLink(const std::string& path) {
   return syscall(SYS_bpf, BPF_LINK_DETACH, &attr, sizeof(attr)) == 0 ? 0 : errno;
 }
 
+// A program that lets every packet pass.
+int LoadProgram() {
+  const bpf_insn code[] = {
+      {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 1},
+      {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
+  bpf_attr attr{};
+  attr.prog_type = BPF_PROG_TYPE_CGROUP_SKB;
+  attr.insn_cnt = 2;
+  attr.insns = reinterpret_cast<uint64_t>(code);
+  attr.license = reinterpret_cast<uint64_t>("Dual BSD/GPL");
+  return syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr)) >= 0 ? 0 : errno;
+}
+
 int Stop(pid_t pid) {
   if (kill(pid, SIGSTOP) != 0) return errno;
   return kill(pid, SIGCONT) == 0 ? 0 : errno;
@@ -394,6 +407,7 @@ int RunAct(const std::string& name, const std::vector<std::string>& arguments) {
     return Datagram(Socket(AF_INET6, SOCK_DGRAM), Local6("::ffff:127.0.0.1", port));
   }
   if (name == "udp") return Datagram(Socket(AF_INET, SOCK_DGRAM), Local4(port));
+  if (name == "lure") return Datagram(Socket(AF_INET, SOCK_DGRAM), Local4(kSelftestLure));
   if (name == "udp_redirect") return UdpRedirect();
   if (name == "fastopen") return FastOpen(false);
   if (name == "fastopen_connect") return FastOpen(true);
@@ -403,6 +417,7 @@ int RunAct(const std::string& name, const std::vector<std::string>& arguments) {
   if (name == "socket") return AnySocket(arguments);
   if (name == "ping") return Ping(first == "6");
   if (name == "tun") return Tun();
+  if (name == "load_program") return LoadProgram();
   if (name == "unix") return Stream(Socket(AF_UNIX, SOCK_STREAM), LocalPath(first));
   if (name == "unix_datagram") return UnixDatagram(first);
   if (name == "open_map") return OpenPin(first) >= 0 ? 0 : errno;

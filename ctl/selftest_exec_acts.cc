@@ -5,6 +5,7 @@
 #include <linux/prctl.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -25,6 +26,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "ctl/selftest_acts.h"
+#include "ctl/selftest_fuse.h"
 
 namespace mseg::ctl {
 namespace {
@@ -263,6 +265,20 @@ int Overlay(const std::string& lower, const std::string& instead) {
   return Execute(program, Command(program, {"tcp_soon"}));
 }
 
+// Executes a file with the content of `program` that a process of our own serves at `dir`.
+int Served(const std::string& program, const std::string& dir, const std::string& act) {
+  pid_t server = -1;
+  if (!OwnMounts()) return kActNotTried;
+  if (const int error = ServeOneFile(program, dir, &server); error != 0) return error;
+  const std::string file = dir + "/program";
+  const pid_t child = fork();
+  if (child == 0) _exit(Execute(file, Command(file, {act})));
+  const int status = StatusOf(child);
+  kill(server, SIGKILL);
+  waitpid(server, nullptr, 0);
+  return status;
+}
+
 int Loader(const std::string& program) {
   for (const char* loader : {"/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"}) {
     if (access(loader, X_OK) != 0) continue;
@@ -370,6 +386,7 @@ int RunExecAct(const std::string& name, const std::vector<std::string>& argument
   if (name == "nameless") return Nameless(argument(0), argument(1));
   if (name == "bind") return BindOver(argument(0), argument(1));
   if (name == "overlay") return Overlay(argument(0), argument(1));
+  if (name == "served") return Served(argument(0), argument(1), argument(2));
   if (name == "loader") return Loader(argument(0));
   if (name == "interpreter") return Interpreter(argument(0), argument(1));
   if (name == "swap") return SwapExe(argument(0));

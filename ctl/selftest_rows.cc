@@ -71,6 +71,10 @@ void Rows::AddDoors() {
   SelftestRow& ping = AddKind("B10", "ping sockets");
   ping.trials = {Door({"ping", "4"}), Door({"ping", "6"})};
   ping.hooks.push_back("mseg_lsm_sendmsg");  // which sees whom a ping socket pings
+  // What an echo request carries is not looked at: who may send one is all there is.
+  SelftestRow& tunnel = AddKind("B46", "a tunnel through ICMP that a rule allows to somebody else");
+  tunnel.trials = {Same({"ping", "4"}), Same({"ping", "6"})};
+  tunnel.hooks = ping.hooks;
   SelftestRow& packet = AddKind("B11", "packet sockets");
   packet.trials = {Door({"socket", "17", "3", "768"}), Door({"socket", "17", "2", "768"})};
   packet.gap_cgroup = "af_packet";
@@ -93,6 +97,10 @@ void Rows::AddDoors() {
   SelftestRow& vsock = AddKind("B14", "vsock");
   vsock.trials = {Door({"socket", "40", "1", "0"})};
   vsock.gap_cgroup = "af_packet";
+  SelftestRow& program = Add("B43", "a BPF program of the attacker's own");
+  program.trials = {Door({"load_program"})};
+  program.hooks = {"mseg_lsm_bpf"};
+  program.gap_cgroup = "bpf_programs";
   AddKind("B18", "SCTP, one-to-one and one-to-many").trials = {Door({"socket", "2", "1", "132"}),
                                                                Door({"socket", "2", "5", "132"})};
   AddKind("B19", "DCCP").trials = {Door({"socket", "2", "6", "33"})};
@@ -145,6 +153,11 @@ void Rows::AddFiles() {
        Attacker({"bind", File("allowed"), File("over")}),
        {}},
       {Attacker({"overlay", lower, File("attacker")}), Attacker({"overlay", lower}), {}}};
+  auto served = [this](const char* act) {
+    return Attacker({"served", File("allowed"), File("other"), act});
+  };
+  Add("B30", "a file that its server may change between two reads (FUSE)").trials = {
+      {served("tcp"), served("lure"), {}}};
   Add("B31", "files without a name: memfd, deleted").trials = {
       {Attacker({"nameless", File("allowed")}), Allowed({"tcp"}), {}},
       {Attacker({"nameless", File("allowed"), File("gone")}), Allowed({"tcp"}), {}}};
@@ -177,8 +190,6 @@ void Rows::AddUntried() {
   };
   untried("B17", "socketpair()",
           "both ends begin in one process; who gets one of them was given it (af_unix)");
-  untried("B30", "a FUSE or network file that changes between reads",
-          "not tried here: such files are never hashed, no rule that names a process allows them");
   untried("B35", "code injected into an allowed process",
           "out of scope: give each process what it needs and no more");
   for (const char* id : {"B36", "B37", "B38", "B39"}) {
@@ -188,10 +199,8 @@ void Rows::AddUntried() {
   untried("B40", "connections that the kernel makes (NFS, CIFS, iSCSI)", "kernel_sockets");
   untried("B41", "root writes to mseg's maps", "self_protection");
   untried("B42", "root detaches mseg's programs", "self_protection");
-  untried("B43", "another BPF program", "bpf_programs");
   untried("B44", "kexec, modules, /dev/mem", "kernel_takeover");
   untried("B45", "a tunnel through an allowed DNS server", "dns_tunnel");
-  untried("B46", "a tunnel through allowed ICMP", "icmp_tunnel");
   untried("B47", "a changed policy store", "policy_store");
   untried("B51", "a binary ground for an allowed short id",
           "not tried here, it takes 2^48 hashes: verdicts on this host go by full digests");
@@ -225,8 +234,10 @@ std::string SelftestPolicy(const std::string& dir, const std::string& digest, bo
                                           full ? ", script: " + dir + "/script" : "");
   return absl::StrCat(
       workload("client", ""), workload("server", full ? ", unix: judge" : ""),
-      "apiVersion: mseg.io/v1\nkind: Policy\nmetadata: {name: st-client}\n"
-      "spec: {selects: {labels: {role: st-client}}, directions: [egress]}\n---\n"
+      "apiVersion: mseg.io/v1\nkind: Policy\nmetadata: {name: st-client}\nspec:\n"
+      "  selects: {labels: {role: st-client}}\n  directions: [egress]\n  rules:\n"
+      "  - {name: ping, verdict: allow, from: {labels: {role: st-client}, process: {",
+      allowed, "}}, to: {}, services: [icmp/echo-request]}\n---\n"
       "apiVersion: mseg.io/v1\nkind: Policy\nmetadata: {name: st-server}\nspec:\n"
       "  selects: {labels: {role: st-server}}\n  directions: [ingress]\n  rules:\n",
       rule("by-digest", allowed, server,

@@ -104,8 +104,8 @@ std::string HookName(uint8_t hook) {
       return "lsm_file_receive";
     case MSEG_HOOK_LSM_PTRACE:
       return "lsm_ptrace";
-    case MSEG_HOOK_LSM_RECVMSG:
-      return "lsm_recvmsg";
+    case MSEG_HOOK_LSM_BPF:
+      return "lsm_bpf";
     case MSEG_HOOK_LSM_ACCEPT:
       return "lsm_accept";
     case MSEG_HOOK_LSM_UNIX:

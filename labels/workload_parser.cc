@@ -83,10 +83,12 @@ struct DoorNodes {
   const YamlNode* unix_sockets;
   const YamlNode* raw;
   const YamlNode* family;
+  const YamlNode* bpf;
 };
 
 void ParseDoors(const SourceText& source, const DoorNodes& nodes, Workload* workload) {
-  for (const YamlNode* node : {nodes.passing, nodes.unix_sockets, nodes.raw, nodes.family}) {
+  for (const YamlNode* node :
+       {nodes.passing, nodes.unix_sockets, nodes.raw, nodes.family, nodes.bpf}) {
     if (node != nullptr && workload->match.HasProcessField()) {
       source.Error(node->spot,
                    "this is for workloads that are matched by `cgroup` or `host` alone; remove "
@@ -110,6 +112,9 @@ void ParseDoors(const SourceText& source, const DoorNodes& nodes, Workload* work
   }
   if (const YamlNode* raw = nodes.raw) {
     if (OneOf(source, *raw, "`raw`", {"judge", "allow"}) == 1) workload->doors |= MSEG_DOOR_RAW;
+  }
+  if (const YamlNode* bpf = nodes.bpf) {
+    if (OneOf(source, *bpf, "`bpf`", {"judge", "allow"}) == 1) workload->doors |= MSEG_DOOR_BPF;
   }
   if (const YamlNode* families = nodes.family) {
     for (const SpottedText& family : TextList(source, *families, "`family`")) {
@@ -183,7 +188,8 @@ Workload ParseWorkload(const SourceText& source, const YamlNode& spec) {
              {.passing = fields.Take("passing"),
               .unix_sockets = fields.Take("unix"),
               .raw = fields.Take("raw"),
-              .family = fields.Take("family")},
+              .family = fields.Take("family"),
+              .bpf = fields.Take("bpf")},
              &workload);
   if (const YamlNode* ports = fields.Take("ports")) {
     workload.ports = ParseNamedPorts(source, *ports);

@@ -122,6 +122,7 @@ inline constexpr std::array kPrograms = {
                 "lsm/unix_stream_connect"},
     ProgramSpec{"mseg_lsm_unix_send", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
                 "lsm/unix_may_send"},
+    ProgramSpec{"mseg_lsm_bpf", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce, "lsm/bpf"},
 };
 
 // Index into kPrograms; the name must be one of its.

@@ -11,8 +11,8 @@ left() {
     2>/dev/null || true
 }
 before=$(left)
-# A guest has no /dev/net/tun before.
-[[ -z $GUEST ]] || modprobe tun || true
+# A guest has no /dev/net/tun and no /dev/fuse before.
+[[ -z $GUEST ]] || modprobe -a tun fuse || true
 status=0
 json=$(msegctl selftest --bypass -o json) || status=$?
 "$PYTHON" -SE -c 'import json, sys
@@ -28,10 +28,10 @@ while read -r row result; do RESULT[$row]=$result; done < <("$PYTHON" -SE -c 'im
 for row in json.loads(sys.argv[1]):
     print(row["id"], row["result"])' "$json")
 
-for row in B01 B02 B03 B04 B05 B06 B07 B09 B10 B16 B22 B23 B24 B25 B26 B27 B28 B29 B31 B48 B49 B50; do
+for row in B01 B02 B03 B04 B05 B06 B07 B09 B10 B16 B22 B23 B24 B25 B26 B27 B28 B29 B30 B31 B46 B48 B49 B50; do
   same "$row is blocked" blocked "${RESULT[$row]-}"
 done
-for row in B08 B11 B13 B15 B20 B21 B33 B34 B41 B42; do
+for row in B08 B11 B13 B15 B20 B21 B33 B34 B41 B42 B43; do
   if [[ $mode == full ]]; then
     same "$row is blocked" blocked "${RESULT[$row]-}"
   else

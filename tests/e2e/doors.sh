@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What a Workload says of ways without an address: `raw`, `family`, `passing`, `unix`.
+# What a Workload says of ways without an address: `raw`, `family`, `bpf`, `passing`, `unix`.
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh
 # shellcheck disable=SC2119,SC2317 # functions are called through others
 source "$(dirname "${BASH_SOURCE[0]}")/../support/e2e.sh"
@@ -71,6 +71,22 @@ refused "family: one word does not open the other" rule=shut -- kind "$PACKET"
 policy ', family: packet'
 allowed "family: packet sockets" kind "$PACKET"
 refused "family: nor this one the first" rule=shut -- kind "$RAW"
+
+load() { # TYPE: a BPF program of two instructions
+  web 'import ctypes, errno, os, struct, sys
+code = ctypes.create_string_buffer(struct.pack("<BBhiBBhi", 0xb7, 0, 0, 1, 0x95, 0, 0, 0))
+license = ctypes.create_string_buffer(b"GPL")
+attr = ctypes.create_string_buffer(struct.pack("<IIQQ", int(sys.argv[1]), 2,
+    ctypes.addressof(code), ctypes.addressof(license)) + bytes(96))
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.syscall(321, 5, attr, len(attr)) < 0:
+    sys.exit(os.strerror(ctypes.get_errno()))' "$1"
+}
+DEVICE=15 CGROUP_SKB=8
+refused "bpf: a program that sees packets" hook=lsm_bpf rule=shut -- load $CGROUP_SKB
+allowed "bpf: one that decides about devices" load $DEVICE
+policy ', bpf: allow'
+allowed "bpf: with the word" load $CGROUP_SKB
 
 # ---- passing
 allowed_soon "restamp: kept by a program that may" kept "$PYTHON"

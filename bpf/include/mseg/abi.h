@@ -37,7 +37,7 @@
 #endif
 
 /* Raised by every change of a struct, a map or a meaning in this file. */
-#define MSEG_ABI_VERSION 8
+#define MSEG_ABI_VERSION 9
 
 enum mseg_direction {
 	MSEG_EGRESS = 0,
@@ -356,6 +356,7 @@ enum mseg_doors {
 	MSEG_DOOR_CAN = 1 << 8,
 	MSEG_DOOR_TIPC = 1 << 9,
 	MSEG_DOOR_BLUETOOTH = 1 << 10,
+	MSEG_DOOR_BPF = 1 << 11, /* BPF programs may be loaded */
 };
 
 /* Exe classes: {ref, grade, side} -> class. Absent: MSEG_EXE_OTHER. */
@@ -748,7 +749,7 @@ enum mseg_hook {
 	MSEG_HOOK_LSM_FILE_RECEIVE = 12,
 	MSEG_HOOK_LSM_PTRACE = 13,
 	MSEG_HOOK_ESTABLISHED = 14, /* sockops, when a handshake is complete */
-	MSEG_HOOK_LSM_RECVMSG = 15,
+	MSEG_HOOK_LSM_BPF = 15,
 	MSEG_HOOK_LSM_ACCEPT = 16,
 	MSEG_HOOK_LSM_UNIX = 17, /* unix_stream_connect, unix_may_send */
 	MSEG_HOOK_MAX,
