@@ -33,6 +33,26 @@ static __always_inline bool mseg_fs_is_remote(unsigned long magic)
 	return false;
 }
 
+/*
+ * Can nobody but root have written what is in this file? An owner says something only where the
+ * kernel would believe a set-user-ID bit: not below a `nosuid` mount (a medium that a user brought)
+ * nor on what was mounted in a user namespace. Who opened the file for writing while it was his may
+ * hold it still.
+ */
+static __always_inline bool mseg_only_root_wrote(struct file *file)
+{
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+	struct super_block *sb = BPF_CORE_READ(inode, i_sb);
+	__u32 mode = BPF_CORE_READ(inode, i_mode);
+
+	return (mode & S_IFMT) == S_IFREG && !(mode & (S_IWGRP | S_IWOTH)) &&
+	       BPF_CORE_READ(inode, i_uid.val) == 0 && BPF_CORE_READ(inode, i_nlink) &&
+	       BPF_CORE_READ(inode, i_writecount.counter) <= 0 &&
+	       !(BPF_CORE_READ(file, f_path.mnt, mnt_flags) & MNT_NOSUID) &&
+	       BPF_CORE_READ(sb, s_user_ns, level) == 0 &&
+	       !mseg_fs_is_remote(BPF_CORE_READ(sb, s_magic));
+}
+
 static __always_inline void mseg_read_ctime(struct inode *inode, struct mseg_exe_key *key)
 {
 	if (bpf_core_field_exists(inode->i_ctime_sec)) {

@@ -102,6 +102,8 @@ enum {
 	PF_KTHREAD = 0x00200000,
 	LOOPBACK_IFINDEX = 1,
 	FMODE_WRITE = 2,
+	PROT_EXEC = 4,
+	MNT_NOSUID = 1, /* include/linux/mount.h */
 	PTRACE_MODE_ATTACH = 2,
 	BPF_PROG_LOAD = 5,
 	BPF_PROG_TYPE_CGROUP_DEVICE = 15,
@@ -110,6 +112,8 @@ enum {
 	BPF_LINK_DETACH = 34,
 	BPF_F_BPRM_SECUREEXEC = 1,
 	S_IXUGO = 0111,
+	S_IWGRP = 0020,
+	S_IWOTH = 0002,
 	S_IFMT = 0170000,
 	S_IFREG = 0100000,
 	S_IFDIR = 0040000,
@@ -365,6 +369,14 @@ typedef struct {
 	__u32 val;
 } kuid_t;
 
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct user_namespace {
+	int level;
+};
+
 struct file_system_type {
 	int fs_flags;
 };
@@ -373,10 +385,13 @@ struct super_block {
 	__u32 s_dev;
 	unsigned long s_magic;
 	struct file_system_type *s_type;
+	struct user_namespace *s_user_ns;
 };
 
 struct inode {
 	unsigned short i_mode;
+	kuid_t i_uid;
+	atomic_t i_writecount;
 	struct super_block *i_sb;
 	unsigned long i_ino;
 	unsigned int i_nlink;
@@ -407,10 +422,7 @@ struct dentry {
 struct vfsmount {
 	struct dentry *mnt_root;
 	struct super_block *mnt_sb;
-};
-
-struct user_namespace {
-	int level;
+	int mnt_flags;
 };
 
 struct ns_common {
@@ -447,6 +459,10 @@ struct fdtable {
 	struct file **fd;
 };
 
+struct vm_area_struct {
+	struct file *vm_file;
+};
+
 struct linux_binprm {
 	struct file *file;
 	int unsafe;
@@ -481,10 +497,6 @@ struct css_set {
 struct cred {
 	kuid_t uid;
 };
-
-typedef struct {
-	int counter;
-} atomic_t;
 
 struct signal_struct {
 	atomic_t live;

@@ -196,6 +196,7 @@ Json Tree(const Workload& workload) {
     if ((workload.doors & family.door) != 0) families.emplace_back(family.name);
   }
   AddList(&tree, "family", families);
+  if ((workload.doors & MSEG_DOOR_LIBRARIES) != 0) tree["libraries"] = "trusted";
   std::map<std::string, std::vector<std::string>> ports;
   for (const auto& [name, port] : workload.ports) {
     ports[name.name].push_back(absl::StrCat(ProtocolText(name.protocol), "/", port));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Acts of `selftest --bypass` that go through another program, another file or another process.
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/prctl.h>
@@ -7,6 +8,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -24,6 +26,7 @@
 #include <sstream>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "ctl/selftest_acts.h"
 #include "ctl/selftest_fuse.h"
@@ -289,6 +292,36 @@ int Loader(const std::string& program) {
   return ENOENT;
 }
 
+bool IsMapped(const std::string& file) {
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    if (absl::EndsWith(line, file)) return true;
+  }
+  return false;
+}
+
+// Connects with somebody else's code in this process.
+int Library(const std::string& library) {
+  if (dlopen(library.c_str(), RTLD_NOW) == nullptr) {
+    // dlopen() has no errno.
+    const char* error = dlerror();
+    return error != nullptr && absl::StrContains(error, strerror(EPERM)) ? EPERM : kActNotTried;
+  }
+  return IsMapped(library) ? ActTcp(kSelftestService) : kActNotTried;
+}
+
+int Preload(const std::string& library, const std::string& program) {
+  if (setenv("LD_PRELOAD", library.c_str(), 1) != 0) return kActNotTried;
+  return Execute(program, Command(program, {"preloaded", library}));
+}
+
+// EPERM: it is not there, because this was executed like a set-user-ID program, which it is not.
+int Preloaded(const std::string& library) {
+  if (IsMapped(library)) return 0;
+  const bool changed_user = getuid() != geteuid() || getgid() != getegid();
+  return getauxval(AT_SECURE) != 0 && !changed_user ? EPERM : EIO;
+}
+
 // What bash is told to do: by its command line, by its argument, or (`script`) by the kernel.
 int Interpreter(const std::string& how, const std::string& script) {
   const pid_t child = fork();
@@ -388,6 +421,9 @@ int RunExecAct(const std::string& name, const std::vector<std::string>& argument
   if (name == "overlay") return Overlay(argument(0), argument(1));
   if (name == "served") return Served(argument(0), argument(1), argument(2));
   if (name == "loader") return Loader(argument(0));
+  if (name == "library") return Library(argument(0));
+  if (name == "preload") return Preload(argument(0), argument(1));
+  if (name == "preloaded") return Preloaded(argument(0));
   if (name == "interpreter") return Interpreter(argument(0), argument(1));
   if (name == "swap") return SwapExe(argument(0));
   return kActNotTried;

@@ -169,8 +169,15 @@ void Rows::AddExecs() {
   Add("B26", "fork, vfork and exec by a thread, connecting at once").trials = {
       {Allowed({"race", File("attacker"), "any"}), Attacker({"race", File("allowed"), "all"}), {}}};
   SelftestRow& loader = Add("B32", "ld.so PROGRAM; what LD_PRELOAD and dlopen bring in");
-  loader.trials = {{Attacker({"loader", File("attacker")}), Allowed({"tcp"}), {}}};
-  loader.gap = "libraries";
+  const std::string others = File("others.so");
+  loader.trials = {{Attacker({"loader", File("attacker")}), Allowed({"tcp"}), {}},
+                   {Allowed({"library", others}), Allowed({"library", File("roots.so")}), {}},
+                   {Allowed({"preload", others, File("allowed")}),
+                    Unconfined({"preload", others, File("allowed")}),
+                    {},
+                    "AT_SECURE"}};
+  loader.gap_cgroup = "libraries";
+  loader.hooks.insert(loader.hooks.end(), {"mseg_lsm_secure_exec", "mseg_lsm_mmap"});
   SelftestRow& script = Add("B34", "an interpreter told what to do");
   const SelftestAct told = Attacker({"interpreter", "script", File("script")});
   script.trials = {{Attacker({"interpreter", "line"}), told, {}},
@@ -233,7 +240,8 @@ std::string SelftestPolicy(const std::string& dir, const std::string& digest, bo
   const std::string script = absl::StrCat("exe: [/bin/bash, /usr/bin/bash]",
                                           full ? ", script: " + dir + "/script" : "");
   return absl::StrCat(
-      workload("client", ""), workload("server", full ? ", unix: judge" : ""),
+      workload("client", full ? ", libraries: trusted" : ""),
+      workload("server", full ? ", unix: judge" : ""),
       "apiVersion: mseg.io/v1\nkind: Policy\nmetadata: {name: st-client}\nspec:\n"
       "  selects: {labels: {role: st-client}}\n  directions: [egress]\n  rules:\n"
       "  - {name: ping, verdict: allow, from: {labels: {role: st-client}, process: {",

@@ -21,6 +21,9 @@ struct SelftestTrial {
   SelftestAct twin;
   // Set: the twin goes first, and this happens in between.
   std::function<bool()> between;
+  // Set: what refuses it, which reports nothing; the act has made sure that it was that, and not
+  // something else, if it says EPERM.
+  std::string unreported = {};
 };
 
 // Every program that judges a connection or datagram by its ends.

@@ -123,8 +123,8 @@ absl::Status Controller::CheckMode(const std::vector<Document>& documents) const
       const Place place = document.At(workload->full_mode_spot);
       return absl::FailedPreconditionError(absl::StrCat(
           place.file, ":", place.line, ":", place.column,
-          ": cgroup mode does not see sockets that are passed on, nor AF_UNIX: boot a kernel with "
-          "BPF LSM (lsm=...,bpf), or remove `passing` and `unix`"));
+          ": cgroup mode does not see sockets that are passed on, AF_UNIX and libraries: boot a "
+          "kernel with BPF LSM (lsm=...,bpf), or remove `passing`, `unix` and `libraries`"));
     }
     const Policy* policy = std::get_if<Policy>(&document.spec);
     if (policy == nullptr) continue;

@@ -110,6 +110,8 @@ std::string HookName(uint8_t hook) {
       return "lsm_accept";
     case MSEG_HOOK_LSM_UNIX:
       return "lsm_unix";
+    case MSEG_HOOK_LSM_LIBRARY:
+      return "lsm_library";
     default:
       return "";
   }

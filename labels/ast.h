@@ -166,7 +166,7 @@ struct Workload {
   WorkloadMatch match;
   State state = State::kEnforce;
   bool loopback_allowed = false;       // `loopback: allow`
-  uint16_t doors = 0;                  // mseg_doors: `passing`, `unix`, `raw`, `family`
+  uint16_t doors = 0;                  // mseg_doors: `passing`, `unix`, `raw`, `family`, ...
   Spot full_mode_spot;                 // the first of them that needs full mode; line 0: none
   std::map<PortName, uint16_t> ports;  // named ports
 };

@@ -6,8 +6,17 @@
 
 namespace mseg {
 
-Classifier::Classifier(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+Classifier::Classifier(std::shared_ptr<const Impl> impl, State highest_state)
+    : impl_(std::move(impl)), highest_state_(highest_state) {}
 Classifier::~Classifier() = default;
+
+std::shared_ptr<const Classifier> Classifier::With(State highest_state) const {
+  return std::make_shared<const Classifier>(impl_, highest_state);
+}
+
+uint16_t Classifier::DoorsOf(std::string_view path) const {
+  return impl_->matcher.DoorsOf(impl_->matcher.CgroupHitsOf(path), highest_state_);
+}
 
 ExeClass Classifier::ExeClassOf(const ExecutableInfo& executable, mseg_grade grade) const {
   const ExeVector exe = impl_->matcher.ExeVectorOf(executable, grade);
@@ -20,7 +29,7 @@ CgroupClass Classifier::CgroupClassOf(std::string_view path) const {
   const uint64_t cls = CgroupClassNumber(*impl_->matcher.vocabulary(), hits);
   return CgroupClass{.cls = cls,
                      .watch = impl_->matcher.Watch(path),
-                     .doors = impl_->matcher.DoorsOf(hits),
+                     .doors = impl_->matcher.DoorsOf(hits, highest_state_),
                      .loopback = LoopbackNumber(impl_->matcher, hits),
                      .known = impl_->cgroup_classes.contains(cls)};
 }

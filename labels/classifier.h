@@ -34,7 +34,8 @@ struct CgroupClass {
 class Classifier {
  public:
   class Impl;
-  explicit Classifier(std::unique_ptr<const Impl> impl);
+  // `highest_state`: as in CompileOptions.
+  Classifier(std::shared_ptr<const Impl> impl, State highest_state);
   ~Classifier();
   Classifier(const Classifier&) = delete;
   Classifier& operator=(const Classifier&) = delete;
@@ -48,11 +49,18 @@ class Classifier {
   uint32_t ClassOfAddress(const IpAddress& address) const;
   const LabelSet& LabelsOfAddress(const IpAddress& address) const;
 
+  // What the workloads of this cgroup say of doors: CgroupClass::doors.
+  uint16_t DoorsOf(std::string_view path) const;
+
   // For the compiler of the next image.
   const Impl& impl() const { return *impl_; }
+  // The same, with workloads and policies in other states.
+  std::shared_ptr<const Classifier> With(State highest_state) const;
+  State highest_state() const { return highest_state_; }
 
  private:
-  std::unique_ptr<const Impl> impl_;
+  std::shared_ptr<const Impl> impl_;
+  State highest_state_;
 };
 
 }  // namespace mseg

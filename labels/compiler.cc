@@ -272,13 +272,13 @@ absl::Status FillClasses(const Inventory& inventory, const CompileOptions& optio
   impl->cgroup_classes = tables->known_cgroup_classes;
   FillIdentities(*std::move(tables), &impl->locals, image);
   FillAddresses(*impl->regions, impl->region_classes, image);
-  image->classifier = std::make_shared<const Classifier>(std::move(impl));
+  image->classifier = std::make_shared<const Classifier>(std::move(impl), options.highest_state);
   return absl::OkStatus();
 }
 
 // The same from the image before, where vocabulary and inventory are the same.
-absl::Status CopyClasses(const GenerationImage& previous, const CompileOptions& options,
-                         GenerationImage* image) {
+absl::Status CopyClasses(const GenerationImage& previous, const Inventory& inventory,
+                         const CompileOptions& options, GenerationImage* image) {
   if (previous.identities.size() > options.max_identities) {
     return TooManyIdentities(options);
   }
@@ -294,6 +294,14 @@ absl::Status CopyClasses(const GenerationImage& previous, const CompileOptions& 
   image->identity_classes = previous.identity_classes;
   image->regions = previous.regions;
   image->classifier = previous.classifier;
+  if (image->classifier->highest_state() == options.highest_state) return absl::OkStatus();
+  // Classes do not depend on it; what a workload in a lower state refuses does.
+  image->classifier = previous.classifier->With(options.highest_state);
+  absl::flat_hash_map<uint64_t, uint16_t> doors;
+  for (const CgroupInfo& cgroup : inventory.cgroups) {
+    doors.emplace(cgroup.id, image->classifier->DoorsOf(cgroup.path));
+  }
+  for (auto& [key, cgroup] : image->cgroups) cgroup.doors = doors.at(key.id);
   return absl::OkStatus();
 }
 
@@ -309,7 +317,7 @@ absl::Status Fill(const PolicySet& policy, const Inventory& inventory,
   image->ports = workings->ports.table;
   const bool same = previous != nullptr && previous->classifier->impl().IsOf(
                                                workings->program.vocabulary, inventory, options);
-  absl::Status status = same ? CopyClasses(*previous, options, image)
+  absl::Status status = same ? CopyClasses(*previous, inventory, options, image)
                              : FillClasses(inventory, options, *workings, image);
   if (!status.ok()) return status;
   FillRules(previous, workings.get(), image);

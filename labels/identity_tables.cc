@@ -183,7 +183,7 @@ class TablesBuilder {
       mseg_cgroup value{};
       value.cls = group.cls;
       value.watch = matcher_.Watch(path) ? 1 : 0;
-      value.doors = matcher_.DoorsOf(group.hits);
+      value.doors = matcher_.DoorsOf(group.hits, options_.highest_state);
       value.loopback = LoopbackNumber(matcher_, group.hits);
       tables_.cgroups.emplace_back(key, value);
       tables_.known_cgroup_classes.insert(group.cls);

@@ -257,13 +257,17 @@ uint32_t Matcher::LoopbackOf(const CgroupHits& cgroup) const {
   return outermost.second;
 }
 
-uint16_t Matcher::DoorsOf(const CgroupHits& cgroup) const {
+uint16_t Matcher::DoorsOf(const CgroupHits& cgroup, State highest) const {
   uint16_t doors = 0;
   auto add = [&](uint32_t number) {
     const CompiledWorkload& workload = vocabulary_->workloads[number];
     uint16_t said = workload.doors;
     // What is not enforced refuses nothing.
-    if (workload.state != State::kEnforce) said &= ~MSEG_DOOR_PASSING_DENY;
+    const State state = std::min(workload.state, highest);
+    if (state != State::kEnforce) said &= ~(MSEG_DOOR_PASSING_DENY | MSEG_DOOR_LIBRARIES);
+    if (state == State::kTest && (workload.doors & MSEG_DOOR_LIBRARIES) != 0) {
+      said |= MSEG_DOOR_LIBRARIES_TEST;
+    }
     doors |= said;
   };
   for (const uint32_t workload : other_workloads_) add(workload);

@@ -84,8 +84,9 @@ class Matcher {
   // The workload with `loopback: allow` that a cgroup belongs to, kNone if there is none. Of
   // several it is the outermost, which the others are part of.
   uint32_t LoopbackOf(const CgroupHits& cgroup) const;
-  // mseg_doors: what the workloads that a cgroup belongs to say, together.
-  uint16_t DoorsOf(const CgroupHits& cgroup) const;
+  // mseg_doors: what the workloads that a cgroup belongs to say, together, each as if its state was
+  // `highest` at most.
+  uint16_t DoorsOf(const CgroupHits& cgroup, State highest) const;
   // Whether a cgroup below `path` could match a pattern that `path` does not satisfy.
   bool Watch(std::string_view path) const;
   // The uids that policies mention and that exist, sorted.

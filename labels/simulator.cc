@@ -26,7 +26,8 @@ constexpr std::string_view kReasons[] = {"none",
                                          "bad_proof",
                                          "label_not_permitted",
                                          "no_record",
-                                         "passing"};
+                                         "passing",
+                                         "library"};
 static_assert(std::size(kReasons) == MSEG_REASON_MAX);
 
 template <typename Key, typename Value>

@@ -77,18 +77,20 @@ std::map<PortName, uint16_t> ParseNamedPorts(const SourceText& source, const Yam
   return out;
 }
 
-// Ways that have no address; null where nothing is said.
+// Ways that have no address, and whose code runs; null where nothing is said.
 struct DoorNodes {
   const YamlNode* passing;
   const YamlNode* unix_sockets;
   const YamlNode* raw;
   const YamlNode* family;
   const YamlNode* bpf;
+  const YamlNode* libraries;
 };
 
 void ParseDoors(const SourceText& source, const DoorNodes& nodes, Workload* workload) {
   for (const YamlNode* node :
-       {nodes.passing, nodes.unix_sockets, nodes.raw, nodes.family, nodes.bpf}) {
+       {nodes.passing, nodes.unix_sockets, nodes.raw, nodes.family, nodes.bpf,
+        nodes.libraries}) {
     if (node != nullptr && workload->match.HasProcessField()) {
       source.Error(node->spot,
                    "this is for workloads that are matched by `cgroup` or `host` alone; remove "
@@ -108,6 +110,12 @@ void ParseDoors(const SourceText& source, const DoorNodes& nodes, Workload* work
     if (OneOf(source, *unix_node, "`unix`", {"allow", "judge"}) == 1) {
       workload->doors |= MSEG_DOOR_UNIX_JUDGE;
       needs_full_mode(*unix_node);
+    }
+  }
+  if (const YamlNode* libraries = nodes.libraries) {
+    if (OneOf(source, *libraries, "`libraries`", {"any", "trusted"}) == 1) {
+      workload->doors |= MSEG_DOOR_LIBRARIES;
+      needs_full_mode(*libraries);
     }
   }
   if (const YamlNode* raw = nodes.raw) {
@@ -189,7 +197,8 @@ Workload ParseWorkload(const SourceText& source, const YamlNode& spec) {
               .unix_sockets = fields.Take("unix"),
               .raw = fields.Take("raw"),
               .family = fields.Take("family"),
-              .bpf = fields.Take("bpf")},
+              .bpf = fields.Take("bpf"),
+              .libraries = fields.Take("libraries")},
              &workload);
   if (const YamlNode* ports = fields.Take("ports")) {
     workload.ports = ParseNamedPorts(source, *ports);

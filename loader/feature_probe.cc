@@ -70,7 +70,6 @@ bool MayUseBpf() {
 // to.
 std::vector<std::string> GapsOfBoth() {
   return {
-      "libraries: what a process loads beside its executable (LD_PRELOAD, dlopen) has no identity",
       "kernel_sockets: connections that the kernel makes for itself (NFS, CIFS, iSCSI) have the "
       "identity of the process that they are made for, or none",
       "packet_without_socket: packets that no socket of this host sends (tap devices, BPF "
@@ -88,6 +87,9 @@ std::vector<std::string> GapsOfBoth() {
 
 std::vector<std::string> GapsOfFull() {
   return {
+      "libraries: what a process loads beside its executable (LD_PRELOAD, dlopen) has no identity; "
+      "for workloads that say `libraries: trusted` it must be a file that nobody but root can have "
+      "written, and memory that a process makes executable itself is not looked at",
       "fd_passing: a connection that was accepted, and a UDP socket that is not connected, keeps "
       "the identity it was opened with when another process gets it; who only receives on a socket "
       "that was kept over fork or exec is not asked, nor are sendfile() and splice() before 6.5",
@@ -103,6 +105,7 @@ std::vector<std::string> GapsOfFull() {
 // BPF LSM would close these.
 std::vector<std::string> GapsOfCgroup() {
   std::vector<std::string> gaps = {
+      "libraries: what a process loads beside its executable (LD_PRELOAD, dlopen) has no identity",
       "af_packet: packet, vsock and XDP sockets and TUN devices are not refused; raw, SCTP and "
       "MPTCP "
       "sockets are",

@@ -123,6 +123,11 @@ inline constexpr std::array kPrograms = {
     ProgramSpec{"mseg_lsm_unix_send", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
                 "lsm/unix_may_send"},
     ProgramSpec{"mseg_lsm_bpf", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce, "lsm/bpf"},
+    ProgramSpec{"mseg_lsm_secure_exec", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
+                "lsm/bprm_creds_for_exec"},
+    ProgramSpec{"mseg_lsm_mmap", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce, "lsm/mmap_file"},
+    ProgramSpec{"mseg_lsm_mprotect", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
+                "lsm/file_mprotect"},
 };
 
 // Index into kPrograms; the name must be one of its.

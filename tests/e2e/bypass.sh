@@ -31,7 +31,7 @@ for row in json.loads(sys.argv[1]):
 for row in B01 B02 B03 B04 B05 B06 B07 B09 B10 B16 B22 B23 B24 B25 B26 B27 B28 B29 B30 B31 B46 B48 B49 B50; do
   same "$row is blocked" blocked "${RESULT[$row]-}"
 done
-for row in B08 B11 B13 B15 B20 B21 B33 B34 B41 B42 B43; do
+for row in B08 B11 B13 B15 B20 B21 B32 B33 B34 B41 B42 B43; do
   if [[ $mode == full ]]; then
     same "$row is blocked" blocked "${RESULT[$row]-}"
   else

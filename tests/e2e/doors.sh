@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What a Workload says of ways without an address: `raw`, `family`, `bpf`, `passing`, `unix`.
+# What a Workload says of ways without an address, `raw`, `family`, `bpf`, `passing`, `unix`, and of whose
+# code runs, `libraries`.
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh
 # shellcheck disable=SC2119,SC2317 # functions are called through others
 source "$(dirname "${BASH_SOURCE[0]}")/../support/e2e.sh"
@@ -58,7 +59,7 @@ policy ', raw: allow'
 allowed "raw: with it" kind "$RAW"
 
 if [[ $(status mode) == cgroup ]]; then
-  for words in 'unix: judge' 'passing: deny'; do
+  for words in 'unix: judge' 'passing: deny' 'libraries: trusted'; do
     document ", $words"
     out=$(msegctl policy apply "$WORK/policy.yaml" 2>&1) && code=0 || code=$?
     same "$words is refused in cgroup mode" 4 "$code"
@@ -114,4 +115,50 @@ refused "unix: denied by default" hook=lsm_unix rule=shut direction=egress -- th
 sed -i 's/, services: tcp\/7000//' "$WORK/policy.yaml"
 apply "$WORK/policy.yaml"
 allowed "unix: a rule without services allows it" there
+
+# ---- libraries
+LIBM=$(ldd "$PYTHON" | awk '$1 ~ /^libm\.so/ { print $3 }')
+install -m 755 "$LIBM" "$TRUSTED/roots.so"
+install -m 755 -o 65534 "$LIBM" "$TRUSTED/others.so"
+install -m 775 -g 65534 "$LIBM" "$TRUSTED/groups.so"
+load() { web 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$1"; }
+# What else is executable and nobody knows who wrote it, in one process; one word for each.
+others() {
+  web 'import ctypes, mmap, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+made = os.memfd_create("library")
+os.write(made, open(sys.argv[1], "rb").read())
+writer = os.open(sys.argv[4], os.O_RDWR)
+for name in (f"/proc/self/fd/{made}", sys.argv[2], sys.argv[4]):
+    try:
+        ctypes.CDLL(name)
+        print("loaded")
+    except OSError as error:
+        print("refused" if "Operation not permitted" in str(error) else error)
+os.close(writer)
+file = open(sys.argv[3], "rb")
+data = mmap.mmap(file.fileno(), 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE, flags=mmap.MAP_PRIVATE)
+place = ctypes.addressof(ctypes.c_char.from_buffer(data))
+print("refused" if libc.mprotect(ctypes.c_void_p(place), 4096, 5) else "mapped")' \
+    "$LIBM" "$TRUSTED"/{groups,others,roots}.so
+}
+preload() {
+  in_cgroup web env LD_PRELOAD="$1" "$PYTHON" -SE -c 'import sys
+print("loaded" if sys.argv[1] in open("/proc/self/maps").read() else "ignored")' "$1"
+}
+policy ', libraries: trusted'
+allowed "libraries: one that root wrote" load "$TRUSTED/roots.so"
+refused "libraries: not somebody else's" hook=lsm_library reason=library "local.exe=$PYTHON" -- \
+  load "$TRUSTED/others.so"
+same "nor a memfd, a group's, one being written, one made executable later" \
+  'refused refused refused refused' "$(others | tr '\n' ' ' | sed 's/ $//')"
+same "LD_PRELOAD is not looked at, whoever wrote it" ignored "$(preload "$TRUSTED/roots.so")"
+policy ', libraries: trusted, state: test'
+mark
+allowed "in test: somebody else's, too" load "$TRUSTED/others.so"
+check "and a line says that it would be refused" flow_line verdict=allow would_be=deny \
+  hook=lsm_library "local.exe=$PYTHON"
+policy ', libraries: any'
+allowed "any: somebody else's" load "$TRUSTED/others.so"
+same "any: LD_PRELOAD" loaded "$(preload "$TRUSTED/others.so")"
 e2e_end

@@ -85,7 +85,8 @@ for field in gaps conflicts unknown_executables unlabelled_listeners; do
 done
 if [[ $want == cgroup ]]; then
   # Everything that only BPF LSM could cover.
-  for gap in af_unix af_packet fd_passing script_identity write_invalidation self_protection; do
+  for gap in libraries af_unix af_packet fd_passing script_identity write_invalidation \
+    self_protection; do
     has "cgroup mode names the gap $gap" "$(status gaps)" "\"$gap:"
   done
   has "the table says so too" "$(msegctl status)" af_packet

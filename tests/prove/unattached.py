@@ -103,6 +103,7 @@ class Instance:
             for group in ("db", "shut"):
                 policy = policy.replace(f"match: {{cgroup: /{group}}}",
                                         f"match: {{cgroup: /{group}}}, unix: judge")
+            policy = policy.replace("/shut}", "/shut}, libraries: trusted")
         (self.dir / "policy.yaml").write_text(policy)
         self.msegctl("policy", "apply", self.dir / "policy.yaml")
         # A hook that only some policies need is attached a moment later.
@@ -496,6 +497,27 @@ socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"x", path)
 UNIX_LISTEN = UNIX % "STREAM" + "server.bind(path)" + CHILD % "listen()" + """
 socket.socket(socket.AF_UNIX, socket.SOCK_STREAM).connect(path)
 """
+# Code of a file that somebody else than root wrote.
+FOREIGN = """
+import mmap, tempfile
+file = tempfile.NamedTemporaryFile()
+file.write(bytes(4096))
+file.flush()
+os.fchown(file.fileno(), 65534, 65534)
+there = os.open(file.name, os.O_RDONLY)
+data = mmap.mmap(there, 4096, prot=mmap.PROT_READ | mmap.%s, flags=mmap.MAP_PRIVATE)
+"""
+MAP_CODE = FOREIGN % "PROT_EXEC"
+PROTECT_CODE = LIBC + FOREIGN % "PROT_WRITE" + """
+place = ctypes.addressof(ctypes.c_char.from_buffer(data))
+result = libc.mprotect(ctypes.c_void_p(place), 4096, 5)
+""" + RAISE
+# AT_SECURE, as the program that was executed sees it.
+SECURE = """
+import sys
+code = "import ctypes; print(ctypes.CDLL(None).getauxval(23))"
+os.execv(sys.executable, [sys.executable, "-c", code])
+"""
 
 
 def act(group, code, begin=None):
@@ -582,7 +604,8 @@ FULL = (*LSM, "mseg_hash_exec", "mseg_see_script", "mseg_file_open", "mseg_path_
         "mseg_lsm_socket_create", "mseg_lsm_tun_create", "mseg_lsm_tun_open", "mseg_lsm_sqpoll",
         "mseg_lsm_bpf", "mseg_lsm_file_receive", "mseg_lsm_receive_kind", "mseg_lsm_ptrace", "mseg_lsm_traceme",
         "mseg_lsm_send_held", "mseg_lsm_accept", "mseg_lsm_unix_bind",
-        "mseg_lsm_unix_listen", "mseg_lsm_unix_connect", "mseg_lsm_unix_send")
+        "mseg_lsm_unix_listen", "mseg_lsm_unix_connect", "mseg_lsm_unix_send",
+        "mseg_lsm_secure_exec", "mseg_lsm_mmap", "mseg_lsm_mprotect")
 # What the daemon attaches again as soon as somebody listens.
 BY_DAEMON = ("mseg_refuse_lookup",)
 CONNECT = ("mseg_connect4", "mseg_connect6")
@@ -623,6 +646,9 @@ PROOFS = {
     "mseg_lsm_unix_listen": ((), act("db", UNIX_LISTEN, "web"), "EPERM"),
     "mseg_lsm_unix_connect": ((), act("shut", UNIX_CONNECT, "web"), "EPERM"),
     "mseg_lsm_unix_send": ((), act("shut", UNIX_SEND, "web"), "EPERM"),
+    "mseg_lsm_secure_exec": ((), act("shut", SECURE), "1"),
+    "mseg_lsm_mmap": ((), act("shut", MAP_CODE), "EPERM"),
+    "mseg_lsm_mprotect": ((), act("shut", PROTECT_CODE), "EPERM"),
     "mseg_lsm_receive_kind": ((), act("shut", RECEIVE_PACKET), "refused"),
     "mseg_hash_exec": ((), hashed, "hashed"),
     "mseg_see_script": ((), scripted, "seen"),

@@ -307,6 +307,34 @@ TEST_CASE("what the workloads of a cgroup say of ways without an address is adde
   CHECK(image.classifier->CgroupClassOf("/o/i/deep").doors == (outer | inner));
 }
 
+TEST_CASE("libraries must be trusted as the state of the workload says, and not in a panic") {
+  const PolicySet policy = GoodPolicy(
+      WorkloadYaml("a", "{labels: {a: a}, match: {cgroup: /a}, libraries: trusted, raw: allow}") +
+      WorkloadYaml("t", "{labels: {a: t}, match: {cgroup: /t}, libraries: trusted, state: test}") +
+      WorkloadYaml("e", "{labels: {a: t}, match: {cgroup: /t/e}, libraries: trusted}") +
+      WorkloadYaml("b", "{labels: {a: b}, match: {cgroup: /b}, libraries: trusted, state: build}") +
+      WorkloadYaml("any", "{labels: {a: n}, match: {cgroup: /n}, libraries: any}"));
+  Inventory inventory;
+  inventory.cgroups = {{1, "/a"}, {2, "/b"}, {3, "/n"}, {4, "/t"}, {5, "/t/e"}};
+  auto doors_of = [](const GenerationImage& image) {
+    std::vector<int> doors;
+    for (const auto& [key, cgroup] : image.cgroups) doors.push_back(cgroup.doors);
+    return doors;
+  };
+  constexpr int kAsked = MSEG_DOOR_LIBRARIES;
+  constexpr int kTest = MSEG_DOOR_LIBRARIES_TEST;
+  const GenerationImage image = GoodImage(policy, inventory);
+  CHECK(doors_of(image) == std::vector<int>{kAsked | MSEG_DOOR_RAW, 0, 0, kTest, kTest | kAsked});
+  CompileOptions options;
+  options.previous = &image;
+  options.highest_state = State::kTest;
+  Diagnostics diagnostics;
+  const auto panic = Compile(policy, inventory, options, &diagnostics);
+  REQUIRE(panic.ok());
+  CHECK(doors_of(*panic) == std::vector<int>{kTest | MSEG_DOOR_RAW, 0, 0, kTest, kTest});
+  CHECK(panic->classifier->CgroupClassOf("/t/e/f").doors == kTest);
+}
+
 TEST_CASE("a digest whose file is not known matches by digest for certain, by path perhaps") {
   const std::string digest(64, 'a');
   const PolicySet policy = GoodPolicy(PolicyYaml(

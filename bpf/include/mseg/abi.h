@@ -67,6 +67,7 @@ enum mseg_reason {
 	MSEG_REASON_LABEL_NOT_PERMITTED = 12, /* beyond what the host's record lets it claim */
 	MSEG_REASON_NO_RECORD = 13, /* no record of the host, or of what its ids mean */
 	MSEG_REASON_PASSING = 14, /* `passing` of the process that got a socket from another one */
+	MSEG_REASON_LIBRARY = 15, /* `libraries` of the process that wants to run code of a file */
 	MSEG_REASON_MAX,
 };
 
@@ -357,6 +358,8 @@ enum mseg_doors {
 	MSEG_DOOR_TIPC = 1 << 9,
 	MSEG_DOOR_BLUETOOTH = 1 << 10,
 	MSEG_DOOR_BPF = 1 << 11, /* BPF programs may be loaded */
+	MSEG_DOOR_LIBRARIES = 1 << 12, /* code comes from files that nobody but root wrote */
+	MSEG_DOOR_LIBRARIES_TEST = 1 << 13, /* ... or it is reported */
 };
 
 /* Exe classes: {ref, grade, side} -> class. Absent: MSEG_EXE_OTHER. */
@@ -752,6 +755,7 @@ enum mseg_hook {
 	MSEG_HOOK_LSM_BPF = 15,
 	MSEG_HOOK_LSM_ACCEPT = 16,
 	MSEG_HOOK_LSM_UNIX = 17, /* unix_stream_connect, unix_may_send */
+	MSEG_HOOK_LSM_LIBRARY = 18, /* mmap_file, file_mprotect */
 	MSEG_HOOK_MAX,
 };
 
@@ -789,7 +793,7 @@ enum mseg_counter {
 	MSEG_CNT_EXEC_HASHED, /* executables that the kernel hashed while they were executed */
 	MSEG_CNT_EXEC_HASH_FAILED, /* those it could not: unknown until the daemon has read them */
 	MSEG_CNT_EXE_WRITTEN, /* executable files opened for writing or truncated */
-	MSEG_CNT_DOOR_REFUSED, /* sockets by kind, TUN, SQPOLL, passed sockets, ptrace */
+	MSEG_CNT_DOOR_REFUSED, /* sockets by kind, TUN, SQPOLL, passed sockets, ptrace, libraries */
 	MSEG_CNT_TAMPERING, /* attempts to change mseg itself, refused */
 	MSEG_CNT_MAX,
 };
