@@ -171,11 +171,11 @@ void Rows::AddExecs() {
   SelftestRow& loader = Add("B32", "ld.so PROGRAM; what LD_PRELOAD and dlopen bring in");
   const std::string others = File("others.so");
   loader.trials = {{Attacker({"loader", File("attacker")}), Allowed({"tcp"}), {}},
-                   {Allowed({"library", others}), Allowed({"library", File("roots.so")}), {}},
                    {Allowed({"preload", others, File("allowed")}),
                     Unconfined({"preload", others, File("allowed")}),
                     {},
-                    "AT_SECURE"}};
+                    "AT_SECURE"},
+                   {Allowed({"library", others}), Allowed({"library", File("roots.so")}), {}}};
   loader.gap_cgroup = "libraries";
   loader.hooks.insert(loader.hooks.end(), {"mseg_lsm_secure_exec", "mseg_lsm_mmap"});
   SelftestRow& script = Add("B34", "an interpreter told what to do");
