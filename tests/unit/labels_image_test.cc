@@ -309,7 +309,8 @@ TEST_CASE("what the workloads of a cgroup say of ways without an address is adde
 
 TEST_CASE("libraries must be trusted as the state of the workload says, and not in a panic") {
   const PolicySet policy = GoodPolicy(
-      WorkloadYaml("a", "{labels: {a: a}, match: {cgroup: /a}, libraries: trusted, raw: allow}") +
+      WorkloadYaml("a", "{labels: {a: a}, match: {cgroup: /a}, libraries: trusted, passing: deny, "
+                        "raw: allow}") +
       WorkloadYaml("t", "{labels: {a: t}, match: {cgroup: /t}, libraries: trusted, state: test}") +
       WorkloadYaml("e", "{labels: {a: t}, match: {cgroup: /t/e}, libraries: trusted}") +
       WorkloadYaml("b", "{labels: {a: b}, match: {cgroup: /b}, libraries: trusted, state: build}") +
@@ -324,7 +325,8 @@ TEST_CASE("libraries must be trusted as the state of the workload says, and not 
   constexpr int kAsked = MSEG_DOOR_LIBRARIES;
   constexpr int kTest = MSEG_DOOR_LIBRARIES_TEST;
   const GenerationImage image = GoodImage(policy, inventory);
-  CHECK(doors_of(image) == std::vector<int>{kAsked | MSEG_DOOR_RAW, 0, 0, kTest, kTest | kAsked});
+  const int denied = kAsked | MSEG_DOOR_PASSING_DENY | MSEG_DOOR_RAW;
+  CHECK(doors_of(image) == std::vector<int>{denied, 0, 0, kTest, kTest | kAsked});
   CompileOptions options;
   options.previous = &image;
   options.highest_state = State::kTest;
