@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What a Workload says of ways without an address, `raw`, `family`, `bpf`, `passing`, `unix`, and of whose
-# code runs, `libraries`.
+# What a Workload says of ways without an address, `raw`, `family`, `bpf`, `passing`, `unix`, and of
+# whose code runs, `libraries`.
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh
 # shellcheck disable=SC2119,SC2317 # functions are called through others
 source "$(dirname "${BASH_SOURCE[0]}")/../support/e2e.sh"
