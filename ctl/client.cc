@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -38,13 +39,21 @@ absl::Status LostConnection(const std::string& path, bool foreign, const kj::Exc
                                              "\nIts log says why; see whether it still runs."));
 }
 
+// KJ allows one of them in a thread. It lives as long as a client that was made in it.
+std::shared_ptr<kj::AsyncIoContext> EventLoop() {
+  thread_local std::weak_ptr<kj::AsyncIoContext> known;
+  std::shared_ptr<kj::AsyncIoContext> loop = known.lock();
+  if (loop == nullptr) known = loop = std::make_shared<kj::AsyncIoContext>(kj::setupAsyncIo());
+  return loop;
+}
+
 class Client final : public api::Service {
  public:
   Client(std::string path, int fd, bool foreign)
       : path_(std::move(path)),
         foreign_(foreign),
-        io_(kj::setupAsyncIo()),
-        stream_(io_.lowLevelProvider->wrapSocketFd(
+        io_(EventLoop()),
+        stream_(io_->lowLevelProvider->wrapSocketFd(
             fd, kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP |
                     kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC)),
         network_(*stream_, capnp::rpc::twoparty::Side::CLIENT, RpcReaderOptions()),
@@ -222,7 +231,7 @@ class Client final : public api::Service {
   absl::StatusOr<Result> Call(Request request, Diagnostics* diagnostics, Take take) {
     absl::StatusOr<Result> result = absl::InternalError("no answer");
     auto thrown = kj::runCatchingExceptions([&]() {
-      auto response = request.send().wait(io_.waitScope);
+      auto response = request.send().wait(io_->waitScope);
       absl::Status error = wire::ReadError(response.getError(), diagnostics);
       if (error.ok()) {
         result = take(response);
@@ -236,7 +245,7 @@ class Client final : public api::Service {
 
   std::string path_;
   bool foreign_;  // neither root nor the daemon's user
-  kj::AsyncIoContext io_;
+  const std::shared_ptr<kj::AsyncIoContext> io_;
   kj::Own<kj::AsyncIoStream> stream_;
   capnp::TwoPartyVatNetwork network_;
   capnp::RpcSystem<capnp::rpc::twoparty::VatId> rpc_;

@@ -11,7 +11,7 @@
 namespace mseg::ctl {
 
 // The daemon behind `socket_path`, as a Service. Unavailable if it cannot be reached, or stops
-// answering during a call. One at a time in a thread: it holds the thread's event loop.
+// answering during a call. Those of one thread share its event loop.
 absl::StatusOr<std::unique_ptr<api::Service>> Connect(const std::string& socket_path);
 
 }  // namespace mseg::ctl

@@ -106,6 +106,30 @@ TEST_CASE("a server in a loop that exists", "[rpc]") {
   CHECK(result.code == 0);
 }
 
+TEST_CASE("one thread speaks to two daemons in turn, and to another one later", "[rpc]") {
+  CtlHost near;
+  CtlHost far;
+  near.service.fail = absl::NotFoundError("near");
+  far.service.fail = absl::NotFoundError("far");
+  auto name_of = [](api::Service& daemon) {
+    return std::string(daemon.GetStatus().status().message());
+  };
+  {
+    auto first = ctl::Connect(near.socket_path());
+    auto second = ctl::Connect(far.socket_path());
+    REQUIRE(first.ok());
+    REQUIRE(second.ok());
+    CHECK(name_of(**first) == "near");
+    CHECK(name_of(**second) == "far");
+    CHECK(name_of(**first) == "near");
+    first->reset();
+    CHECK(name_of(**second) == "far");
+  }
+  auto again = ctl::Connect(near.socket_path());
+  REQUIRE(again.ok());
+  CHECK(name_of(**again) == "near");
+}
+
 // Runs `work` in a child process as nobody; its exit code.
 template <typename Work>
 int AsNobody(Work work) {
