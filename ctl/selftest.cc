@@ -4,64 +4,30 @@
 // somebody whom policy allows it.
 #include <errno.h>
 #include <fcntl.h>
-#include <sodium/crypto_hash_sha256.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <memory>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "ctl/selftest_acts.h"
 #include "ctl/selftest_rows.h"
 #include "ctl/selftest_scratch.h"
+#include "ctl/selftest_trial.h"
 #include "ctl/session.h"
 
 namespace mseg::ctl {
 namespace {
 
-constexpr absl::Duration kTwinLimit = absl::Seconds(20);
-constexpr absl::Duration kFlowLimit = absl::Seconds(3);
-
-struct Outcome {
-  std::string result = "not_applicable";  // blocked, open, gap, not_applicable
-  int attack_errno = 0;
-  bool twin_ok = true;
-  std::string denied_by;
-  std::string reason;
-  std::string unattached;  // with --prove, of a blocked row: `open`, or why it is not
-};
-
-struct RowResult {
-  std::string id;
-  std::string attack;
-  Outcome outcome;
-};
-
-bool IsMissing(int error) {
-  for (const int missing : {EAFNOSUPPORT, EPROTONOSUPPORT, ESOCKTNOSUPPORT, EINVAL, ENOENT, ENODEV,
-                            ENOSYS, EOPNOTSUPP, ENXIO, ENOPROTOOPT}) {
-    if (error == missing) return true;
-  }
-  return false;
-}
-
-std::string ErrnoName(int error) {
-  const char* name = strerrorname_np(error);
-  return name == nullptr ? absl::StrCat(error) : name;
-}
-
 class Bypass {
  public:
-  explicit Bypass(Scratch& scratch) : scratch_(scratch) {}
+  explicit Bypass(Scratch& scratch) : scratch_(scratch), trials_(scratch, scratch) {}
 
   // `prove`: what was blocked is tried once more without the programs that block it.
   absl::StatusOr<std::vector<RowResult>> Run(bool prove);
@@ -70,25 +36,18 @@ class Bypass {
  private:
   absl::Status MakeFiles() const;
   absl::Status MakeLibraries() const;
-  absl::StatusOr<std::string> DigestOf(const std::string& name) const;
   absl::Status Enforce();
   absl::Status HoldAll();
   RowResult HeldRow();
   RowResult TryRow(const SelftestRow& row);
-  absl::Status Prove(const std::vector<SelftestRow>& rows, std::vector<RowResult>* results);
-  absl::Status ApplyPolicy(const std::string& more);
   absl::Status TryGuard(bool prove, std::vector<RowResult>* results);
   Outcome TryTampering(const std::vector<std::vector<std::string>>& acts) const;
   uint64_t Tampering() const;
-  std::string TryUnattached(const SelftestRow& row) const;
-  Outcome TryTrial(const SelftestTrial& trial);
-  int Twin(const SelftestAct& act) const;
-  std::string DeniedSince(int64_t since_us, absl::Duration limit) const;
   std::string GapOf(const std::string& name) const;
-  int Do(const SelftestAct& act) const { return scratch_.Run(act.cgroup, act.program, act.words); }
   std::string File(const std::string& name) const { return scratch_.dir() + "/" + name; }
 
   Scratch& scratch_;
+  const Trials trials_;
   std::string mode_;
   std::string policy_;
   std::vector<std::string> gaps_;
@@ -131,16 +90,6 @@ absl::Status Bypass::MakeLibraries() const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> Bypass::DigestOf(const std::string& name) const {
-  std::ifstream file(File(name), std::ios::binary);
-  const std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  unsigned char digest[crypto_hash_sha256_BYTES];
-  if (bytes.empty()) return absl::InternalError("selftest: cannot read " + File(name));
-  crypto_hash_sha256(digest, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
-  return "sha256:" + absl::BytesToHexString(
-                         absl::string_view(reinterpret_cast<const char*>(digest), sizeof(digest)));
-}
-
 // Before there is a policy: the service, and connections to it that are older than the daemon.
 absl::Status Bypass::HoldAll() {
   auto server =
@@ -161,15 +110,16 @@ absl::Status Bypass::HoldAll() {
 }
 
 absl::Status Bypass::Enforce() {
-  auto digest = DigestOf("allowed");
+  auto digest = scratch_.DigestOf("allowed");
   if (!digest.ok()) return digest.status();
-  if (absl::Status status = scratch_.StartDaemon(); !status.ok()) return status;
+  if (absl::Status status = scratch_.LaunchDaemon(); !status.ok()) return status;
+  if (absl::Status status = scratch_.AwaitDaemon(); !status.ok()) return status;
   auto status = scratch_.daemon().GetStatus();
   if (!status.ok()) return status.status();
   mode_ = status->mode;
   gaps_ = status->gaps;
   policy_ = SelftestPolicy(scratch_.dir(), *digest, mode_ == "full");
-  if (absl::Status applied = ApplyPolicy(""); !applied.ok()) return applied;
+  if (absl::Status applied = scratch_.ApplyPolicy(policy_); !applied.ok()) return applied;
   auto traced = scratch_.Hold("client", File("allowed"), {"sleep"});
   if (!traced.ok()) return traced.status();
   traced_ = *traced;
@@ -177,90 +127,6 @@ absl::Status Bypass::Enforce() {
   return scratch_
       .Hold("server", File("server"), {"serve", "x" + File("stream"), "y" + File("datagram")})
       .status();
-}
-
-absl::Status Bypass::ApplyPolicy(const std::string& more) {
-  api::ApplyRequest request;
-  request.files.push_back({"selftest.yaml", absl::StrCat(policy_, more)});
-  request.message = "selftest";
-  request.author = "selftest";
-  Diagnostics diagnostics;
-  auto report = scratch_.daemon().ApplyPolicy(request, &diagnostics);
-  if (report.ok()) return absl::OkStatus();
-  std::string message(report.status().message());
-  for (const Diagnostic& d : diagnostics) absl::StrAppend(&message, "\n", FormatDiagnostic(d));
-  return absl::InternalError("selftest: the policy is refused: " + message);
-}
-
-// The last refusal since then, in the daemon's words; refusals reach it some milliseconds later.
-std::string Bypass::DeniedSince(int64_t since_us, absl::Duration limit) const {
-  const absl::Time until = absl::Now() + limit;
-  api::FlowsRequest request;
-  request.verdict = "deny";
-  request.since_unix_us = since_us;
-  while (true) {
-    auto page = scratch_.daemon().Flows(request);
-    if (page.ok() && !page->records.empty()) {
-      const api::FlowRecord& flow = page->records.back();
-      return absl::StrCat(flow.hook, ": ", flow.reason, flow.rule.empty() ? "" : " of ", flow.rule);
-    }
-    if (absl::Now() > until) return "";
-    absl::SleepFor(absl::Milliseconds(20));
-  }
-}
-
-// What is new to the daemon may have to be read first, so a twin is tried again; an attack never.
-int Bypass::Twin(const SelftestAct& act) const {
-  const absl::Time until = absl::Now() + kTwinLimit;
-  while (true) {
-    const int status = Do(act);
-    if (status == 0 || status == kActNotTried || IsMissing(status) || absl::Now() > until) {
-      return status;
-    }
-    absl::SleepFor(absl::Milliseconds(100));
-  }
-}
-
-Outcome Bypass::TryTrial(const SelftestTrial& trial) {
-  Outcome out;
-  int twin = trial.between ? Twin(trial.twin) : -1;
-  if (trial.between && !trial.between()) {
-    out.reason = "could not be set up";
-    return out;
-  }
-  const int64_t since_us = absl::ToUnixMicros(absl::Now());
-  const int attack = Do(trial.attack);
-  out.attack_errno = attack == kActNotTried ? 0 : attack;
-  if (attack == EPERM && !trial.unreported.empty()) {
-    out.denied_by = trial.unreported;
-  } else if (attack != 0) {
-    out.denied_by = DeniedSince(since_us, kFlowLimit);
-  }
-  if (twin < 0) twin = Twin(trial.twin);
-  if (twin == kActNotTried || (IsMissing(twin) && attack != 0)) {
-    out.reason = twin == kActNotTried
-                     ? "could not be set up here"
-                     : absl::StrCat("this kernel says ", ErrnoName(twin), " to everybody");
-    out.denied_by.clear();
-    return out;
-  }
-  out.twin_ok = twin == 0;
-  if (!out.twin_ok) out.reason = absl::StrCat("the allowed twin failed: ", ErrnoName(twin));
-  if (attack == 0) {
-    out.result = "open";
-    out.reason = "it succeeded";
-  } else if (out.denied_by.empty()) {
-    out.result = "open";
-    out.reason = attack == kActNotTried ? "it could not be tried, its twin could"
-                                        : "it failed, but mseg did not refuse it";
-  } else {
-    out.result = "blocked";
-  }
-  return out;
-}
-
-int Rank(const std::string& result) {
-  return result == "open" ? 3 : result == "gap" ? 2 : result == "blocked" ? 1 : 0;
 }
 
 // A gap is one that `status` names; what is no word of its list stands for itself.
@@ -272,14 +138,8 @@ std::string Bypass::GapOf(const std::string& name) const {
 }
 
 RowResult Bypass::TryRow(const SelftestRow& row) {
-  RowResult result{.id = row.id, .attack = row.attack, .outcome = {}};
+  RowResult result = trials_.TryRow(row);
   Outcome& out = result.outcome;
-  for (const SelftestTrial& trial : row.trials) {
-    const Outcome one = TryTrial(trial);
-    const bool twin_ok = out.twin_ok && one.twin_ok;
-    if (Rank(one.result) >= Rank(out.result) || !one.twin_ok) out = one;
-    out.twin_ok = twin_ok;
-  }
   const bool cgroup_gap = !row.gap_cgroup.empty() && mode_ == "cgroup" && out.result == "open";
   if (!row.gap.empty() || cgroup_gap) {
     out.result = "gap";
@@ -288,41 +148,11 @@ RowResult Bypass::TryRow(const SelftestRow& row) {
   return result;
 }
 
-// The kernel lets go of a program some milliseconds after its link went.
-std::string Bypass::TryUnattached(const SelftestRow& row) const {
-  bool opened = false;
-  for (const SelftestTrial& trial : row.trials) {
-    const absl::Time until = absl::Now() + kTwinLimit;
-    int status = Do(trial.attack);
-    while (status != 0 && !IsMissing(status) && absl::Now() < until) {
-      absl::SleepFor(absl::Milliseconds(20));
-      status = Do(trial.attack);
-    }
-    if (status != 0 && !IsMissing(status)) return absl::StrCat("still ", ErrnoName(status));
-    opened = opened || status == 0;
-  }
-  return opened ? "open" : "not tried";
-}
-
-// Rows that the same programs cover share a restart of the daemon, which attaches them again.
-absl::Status Bypass::Prove(const std::vector<SelftestRow>& rows, std::vector<RowResult>* results) {
-  std::map<std::vector<std::string>, std::vector<size_t>> groups;
-  for (size_t i = 0; i < rows.size(); i++) {
-    if ((*results)[i].outcome.result == "blocked") groups[rows[i].hooks].push_back(i);
-  }
-  for (const auto& [hooks, members] : groups) {
-    if (absl::Status status = scratch_.Detach(hooks); !status.ok()) return status;
-    for (const size_t i : members) (*results)[i].outcome.unattached = TryUnattached(rows[i]);
-    if (absl::Status status = scratch_.RestartDaemon(); !status.ok()) return status;
-  }
-  return absl::OkStatus();
-}
-
 RowResult Bypass::HeldRow() {
   RowResult result{
       .id = "B22", .attack = "a connection older than the policy and the daemon", .outcome = {}};
   Outcome& out = result.outcome;
-  out.denied_by = DeniedSince(0, kFlowLimit);
+  out.denied_by = DeniedSince(scratch_.daemon(), 0, kFlowLimit);
   out.attack_errno = Scratch::Release(held_attacker_);
   out.twin_ok = Scratch::Release(held_allowed_) == 0;
   out.result = out.attack_errno != 0 && !out.denied_by.empty() ? "blocked" : "open";
@@ -346,15 +176,15 @@ Outcome Bypass::TryTampering(const std::vector<std::vector<std::string>>& acts) 
   out.result = "blocked";
   for (const std::vector<std::string>& act : acts) {
     const uint64_t before = Tampering();
-    const int status = Do({"open", File("attacker"), act});
+    const int status = trials_.Do({"open", File("attacker"), act});
     const bool counted = Tampering() > before;
     if (status != 0 && counted) {
       out.attack_errno = status;
       continue;
     }
     out.result = "open";
-    out.reason = absl::StrCat(act.front(),
-                              status == 0 ? ": it succeeded" : ": mseg did not refuse it");
+    out.reason =
+        absl::StrCat(act.front(), status == 0 ? ": it succeeded" : ": mseg did not refuse it");
   }
   return out;
 }
@@ -367,8 +197,7 @@ absl::Status Bypass::TryGuard(bool prove, std::vector<RowResult>* results) {
   auto acts_of = [&]() {
     const std::string daemon = absl::StrCat(scratch_.daemon_pid());
     return std::map<std::string, Acts>{
-        {"B41",
-         {{"open_map", pins + "/maps/mseg_config"}, {"write", File("state/store/CURRENT")}}},
+        {"B41", {{"open_map", pins + "/maps/mseg_config"}, {"write", File("state/store/CURRENT")}}},
         {"B42",
          {{"detach", pins + "/links/mseg_sendmsg6"},
           {"unpin", pins + "/links/mseg_connect6"},
@@ -378,7 +207,7 @@ absl::Status Bypass::TryGuard(bool prove, std::vector<RowResult>* results) {
   std::map<std::string, std::string> unattached;
   for (const auto& [id, acts] : acts_of()) {
     for (const auto& act : prove ? acts : Acts()) {
-      const int status = Do({"open", File("attacker"), act});
+      const int status = trials_.Do({"open", File("attacker"), act});
       std::string& said = unattached[id];
       if (said.empty() || said == "open") {
         said = status == 0 ? "open" : absl::StrCat(act.front(), " still ", ErrnoName(status));
@@ -389,7 +218,8 @@ absl::Status Bypass::TryGuard(bool prove, std::vector<RowResult>* results) {
   std::map<std::string, Outcome> outcomes;
   for (const auto& [id, acts] : acts_of()) outcomes[id] = TryTampering(acts);
   // What mseg itself does: a policy goes into the maps and the store, and everything is taken away.
-  const absl::Status applied = ApplyPolicy(
+  const absl::Status applied = scratch_.ApplyPolicy(
+      policy_ +
       "---\napiVersion: mseg.io/v1\nkind: Workload\nmetadata: {name: st-open}\n"
       "spec: {labels: {role: st-open}, match: {cgroup: /open}}\n");
   // A daemon that has just taken a policy may be slow to stop.
@@ -426,14 +256,12 @@ absl::StatusOr<std::vector<RowResult>> Bypass::Run(bool prove) {
   std::vector<RowResult> results;
   for (const SelftestRow& row : rows) results.push_back(TryRow(row));
   if (prove) {
-    if (absl::Status status = Prove(rows, &results); !status.ok()) return status;
+    if (absl::Status status = trials_.Prove(rows, &results); !status.ok()) return status;
   }
   if (mode_ == "full") {
     if (absl::Status status = TryGuard(prove, &results); !status.ok()) return status;
   }
   results.push_back(held);
-  std::sort(results.begin(), results.end(),
-            [](const RowResult& a, const RowResult& b) { return a.id < b.id; });
   return results;
 }
 
@@ -471,6 +299,8 @@ int RunBypass(Session& session, bool prove) {
   auto rows = bypass.Run(prove);
   const absl::Status removed = (*scratch)->Remove();
   if (!rows.ok()) return session.Fail(rows.status());
+  std::sort(rows->begin(), rows->end(),
+            [](const RowResult& a, const RowResult& b) { return a.id < b.id; });
   Json tree = Json::array();
   bool bad = false;
   for (const RowResult& row : *rows) {

@@ -24,6 +24,8 @@ struct SelftestTrial {
   // Set: what refuses it, which reports nothing; the act has made sure that it was that, and not
   // something else, if it says EPERM.
   std::string unreported = {};
+  // What the refusal must say; empty: anything.
+  std::string refused_for = {};
 };
 
 // Every program that judges a connection or datagram by its ends.

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sodium/crypto_hash_sha256.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -20,10 +21,11 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <utility>
 #include <iterator>
 #include <sstream>
+#include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "ctl/client.h"
@@ -89,32 +91,33 @@ void RemoveCgroup(const std::string& cgroup) {
   }
 }
 
-absl::Status OwnNetwork() {
-  if (unshare(CLONE_NEWNET) != 0) return Errno("selftest: a network namespace");
+absl::Status SetUpNetwork() {
   const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   ifreq request{};
   std::copy_n("lo", 3, request.ifr_name);
   request.ifr_flags = IFF_UP;
   const bool up = ioctl(fd, SIOCSIFFLAGS, &request) == 0;
   close(fd);
-  // Of this namespace alone: so that Fast Open and ping sockets can be tried.
+  // Of this namespace alone: so that Fast Open and ping sockets can be tried, and so that nothing
+  // is forwarded, which a namespace inherits from the host.
   WriteTo("/proc/sys/net/ipv4/tcp_fastopen", "3");
   WriteTo("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
+  WriteTo("/proc/sys/net/ipv4/ip_forward", "0");
   return up ? absl::OkStatus() : Errno("selftest: lo up");
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Scratch>> Scratch::Make() {
+absl::StatusOr<std::unique_ptr<Scratch>> Scratch::Make(const std::string& name) {
   if (geteuid() != 0) {
     return absl::FailedPreconditionError("selftest --bypass: needs root");
   }
   std::unique_ptr<Scratch> scratch(new Scratch);
-  if (absl::Status status = scratch->MakePlaces(); !status.ok()) return status;
+  if (absl::Status status = scratch->MakePlaces(name); !status.ok()) return status;
   return scratch;
 }
 
-absl::Status Scratch::MakePlaces() {
+absl::Status Scratch::MakePlaces(const std::string& name) {
   char self[PATH_MAX];
   const ssize_t size = readlink("/proc/self/exe", self, sizeof(self));
   const std::string mount = CgroupMount();
@@ -130,7 +133,7 @@ absl::Status Scratch::MakePlaces() {
   auto image = ProgramImage(self_);
   if (!image.ok()) return image.status();
   image_ = *std::move(image);
-  name_ = absl::StrCat("mseg-selftest-", getpid());
+  name_ = absl::StrCat("mseg-selftest-", getpid(), name.empty() ? "" : "-", name);
   cgroup_ = absl::StrCat(mount, "/", name_);
   pins_ = absl::StrCat("/sys/fs/bpf/", name_);
   dir_ = absl::StrCat("/var/lib/", name_);
@@ -141,7 +144,19 @@ absl::Status Scratch::MakePlaces() {
   for (const char* name : {"client", "server", "open"}) {
     if (mkdir(Cgroup(name).c_str(), 0755) != 0) return Errno("selftest: " + Cgroup(name));
   }
-  return OwnNetwork();
+  return MakeNetwork();
+}
+
+// This process stays where it is: whatever it starts enters by itself.
+absl::Status Scratch::MakeNetwork() {
+  const char* own = "/proc/thread-self/ns/net";
+  const int before = open(own, O_RDONLY | O_CLOEXEC);
+  if (before < 0 || unshare(CLONE_NEWNET) != 0) return Errno("selftest: a network namespace");
+  netns_ = open(own, O_RDONLY | O_CLOEXEC);
+  const absl::Status status = netns_ < 0 ? Errno("selftest: a network namespace") : SetUpNetwork();
+  const bool back = setns(before, CLONE_NEWNET) == 0;
+  close(before);
+  return back ? status : Errno("selftest: back to the host's network namespace");
 }
 
 absl::Status Scratch::StartJanitor() {
@@ -150,8 +165,10 @@ absl::Status Scratch::StartJanitor() {
   janitor_ = fork();
   if (janitor_ < 0) return Errno("selftest: fork");
   if (janitor_ == 0) {
-    close(ends[1]);
-    Clean(ends[0]);
+    // Nothing else may stay open: not the other end, nor that of another janitor.
+    dup2(ends[0], 3);
+    close_range(4, ~0U, 0);
+    Clean(3);
   }
   close(ends[0]);
   alive_ = ends[1];
@@ -198,8 +215,8 @@ absl::Status Scratch::Remove() {
     waitpid(std::exchange(daemon_pid_, -1), nullptr, 0);
   }
   if (alive_ < 0) return absl::OkStatus();
-  close(alive_);
-  alive_ = -1;
+  close(std::exchange(alive_, -1));
+  if (netns_ >= 0) close(std::exchange(netns_, -1));
   int status = 0;
   const bool done = waitpid(janitor_, &status, 0) == janitor_ && status == 0;
   if (daemon_pid_ > 0) waitpid(std::exchange(daemon_pid_, -1), nullptr, WNOHANG);
@@ -212,16 +229,17 @@ absl::Status Scratch::Remove() {
 
 Scratch::~Scratch() { Remove().IgnoreError(); }
 
-absl::Status Scratch::StartDaemon(bool guarded) {
+absl::Status Scratch::LaunchDaemon(bool guarded) {
   const std::string config = dir_ + "/config.yaml";
-  if (!WriteTo(config, guarded ? "self_protection: {enabled: true}\n" : "{}\n")) {
-    return Errno("selftest: " + config);
-  }
+  const std::string guard = guarded ? "self_protection: {enabled: true}\n" : "";
+  const std::string text = config_ + guard;
+  if (!WriteTo(config, text.empty() ? "{}\n" : text)) return Errno("selftest: " + config);
   const std::string socket = dir_ + "/sock";
   const std::string log = dir_ + "/log";
   daemon_pid_ = fork();
   if (daemon_pid_ == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (setns(netns_, CLONE_NEWNET) != 0) _exit(127);
     const int fd = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(fd, 1);
     dup2(fd, 2);
@@ -230,6 +248,12 @@ absl::Status Scratch::StartDaemon(bool guarded) {
           "--bpffs", pins_.c_str(), nullptr);
     _exit(127);
   }
+  return daemon_pid_ > 0 ? absl::OkStatus() : Errno("selftest: fork");
+}
+
+absl::Status Scratch::AwaitDaemon() {
+  const std::string socket = dir_ + "/sock";
+  const std::string log = dir_ + "/log";
   const absl::Time limit = absl::Now() + kLoadLimit;
   while (absl::Now() < limit) {
     if (waitpid(daemon_pid_, nullptr, WNOHANG) == daemon_pid_) {
@@ -255,7 +279,21 @@ absl::Status Scratch::RestartDaemon(bool guarded) {
   if (kill(daemon_pid_, SIGKILL) != 0) return Errno("selftest: end msegd");
   waitpid(std::exchange(daemon_pid_, -1), nullptr, 0);
   unlink((dir_ + "/sock").c_str());
-  return StartDaemon(guarded);
+  if (absl::Status status = LaunchDaemon(guarded); !status.ok()) return status;
+  return AwaitDaemon();
+}
+
+absl::Status Scratch::ApplyPolicy(const std::string& text) {
+  api::ApplyRequest request;
+  request.files.push_back({"selftest.yaml", text});
+  request.message = "selftest";
+  request.author = "selftest";
+  Diagnostics diagnostics;
+  auto report = daemon_->ApplyPolicy(request, &diagnostics);
+  if (report.ok()) return absl::OkStatus();
+  std::string message(report.status().message());
+  for (const Diagnostic& d : diagnostics) absl::StrAppend(&message, "\n", FormatDiagnostic(d));
+  return absl::InternalError("selftest: the policy is refused: " + message);
 }
 
 absl::Status Scratch::Detach(const std::vector<std::string>& programs) const {
@@ -276,6 +314,17 @@ absl::Status Scratch::Copy(const std::string& name, const std::string& mark) con
   return chmod(to.c_str(), 0755) == 0 ? absl::OkStatus() : Errno("selftest: " + to.string());
 }
 
+absl::StatusOr<std::string> Scratch::DigestOf(const std::string& name) const {
+  const std::string path = dir_ + "/" + name;
+  std::ifstream file(path, std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  unsigned char digest[crypto_hash_sha256_BYTES];
+  if (bytes.empty()) return absl::InternalError("selftest: cannot read " + path);
+  crypto_hash_sha256(digest, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
+  return "sha256:" + absl::BytesToHexString(
+                         absl::string_view(reinterpret_cast<const char*>(digest), sizeof(digest)));
+}
+
 pid_t Scratch::Spawn(const std::string& cgroup, const std::string& program,
                      const std::vector<std::string>& act, int input, int output) const {
   std::vector<std::string> words = {program, "selftest", "--act"};
@@ -291,6 +340,7 @@ pid_t Scratch::Spawn(const std::string& cgroup, const std::string& program,
   dup2(input < 0 ? null : input, 0);
   dup2(output < 0 ? null : output, 1);
   dup2(null, 2);
+  if (setns(netns_, CLONE_NEWNET) != 0) _exit(kActNotTried);
   const int fd = open(procs.c_str(), O_WRONLY | O_CLOEXEC);
   if (fd < 0 || write(fd, "0", 1) != 1) _exit(kActNotTried);
   execv(program.c_str(), pointers.data());
