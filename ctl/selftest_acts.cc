@@ -389,7 +389,11 @@ int ActTcpSoon(uint16_t port) {
 
 }  // namespace
 
-int ActTcp(uint16_t port) { return Stream(Socket(AF_INET, SOCK_STREAM), Local4(port)); }
+int ActTcp(uint16_t port, uint32_t address) {
+  sockaddr_in to = Local4(port);
+  to.sin_addr.s_addr = htonl(address);
+  return Stream(Socket(AF_INET, SOCK_STREAM), to);
+}
 
 int RunAct(const std::string& name, const std::vector<std::string>& arguments) {
   const uint16_t port = kSelftestService;

@@ -20,9 +20,11 @@ inline constexpr int kActNotTried = 125;
 
 int RunAct(const std::string& name, const std::vector<std::string>& arguments);
 
-// For the acts of selftest_exec_acts.cc, which go through another program first.
-int ActTcp(uint16_t port);
+// For the acts of selftest_exec_acts.cc, which go through another program first, and those of
+// selftest_wire_acts.cc, which are on the wire between two hosts.
+int ActTcp(uint16_t port, uint32_t address = 0x7f000001);
 int RunExecAct(const std::string& name, const std::vector<std::string>& arguments);
+int RunWireAct(const std::string& name, const std::vector<std::string>& arguments);
 
 }  // namespace mseg::ctl
 

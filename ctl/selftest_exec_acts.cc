@@ -428,7 +428,7 @@ int RunExecAct(const std::string& name, const std::vector<std::string>& argument
   if (name == "preloaded") return Preloaded(argument(0));
   if (name == "interpreter") return Interpreter(argument(0), argument(1));
   if (name == "swap") return SwapExe(argument(0));
-  return kActNotTried;
+  return RunWireAct(name, arguments);
 }
 
 }  // namespace mseg::ctl

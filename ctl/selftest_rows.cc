@@ -199,10 +199,6 @@ void Rows::AddUntried() {
           "both ends begin in one process; who gets one of them was given it (af_unix)");
   untried("B35", "code injected into an allowed process",
           "out of scope: give each process what it needs and no more");
-  for (const char* id : {"B36", "B37", "B38", "B39"}) {
-    untried(id, "identity options: forged, replayed, stripped, lost to SYN cookies",
-            "identity in the handshake is not tried here");
-  }
   untried("B40", "connections that the kernel makes (NFS, CIFS, iSCSI)", "kernel_sockets");
   untried("B41", "root writes to mseg's maps", "self_protection");
   untried("B42", "root detaches mseg's programs", "self_protection");

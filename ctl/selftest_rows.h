@@ -52,7 +52,7 @@ struct SelftestPlaces {
 // What the scratch instance enforces. `digest`: of the program that is allowed. `full`: the mode,
 // which scripts and AF_UNIX can be named in.
 std::string SelftestPolicy(const std::string& dir, const std::string& digest, bool full);
-// Every attack of the list but B22, which begins before there is a policy.
+// Every attack of the list but B22, which begins before there is a policy, and those between hosts.
 std::vector<SelftestRow> SelftestRows(const SelftestPlaces& places);
 
 }  // namespace mseg::ctl
