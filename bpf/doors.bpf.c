@@ -8,7 +8,8 @@
  * asks for it, before it has it, and answered by what policy says of peers that nobody knows
  * (doors.bpf.h). Sockets that the kernel makes for itself are not asked.
  *
- * A BPF program is such a door, too: it could send, change or redirect what mseg has judged.
+ * A BPF program is such a door, too: it could send, change or redirect what mseg has judged. That one
+ * is attached only while mseg protects itself: else who may load programs may detach mseg's.
  *
  * Hooks: lsm/socket_create, tun_dev_create, tun_dev_open, uring_sqpoll, bpf, ptrace_access_check,
  * ptrace_traceme.

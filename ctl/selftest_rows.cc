@@ -100,6 +100,7 @@ void Rows::AddDoors() {
   SelftestRow& program = Add("B43", "a BPF program of the attacker's own");
   program.trials = {Door({"load_program"})};
   program.hooks = {"mseg_lsm_bpf"};
+  program.guarded = true;
   program.gap_cgroup = "bpf_programs";
   AddKind("B18", "SCTP, one-to-one and one-to-many").trials = {Door({"socket", "2", "1", "132"}),
                                                                Door({"socket", "2", "5", "132"})};

@@ -39,6 +39,7 @@ struct SelftestRow {
   std::string gap_cgroup = {};  // the same, in cgroup mode only: then the attack may succeed
   // The programs that refuse it, each of which would do so alone. Without them it succeeds.
   std::vector<std::string> hooks = VerdictHooks();
+  bool guarded = false;  // in full mode it takes `self_protection`
 };
 
 // Where things are, for the rows that name them.

@@ -235,6 +235,10 @@ bool Controller::NeedsIngress(const GenerationImage& image) const {
   return Restricts(image) || directory_.identity() != nullptr;
 }
 
+bool Controller::JudgesLibraries(const GenerationImage& image) {
+  return image.classifier->AnyDoor(MSEG_DOOR_LIBRARIES);
+}
+
 // Stage beside, read back, flip. Only after that may an executable of the image enter the cache:
 // before, its class would not be in the tables in force.
 absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings) {
@@ -260,6 +264,7 @@ absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings
   timings->stage = watch.Lap();
   // What judges what comes in must be there before the generation that needs it.
   if (NeedsIngress(image)) MSEG_RETURN_IF_ERROR(dataplane_.Attach(Stage::kIngress));
+  if (JudgesLibraries(image)) MSEG_RETURN_IF_ERROR(dataplane_.Attach(Stage::kLibraries));
   auto generation = tables_.Flip();
   if (!generation.ok()) return generation.status();
   generation_ = *generation;
@@ -276,8 +281,9 @@ absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings
   for (const absl::Status& status : {exes_.PublishPairs(), exes_.PublishDigests()}) {
     if (!status.ok()) log_(absl::StrCat("identity: ", std::string(status.message())));
   }
-  // The per-packet program costs something; it goes when nothing needs it.
+  // What costs each packet or each exec something goes when nothing needs it.
   if (!NeedsIngress(*image_)) MSEG_RETURN_IF_ERROR(dataplane_.Detach(Stage::kIngress));
+  if (!JudgesLibraries(*image_)) MSEG_RETURN_IF_ERROR(dataplane_.Detach(Stage::kLibraries));
   MSEG_RETURN_IF_ERROR(RefreshOwn(*image_).status());
   return store_.SetActive({.revision = store_.head().revision, .generation = generation_});
 }

@@ -18,6 +18,8 @@ uint16_t Classifier::DoorsOf(std::string_view path) const {
   return impl_->matcher.DoorsOf(impl_->matcher.CgroupHitsOf(path), highest_state_);
 }
 
+bool Classifier::AnyDoor(uint16_t doors) const { return impl_->matcher.AnyDoor(doors); }
+
 ExeClass Classifier::ExeClassOf(const ExecutableInfo& executable, mseg_grade grade) const {
   const ExeVector exe = impl_->matcher.ExeVectorOf(executable, grade);
   const uint64_t cls = ExeClassNumber(*impl_->matcher.vocabulary(), exe);

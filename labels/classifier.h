@@ -51,6 +51,8 @@ class Classifier {
 
   // What the workloads of this cgroup say of doors: CgroupClass::doors.
   uint16_t DoorsOf(std::string_view path) const;
+  // Whether a workload says one of these, also one that no cgroup belongs to yet.
+  bool AnyDoor(uint16_t doors) const;
 
   // For the compiler of the next image.
   const Impl& impl() const { return *impl_; }

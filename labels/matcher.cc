@@ -276,6 +276,12 @@ uint16_t Matcher::DoorsOf(const CgroupHits& cgroup, State highest) const {
   return doors;
 }
 
+bool Matcher::AnyDoor(uint16_t doors) const {
+  return std::any_of(
+      vocabulary_->workloads.begin(), vocabulary_->workloads.end(),
+      [doors](const CompiledWorkload& workload) { return (workload.doors & doors) != 0; });
+}
+
 bool Matcher::Watch(std::string_view path) const {
   const std::string clean = path.size() > 1 && path.ends_with('/')
                                 ? std::string(path.substr(0, path.size() - 1))

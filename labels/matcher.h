@@ -87,6 +87,8 @@ class Matcher {
   // mseg_doors: what the workloads that a cgroup belongs to say, together, each as if its state was
   // `highest` at most.
   uint16_t DoorsOf(const CgroupHits& cgroup, State highest) const;
+  // Does a workload say one of these?
+  bool AnyDoor(uint16_t doors) const;
   // Whether a cgroup below `path` could match a pattern that `path` does not satisfy.
   bool Watch(std::string_view path) const;
   // The uids that policies mention and that exist, sorted.

@@ -79,7 +79,7 @@ std::vector<std::string> GapsOfBoth() {
       "icmp_tunnel: what an allowed ICMP message carries is not looked at",
       "kernel_takeover: root can load kernel modules, boot another kernel and write to devices",
       "bpf_programs: another BPF program can change what a connection is before mseg sees it; in "
-      "full mode confined processes load none, and `self_protection` says who else may",
+      "full mode `self_protection` keeps confined processes from it and says who else may",
       "policy_store: policies are not signed: what root tells msegctl, and msegctl the daemon, is "
       "policy",
   };

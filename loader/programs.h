@@ -11,11 +11,12 @@ namespace mseg {
 
 // When a program is attached.
 enum class Stage {
-  kObserve,  // first: from here on nothing escapes the tables
-  kEnforce,  // once a generation is in force
-  kIngress,  // cgroup_skb: only while a policy needs it
-  kGuard,    // last of all: only while mseg protects itself
-  kTool,     // never attached: iterators and test-run programs, called by the daemon
+  kObserve,    // first: from here on nothing escapes the tables
+  kEnforce,    // once a generation is in force
+  kIngress,    // cgroup_skb: only while a policy needs it
+  kLibraries,  // only while a Workload says `libraries: trusted`
+  kGuard,      // last of all: only while mseg protects itself
+  kTool,       // never attached: iterators and test-run programs, called by the daemon
 };
 
 enum class Attach { kCgroup, kTracing, kLsm, kNone };
@@ -122,11 +123,11 @@ inline constexpr std::array kPrograms = {
                 "lsm/unix_stream_connect"},
     ProgramSpec{"mseg_lsm_unix_send", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
                 "lsm/unix_may_send"},
-    ProgramSpec{"mseg_lsm_bpf", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce, "lsm/bpf"},
-    ProgramSpec{"mseg_lsm_secure_exec", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
+    ProgramSpec{"mseg_lsm_bpf", Attach::kLsm, BPF_LSM_MAC, Stage::kGuard, "lsm/bpf"},
+    ProgramSpec{"mseg_lsm_secure_exec", Attach::kLsm, BPF_LSM_MAC, Stage::kLibraries,
                 "lsm/bprm_creds_for_exec"},
-    ProgramSpec{"mseg_lsm_mmap", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce, "lsm/mmap_file"},
-    ProgramSpec{"mseg_lsm_mprotect", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
+    ProgramSpec{"mseg_lsm_mmap", Attach::kLsm, BPF_LSM_MAC, Stage::kLibraries, "lsm/mmap_file"},
+    ProgramSpec{"mseg_lsm_mprotect", Attach::kLsm, BPF_LSM_MAC, Stage::kLibraries,
                 "lsm/file_mprotect"},
 };
 

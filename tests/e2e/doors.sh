@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What a Workload says of ways without an address, `raw`, `family`, `bpf`, `passing`, `unix`, and of
+# What a Workload says of ways without an address, `raw`, `family`, `passing`, `unix`, and of
 # whose code runs, `libraries`.
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh
 # shellcheck disable=SC2119,SC2317 # functions are called through others
@@ -73,22 +73,6 @@ policy ', family: packet'
 allowed "family: packet sockets" kind "$PACKET"
 refused "family: nor this one the first" rule=shut -- kind "$RAW"
 
-load() { # TYPE: a BPF program of two instructions
-  web 'import ctypes, errno, os, struct, sys
-code = ctypes.create_string_buffer(struct.pack("<BBhiBBhi", 0xb7, 0, 0, 1, 0x95, 0, 0, 0))
-license = ctypes.create_string_buffer(b"GPL")
-attr = ctypes.create_string_buffer(struct.pack("<IIQQ", int(sys.argv[1]), 2,
-    ctypes.addressof(code), ctypes.addressof(license)) + bytes(96))
-libc = ctypes.CDLL(None, use_errno=True)
-if libc.syscall(321, 5, attr, len(attr)) < 0:
-    sys.exit(os.strerror(ctypes.get_errno()))' "$1"
-}
-DEVICE=15 CGROUP_SKB=8
-refused "bpf: a program that sees packets" hook=lsm_bpf rule=shut -- load $CGROUP_SKB
-allowed "bpf: one that decides about devices" load $DEVICE
-policy ', bpf: allow'
-allowed "bpf: with the word" load $CGROUP_SKB
-
 # ---- passing
 allowed_soon "restamp: kept by a program that may" kept "$PYTHON"
 refused "restamp: kept by one that may not" hook=lsm_sendmsg reason=default "local.exe=$OTHER" -- \
@@ -157,7 +141,10 @@ preload() {
   in_cgroup web env LD_PRELOAD="$1" "$PYTHON" -SE -c 'import sys
 print("loaded" if sys.argv[1] in open("/proc/self/maps").read() else "ignored")' "$1"
 }
+asks() { test -e "$PINS/links/mseg_lsm_mmap"; }
+check_not "libraries: no program asks where nobody says the word" asks
 policy ', libraries: trusted'
+check "one does where somebody says it" asks
 allowed "libraries: one that root wrote" load "$TRUSTED/roots.so"
 refused "libraries: not somebody else's" hook=lsm_library reason=library "local.exe=$PYTHON" -- \
   load "$TRUSTED/others.so"
@@ -170,6 +157,7 @@ allowed "in test: somebody else's, too" load "$TRUSTED/others.so"
 check "and a line says that it would be refused" flow_line verdict=allow would_be=deny \
   hook=lsm_library "local.exe=$PYTHON"
 policy ', libraries: any'
+check_not "any: none asks" asks
 allowed "any: somebody else's" load "$TRUSTED/others.so"
 same "any: LD_PRELOAD" loaded "$(preload "$TRUSTED/others.so")"
 e2e_end

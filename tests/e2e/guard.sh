@@ -86,6 +86,9 @@ check "before: anybody loads BPF programs" "$other" -SE "$TAMPER" load
 # ---- with it ----
 protected_msegd
 same "nothing was tried yet" 0 "$(status counters.tampering)"
+refused "a confined process loads a BPF program" hook=lsm_bpf rule=order-db -- \
+  in_cgroup db "$other" -SE "$TAMPER" load
+check "who is not confined does" in_cgroup web "$other" -SE "$TAMPER" load
 # tried ACT DESCRIPTION COMMAND...: refused; counted and named, as is seen below
 declare -A TRIED=()
 tried() {

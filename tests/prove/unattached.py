@@ -421,13 +421,6 @@ params = bytearray(120)
 struct.pack_into("I", params, 8, 2)
 result = libc.syscall(425, 4, (ctypes.c_char * 120).from_buffer(params))
 """ + RAISE
-LOAD = LIBC + """
-code = ctypes.create_string_buffer(struct.pack("<BBhiBBhi", 0xb7, 0, 0, 1, 0x95, 0, 0, 0))
-license = ctypes.create_string_buffer(b"GPL")
-attr = ctypes.create_string_buffer(struct.pack("<IIQQ", 8, 2, ctypes.addressof(code),
-    ctypes.addressof(license)) + bytes(96))
-result = libc.syscall(321, 5, attr, len(attr))
-""" + RAISE
 # The parent is this script, which no policy confines: another class.
 TRACEME = LIBC + "result = libc.ptrace(0, 0, 0, 0)" + RAISE
 # What is handed over was made outside the cgroup: `act` joins it at JOIN.
@@ -602,7 +595,7 @@ LSM = ("mseg_lsm_connect", "mseg_lsm_sendmsg")
 # Full mode only.
 FULL = (*LSM, "mseg_hash_exec", "mseg_see_script", "mseg_file_open", "mseg_path_truncate",
         "mseg_lsm_socket_create", "mseg_lsm_tun_create", "mseg_lsm_tun_open", "mseg_lsm_sqpoll",
-        "mseg_lsm_bpf", "mseg_lsm_file_receive", "mseg_lsm_receive_kind", "mseg_lsm_ptrace", "mseg_lsm_traceme",
+        "mseg_lsm_file_receive", "mseg_lsm_receive_kind", "mseg_lsm_ptrace", "mseg_lsm_traceme",
         "mseg_lsm_send_held", "mseg_lsm_accept", "mseg_lsm_unix_bind",
         "mseg_lsm_unix_listen", "mseg_lsm_unix_connect", "mseg_lsm_unix_send",
         "mseg_lsm_secure_exec", "mseg_lsm_mmap", "mseg_lsm_mprotect")
@@ -636,7 +629,6 @@ PROOFS = {
     "mseg_lsm_tun_create": ((), act("shut", TUN), "EPERM"),
     "mseg_lsm_tun_open": ((), act("shut", TUN_OPEN), "EPERM"),
     "mseg_lsm_sqpoll": ((), act("shut", SQPOLL), "EPERM"),
-    "mseg_lsm_bpf": ((), act("shut", LOAD), "EPERM"),
     "mseg_lsm_ptrace": ((), traced, "EPERM"),
     "mseg_lsm_traceme": ((), act("shut", TRACEME), "EPERM"),
     "mseg_lsm_file_receive": ((), act("shut", RECEIVE_CONNECTED, "web"), "refused"),
