@@ -86,9 +86,10 @@ check "before: anybody loads BPF programs" "$other" -SE "$TAMPER" load
 # ---- with it ----
 protected_msegd
 same "nothing was tried yet" 0 "$(status counters.tampering)"
-refused "a confined process loads a BPF program" hook=lsm_bpf rule=order-db -- \
-  in_cgroup db "$other" -SE "$TAMPER" load
-check "who is not confined does" in_cgroup web "$other" -SE "$TAMPER" load
+mark
+same "a loader of the list, confined" EPERM "$(in_cgroup db "$PYTHON" -SE "$TAMPER" load)"
+denied_by "that is in the flows" hook=lsm_bpf rule=order-db
+same "the same, not confined" "done" "$(in_cgroup web "$PYTHON" -SE "$TAMPER" load)"
 # tried ACT DESCRIPTION COMMAND...: refused; counted and named, as is seen below
 declare -A TRIED=()
 tried() {

@@ -209,10 +209,9 @@ prove "the kernel denies nothing for want of a row" kernel "$DECIDE" "	d.verdict
 prove "the user is forgotten" kernel identity.bpf.h "return cls ? *cls : MSEG_USER_OTHER;" \
   "return MSEG_USER_OTHER;"
 prove "the fall-back to every other user is left out" kernel identity.bpf.h \
-  $'	if (!value && user != MSEG_USER_OTHER)\n		value = mseg_find_identity(cgroup, exe,' \
-  $'	if (0)\n		value = mseg_find_identity(cgroup, exe,'
+  "		if (user != MSEG_USER_OTHER) {" "		if (0) {"
 prove "the fall-back to other executables is left out" kernel identity.bpf.h \
-  "	if (!value && exe != MSEG_EXE_OTHER) {" "	if (0) {"
+  "		if (value || exe == MSEG_EXE_OTHER)" "		if (1)"
 prove "an unknown executable counts as another one" kernel identity.bpf.h \
   "return MSEG_EXE_UNKNOWN;" "return MSEG_EXE_OTHER;"
 prove "the grade is not asked for" kernel identity.bpf.h ".grade = id->grade, .side" ".side"
@@ -223,8 +222,8 @@ prove "a shared listener counts as its first owner" kernel identity.bpf.h \
 prove "identities of the other side" kernel identity.bpf.h \
   ".cgroup = cgroup, .exe = exe, .user = user, .side = side," \
   ".cgroup = cgroup, .exe = exe, .user = user, .side = !side,"
-prove "no answer is taken for class 0" kernel identity.bpf.h $'	if (!value)\n		return false;' \
-  $'	if (!value)\n		return true;'
+prove "no answer is taken for class 0" kernel identity.bpf.h $'	if (!value)\n		return 0;' \
+  $'	if (!value)\n		return 1;'
 prove "an old resolution is kept" kernel explain.bpf.c "		args.local.generation = 0;" \
   "		;"
 
