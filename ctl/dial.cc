@@ -11,17 +11,14 @@
 #include <cerrno>
 #include <cstring>
 
+#include "ctl/errno_name.h"
+
 namespace mseg::ctl {
 namespace {
 
 constexpr int kConnectMs = 5000;
 // A host that cuts a connection off does so at once; its daemon's reset takes some milliseconds.
 constexpr int kCutMs = 500;
-
-std::string ErrnoName(int error) {
-  const char* name = strerrorname_np(error);
-  return name == nullptr ? std::to_string(error) : name;
-}
 
 socklen_t SocketAddress(const std::string& text, uint32_t port, sockaddr_storage* out) {
   auto* in = reinterpret_cast<sockaddr_in*>(out);

@@ -16,6 +16,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "ctl/errno_name.h"
 #include "ctl/selftest_acts.h"
 #include "ctl/selftest_hosts.h"
 #include "ctl/selftest_rows.h"
@@ -231,10 +232,7 @@ absl::Status Bypass::TryGuard(bool prove, const std::vector<SelftestRow>& rows,
     (*results)[i].outcome.unattached = unattached[rows[i].id];
   }
   // What mseg itself does: a policy goes into the maps and the store, and everything is taken away.
-  const absl::Status applied = scratch_.ApplyPolicy(
-      policy_ +
-      "---\napiVersion: mseg.io/v1\nkind: Workload\nmetadata: {name: st-open}\n"
-      "spec: {labels: {role: st-open}, match: {cgroup: /open}}\n");
+  const absl::Status applied = scratch_.ApplyPolicy(SelftestWorkload("open") + policy_);
   // A daemon that has just taken a policy may be slow to stop.
   absl::Status detached = scratch_.DetachAll();
   for (const absl::Time until = absl::Now() + kTwinLimit; !detached.ok() && absl::Now() < until;) {

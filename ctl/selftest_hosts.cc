@@ -19,6 +19,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "ctl/errno_name.h"
 #include "ctl/selftest_acts.h"
 #include "ctl/selftest_link.h"
 
@@ -38,14 +39,8 @@ constexpr char kFarWire[] =
     "  - {services: [tcp/7011, tcp/7013], proof: strict}\n"
     "  - {services: [tcp/7012, tcp/7014], proof: fast}\n";
 
-std::string Workload(const std::string& name) {
-  return absl::StrCat("apiVersion: mseg.io/v1\nkind: Workload\nmetadata: {name: st-", name,
-                      "}\nspec: {labels: {role: st-", name, "}, match: {cgroup: /", name,
-                      "}}\n---\n");
-}
-
 std::string FarPolicy(const std::string& digest) {
-  return absl::StrCat(Workload("client"), Workload("server"),
+  return absl::StrCat(SelftestWorkload("client"), SelftestWorkload("server"),
                       "apiVersion: mseg.io/v1\nkind: AddressGroup\nmetadata: {name: st-wire}\n"
                       "spec: {labels: {place: st-wire}, cidrs: [192.0.2.0/24]}\n---\n"
                       "apiVersion: mseg.io/v1\nkind: Policy\nmetadata: {name: st-server}\nspec:\n"
@@ -180,7 +175,8 @@ absl::Status TwoHosts::Introduce() const {
   if (absl::Status status = trust(far, near_host->record); !status.ok()) return status;
   auto digest = near_->DigestOf("allowed");
   if (!digest.ok()) return digest.status();
-  if (absl::Status status = near_->ApplyPolicy(Workload("client")); !status.ok()) return status;
+  const std::string near_policy = SelftestWorkload("client");
+  if (absl::Status status = near_->ApplyPolicy(near_policy); !status.ok()) return status;
   if (absl::Status status = far_->ApplyPolicy(FarPolicy(*digest)); !status.ok()) return status;
   // So that it is on record before it runs.
   auto known = near.ShowIdentity(near_->dir() + "/allowed");

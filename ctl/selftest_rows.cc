@@ -217,12 +217,13 @@ std::vector<std::string> VerdictHooks() {
           "mseg_lsm_connect", "mseg_lsm_sendmsg", "mseg_ingress"};
 }
 
+std::string SelftestWorkload(const std::string& name, const std::string& more) {
+  return absl::StrCat("apiVersion: mseg.io/v1\nkind: Workload\nmetadata: {name: st-", name,
+                      "}\nspec: {labels: {role: st-", name, "}, match: {cgroup: /", name, "}", more,
+                      "}\n---\n");
+}
+
 std::string SelftestPolicy(const std::string& dir, const std::string& digest, bool full) {
-  auto workload = [](const char* name, const char* more) {
-    return absl::StrCat("apiVersion: mseg.io/v1\nkind: Workload\nmetadata: {name: st-", name,
-                        "}\nspec: {labels: {role: st-", name, "}, match: {cgroup: /", name, "}",
-                        more, "}\n---\n");
-  };
   auto rule = [](const std::string& name, const std::string& process, const std::string& exe,
                  const std::string& services) {
     const std::string from = process.empty() ? "" : absl::StrCat(", process: {", process, "}");
@@ -237,8 +238,8 @@ std::string SelftestPolicy(const std::string& dir, const std::string& digest, bo
   const std::string script = absl::StrCat("exe: [/bin/bash, /usr/bin/bash]",
                                           full ? ", script: " + dir + "/script" : "");
   return absl::StrCat(
-      workload("client", full ? ", libraries: trusted" : ""),
-      workload("server", full ? ", unix: judge" : ""),
+      SelftestWorkload("client", full ? ", libraries: trusted" : ""),
+      SelftestWorkload("server", full ? ", unix: judge" : ""),
       "apiVersion: mseg.io/v1\nkind: Policy\nmetadata: {name: st-client}\nspec:\n"
       "  selects: {labels: {role: st-client}}\n  directions: [egress]\n  rules:\n"
       "  - {name: ping, verdict: allow, from: {labels: {role: st-client}, process: {",

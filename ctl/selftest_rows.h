@@ -50,6 +50,8 @@ struct SelftestPlaces {
   std::function<bool(const std::string& name)> replace;  // by the attacker's content, in place
 };
 
+// The document of the Workload `st-NAME`, of the cgroup of that name; `more` of its spec.
+std::string SelftestWorkload(const std::string& name, const std::string& more = "");
 // What the scratch instance enforces. `digest`: of the program that is allowed. `full`: the mode,
 // which scripts and AF_UNIX can be named in.
 std::string SelftestPolicy(const std::string& dir, const std::string& digest, bool full);

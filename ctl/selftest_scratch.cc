@@ -8,7 +8,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <sodium/crypto_hash_sha256.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -25,10 +24,10 @@
 #include <sstream>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "ctl/client.h"
+#include "ctl/executable_file.h"
 #include "ctl/selftest_acts.h"
 
 namespace mseg::ctl {
@@ -315,14 +314,9 @@ absl::Status Scratch::Copy(const std::string& name, const std::string& mark) con
 }
 
 absl::StatusOr<std::string> Scratch::DigestOf(const std::string& name) const {
-  const std::string path = dir_ + "/" + name;
-  std::ifstream file(path, std::ios::binary);
-  const std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  unsigned char digest[crypto_hash_sha256_BYTES];
-  if (bytes.empty()) return absl::InternalError("selftest: cannot read " + path);
-  crypto_hash_sha256(digest, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
-  return "sha256:" + absl::BytesToHexString(
-                         absl::string_view(reinterpret_cast<const char*>(digest), sizeof(digest)));
+  auto executable = ReadExecutable(dir_ + "/" + name);
+  if (!executable.ok()) return executable.status();
+  return DigestText(executable->digest);
 }
 
 pid_t Scratch::Spawn(const std::string& cgroup, const std::string& program,

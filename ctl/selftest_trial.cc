@@ -2,13 +2,13 @@
 #include "ctl/selftest_trial.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include <map>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "ctl/errno_name.h"
 #include "ctl/selftest_acts.h"
 
 namespace mseg::ctl {
@@ -27,11 +27,6 @@ int Rank(const std::string& result) {
 }
 
 }  // namespace
-
-std::string ErrnoName(int error) {
-  const char* name = strerrorname_np(error);
-  return name == nullptr ? absl::StrCat(error) : name;
-}
 
 std::string DeniedSince(api::Service& daemon, int64_t since_us, absl::Duration limit) {
   const absl::Time until = absl::Now() + limit;

@@ -28,8 +28,6 @@ struct RowResult {
   Outcome outcome;
 };
 
-std::string ErrnoName(int error);
-
 // The last refusal since then, in the daemon's words; refusals reach it some milliseconds later.
 std::string DeniedSince(api::Service& daemon, int64_t since_us, absl::Duration limit);
 
