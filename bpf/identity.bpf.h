@@ -131,8 +131,11 @@ __weak __noinline int mseg_task_facts(__u64 address, struct mseg_task *out)
 		out->id.tgid = key.tgid;
 		out->id.flags = MSEG_ID_NO_RECORD;
 		out->exe.flags = MSEG_FILE_UNLINKED; /* never to be found in the cache */
-		if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
+		if (BPF_CORE_READ(task, flags) & PF_KTHREAD) {
 			out->id.flags |= MSEG_ID_KERNEL;
+			out->id.exe_ref = MSEG_EXE_REF_KERNEL;
+			out->id.grade = MSEG_GRADE_PATH;
+		}
 	}
 	out->id.cgroup_id = mseg_cgroup_of_task(task);
 	out->id.uid = BPF_CORE_READ(task, cred, uid.val);
@@ -161,7 +164,7 @@ __weak __noinline int mseg_current(struct mseg_identity *out, __u32 generation)
 		struct mseg_task fresh;
 
 		mseg_task_facts(mseg_address_of(task), &fresh);
-		if (!record)
+		if (!record && !(fresh.id.flags & MSEG_ID_KERNEL))
 			mseg_count(MSEG_CNT_NO_TASK);
 		else if (mseg_exe_may_change(&fresh.id))
 			mseg_apply_exe(&fresh.id, &fresh.exe);

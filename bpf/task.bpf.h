@@ -226,13 +226,16 @@ static __always_inline void mseg_record_task(struct task_struct *task, struct fi
 	}
 }
 
-/* For a task that is older than mseg: all that is left is what it says it runs. */
+/*
+ * For a task that is older than mseg: all that is left is what it says it runs. A thread of the
+ * kernel's may be using somebody's memory, and runs nothing.
+ */
 static __always_inline void mseg_walk_task(struct task_struct *task)
 {
 	struct mseg_task_key key = mseg_key_of_task(task);
 	struct file *file = BPF_CORE_READ(task, mm, exe_file);
 
-	if (file && !bpf_map_lookup_elem(&mseg_tasks, &key))
+	if (file && !(BPF_CORE_READ(task, flags) & PF_KTHREAD) && !bpf_map_lookup_elem(&mseg_tasks, &key))
 		mseg_record_task(task, file, MSEG_ID_WALKED, NULL, NULL);
 }
 

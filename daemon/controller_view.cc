@@ -150,7 +150,7 @@ api::Process Controller::Describe(const mseg_task& task) const {
   const mseg_identity& id = now.id;
   if (const ExecutableInfo* exe = exes_.ByRef(id.exe_ref)) {
     out.exe = exe->path;
-    out.digest = DigestText(exe->digest);
+    if (!exe->kernel) out.digest = DigestText(exe->digest);
     out.exe_id = exe->exe_id;
     if (exe->script) {
       out.script = exe->script->path;

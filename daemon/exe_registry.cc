@@ -71,6 +71,16 @@ bool ExeRegistry::KeyLess::operator()(const mseg_exe_key& a, const mseg_exe_key&
   return std::memcmp(&a, &b, sizeof(a)) < 0;
 }
 
+ExeRegistry::ExeRegistry(const Dataplane& dataplane, Store& store)
+    : dataplane_(dataplane), store_(store) {
+  ExecutableInfo kernel;
+  kernel.ref = MSEG_EXE_REF_KERNEL;
+  kernel.path = "[kernel]";
+  kernel.grade = MSEG_GRADE_PATH;
+  kernel.kernel = true;
+  Remember(std::move(kernel));
+}
+
 absl::Status ExeRegistry::Load() {
   auto stored = store_.Executables();
   if (!stored.ok()) return stored.status();
@@ -397,7 +407,7 @@ std::optional<ExeRegistry::Known> ExeRegistry::ByKey(const mseg_exe_key& key) co
 std::optional<ExecutableInfo> ExeRegistry::Of(const mseg_task& task) const {
   const auto file = by_key_.find(task.exe);
   uint32_t ref = task.id.exe_ref;
-  if (task.id.script == MSEG_SCRIPT_NONE) {
+  if (task.id.script == MSEG_SCRIPT_NONE && ref != MSEG_EXE_REF_KERNEL) {
     ref = file == by_key_.end() ? 0 : file->second;
   } else if (task.id.script == MSEG_SCRIPT_PENDING && file != by_key_.end()) {
     if (const auto it = pairs_.find({ref, file->second}); it != pairs_.end()) ref = it->second;

@@ -32,7 +32,7 @@ class ExeRegistry {
     uint32_t pid = 0;
   };
 
-  ExeRegistry(const Dataplane& dataplane, Store& store) : dataplane_(dataplane), store_(store) {}
+  ExeRegistry(const Dataplane& dataplane, Store& store);
   ExeRegistry(const ExeRegistry&) = delete;
   ExeRegistry& operator=(const ExeRegistry&) = delete;
 

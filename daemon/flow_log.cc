@@ -49,6 +49,7 @@ void RenderIdentity(const mseg_identity& id, const GenerationNames* names,
   const ExecutableInfo* exe = exes(id);
   if (exe == nullptr) return;
   out->exe = exe->path;
+  if (exe->kernel) return;
   out->digest = DigestText(exe->digest);
   if (!exe->script) return;
   out->script = exe->script->path;

@@ -35,7 +35,7 @@ absl::Status AddLabels(std::string_view text, LabelSet* labels) {
     }
     const std::string_view key = pair.substr(0, equals);
     if (labels->values().contains(key)) return Invalid(Cat("label `", key, "` is given twice"));
-    if (key == "mseg/conflict") {
+    if (IsGivenKey(key)) {
       labels->SetReserved(key, pair.substr(equals + 1));
       continue;
     }

@@ -287,8 +287,9 @@ class TablesBuilder {
     ExeGroup unknown{
         .cls = MSEG_EXE_UNKNOWN, .exe = {.unknown = true, .hits = {}}, .example = "(unknown)"};
     if (absl::Status s = AddForExe(cgroup, unknown, users, *base, by_user); !s.ok()) return s;
-    if (!ExeMatters(cgroup, unknown, users)) return absl::OkStatus();
+    const bool exe_matters = ExeMatters(cgroup, unknown, users);
     for (const auto& [cls, exe] : exes) {
+      if (!(exe.exe.kernel ? KernelMatters(cgroup, exe, *base) : exe_matters)) continue;
       if (absl::Status s = AddForExe(cgroup, exe, users, *base, by_user); !s.ok()) return s;
     }
     return absl::OkStatus();
@@ -310,6 +311,12 @@ class TablesBuilder {
       const Subject without = SubjectOf(cgroup, {}, user.user);
       return matcher_.SignatureOf(with) != matcher_.SignatureOf(without);
     });
+  }
+
+  // The kernel's threads live in the root; elsewhere they are rare, and told apart if rules do.
+  bool KernelMatters(const CgroupGroup& cgroup, const ExeGroup& kernel, const Value& base) {
+    return cgroup.example == "/" ||
+           matcher_.SignatureOf(SubjectOf(cgroup, kernel.exe, {})) != base.cls->signature;
   }
 
   absl::Status AddForExe(const CgroupGroup& cgroup, const ExeGroup& exe,
@@ -353,6 +360,7 @@ class TablesBuilder {
 
 uint64_t ExeClassNumber(const Vocabulary& vocabulary, const ExeVector& exe) {
   if (exe.unknown) return MSEG_EXE_UNKNOWN;
+  if (exe.kernel) return DerivedClass("exe", "kernel");
   if (exe.hits.empty()) return MSEG_EXE_OTHER;
   // By the matchers' text, not their numbers, so that other rules do not change the class.
   std::vector<std::string> parts;

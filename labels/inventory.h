@@ -45,6 +45,7 @@ struct ExecutableInfo {
   std::optional<ScriptInfo> script;
   // Without a script: it takes what it does from a file, an argument or its input, who knows which.
   bool interpreter = false;
+  bool kernel = false;  // no file: what the kernel's own threads are, which nothing here matches
   bool operator==(const ExecutableInfo&) const = default;
 };
 

@@ -41,6 +41,12 @@ class LabelSet {
   std::map<std::string, std::string, std::less<>> values_;
 };
 
+// What mseg says of a process by itself, each `true`: two Workloads contradict each other about one
+// of its labels; it is a thread of the kernel's.
+inline constexpr std::string_view kConflictKey = "mseg/conflict";
+inline constexpr std::string_view kKernelKey = "mseg/kernel";
+inline bool IsGivenKey(std::string_view key) { return key == kConflictKey || key == kKernelKey; }
+
 // What Set() demands of a key and of a value, for selectors too (where `mseg/` is no offence).
 absl::Status CheckLabelKey(std::string_view key);
 absl::Status CheckLabelValue(std::string_view value);

@@ -22,7 +22,6 @@ struct Matcher::Contribution {
 namespace {
 
 constexpr int kNoCgroup = -1;
-constexpr std::string_view kConflictKey = "mseg/conflict";
 
 Tri And(Tri a, Tri b) { return std::min(a, b); }
 Tri YesIf(bool condition) { return condition ? Tri::kYes : Tri::kNo; }
@@ -211,6 +210,10 @@ void Matcher::IndexSelectors() {
 
 ExeVector Matcher::ExeVectorOf(const ExecutableInfo& executable, mseg_grade grade) const {
   ExeVector out;
+  if (executable.kernel) {
+    out.kernel = true;
+    return out;
+  }
   for (uint32_t i = 0; i < vocabulary_->exe_matchers.size(); ++i) {
     const Tri tri = MatchExe(*vocabulary_->exe_matchers[i], executable, grade);
     if (tri != Tri::kNo) out.hits.emplace_back(i, tri);
@@ -429,10 +432,12 @@ Subject Matcher::ProcessSubject(const CgroupHits& cgroup, const ExeVector& exe,
     return subject;
   }
   MergeLabels(contributions, &subject);
-  if (!subject.conflicts.empty()) {
-    subject.certain.SetReserved(kConflictKey, "true");
-    subject.labels.emplace(std::string(kConflictKey), LabelChoice{.values = {"true"}});
-  }
+  auto give = [&subject](std::string_view key) {
+    subject.certain.SetReserved(key, "true");
+    subject.labels.emplace(std::string(key), LabelChoice{.values = {"true"}});
+  };
+  if (!subject.conflicts.empty()) give(kConflictKey);
+  if (exe.kernel) give(kKernelKey);
   return subject;
 }
 

@@ -27,6 +27,7 @@ using Hits = std::vector<std::pair<uint32_t, Tri>>;
 // What the exe matchers say about one executable.
 struct ExeVector {
   bool unknown = false;  // every matcher: maybe
+  bool kernel = false;   // none: a thread of the kernel's
   Hits hits;
   Tri At(uint32_t matcher) const;
 };

@@ -10,7 +10,6 @@
 namespace mseg {
 namespace {
 
-constexpr std::string_view kConflictKey = "mseg/conflict";
 
 void ParseExpression(const SourceText& source, const YamlNode& node,
                      std::vector<LabelRequirement>* out) {
@@ -179,10 +178,11 @@ ProcessSelector ParseProcess(const SourceText& source, const YamlNode& node) {
 // nothing is worse than an error.
 absl::Status CheckSelectorKey(std::string_view key) {
   if (absl::Status status = CheckLabelKey(key); !status.ok()) return status;
-  if (key.starts_with("mseg/") && key != kConflictKey) {
+  if (key.starts_with("mseg/") && !IsGivenKey(key)) {
     return absl::InvalidArgumentError(Cat("the label `", key.substr(0, 63),
                                           "` is not supported yet; of the labels under ",
-                                          "`mseg/` a selector can name `mseg/conflict`"));
+                                          "`mseg/` a selector can name `mseg/conflict` and ",
+                                          "`mseg/kernel`"));
   }
   return absl::OkStatus();
 }

@@ -131,7 +131,10 @@ std::string PolicyRandom::SelectorText(bool cidrs) {
     add("matchExpressions: [{key: " + Pick(Keys()) + ", operator: " + operators[op] +
         (op < 2 ? ", values: " + List(Values()) : "") + "}]");
   }
-  if (Chance(4)) add("matchExpressions: [{key: mseg/conflict, operator: Exists}]");
+  if (Chance(4)) {
+    add("matchExpressions: [{key: mseg/" + Pick<std::string>({"conflict", "kernel"}) +
+        ", operator: " + operators[2 + Below(2)] + "}]");
+  }
   if (out.find("matchExpressions") != out.rfind("matchExpressions")) return SelectorText(cidrs);
   if (Chance(35)) add(Process());
   if (cidrs && Chance(20)) {
@@ -218,6 +221,13 @@ Inventory PolicyRandom::Host(size_t extra) {
       executable.exe_id += 100 * (script + 1);
     }
     inventory.executables.push_back(executable);
+  }
+  if (Chance(50)) {
+    ExecutableInfo kernel;
+    kernel.ref = MSEG_EXE_REF_KERNEL;
+    kernel.grade = MSEG_GRADE_PATH;
+    kernel.kernel = true;
+    inventory.executables.push_back(kernel);
   }
   inventory.uids = {{"root", 0}, {"bob", 1000}};
   for (size_t i = 0; i < extra; ++i) {

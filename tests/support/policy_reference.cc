@@ -97,6 +97,7 @@ PolicyReference::Truth PolicyReference::ExeMatches(const ProcessSelector& proces
   if (subject.is_address || subject.facts.exe == IdentityFacts::Exe::kUnknown) return kPerhaps;
   if (subject.facts.exe == IdentityFacts::Exe::kOther) return kFalse;
   const ExecutableInfo& exe = subject.facts.executable;
+  if (exe.kernel) return kFalse;
   if (grade && *grade > exe.grade) return kPerhaps;
   auto is_named = [&](const SpottedText& name) {
     const std::vector<std::string> parts = Components(exe.path);
@@ -215,6 +216,8 @@ ReferenceSubject PolicyReference::Process(const IdentityFacts& facts) const {
     conflict = conflict || subject.labels[key].unknown;
   }
   if (conflict) subject.labels["mseg/conflict"].values = {"true"};
+  const bool known = facts.exe == IdentityFacts::Exe::kKnown;
+  if (known && facts.executable.kernel) subject.labels["mseg/kernel"].values = {"true"};
   return subject;
 }
 

@@ -136,13 +136,14 @@ class Round {
     return true;
   }
 
-  // The label id must mean the reference's labels, or be 0 where one of them is open.
+  // The label id must mean the reference's labels, or be 0 where one of them is open. That it is
+  // the kernel itself is shown only where it lives, or where rules ask.
   static bool LabelsAgree(const GenerationImage& image, uint64_t id,
                           const ReferenceSubject& subject) {
     LabelSet certain;
     bool open = subject.all_labels_unknown;
     for (const auto& [key, choice] : subject.labels) {
-      if (choice.unknown) continue;  // a conflict: the key is left out
+      if (choice.unknown || key == kKernelKey) continue;  // unknown: a conflict, it is left out
       if (choice.values.size() != 1) {
         open = true;
       } else if (const auto& value = *choice.values.begin()) {
@@ -151,7 +152,12 @@ class Round {
     }
     if (open) return id == 0;
     const auto it = image.label_sets.find(id);
-    return it != image.label_sets.end() && it->second == certain;
+    if (it == image.label_sets.end()) return false;
+    LabelSet shown;
+    for (const auto& [key, value] : it->second.values()) {
+      if (key != kKernelKey) shown.SetReserved(key, value);
+    }
+    return shown == certain;
   }
 
   static std::string RuleText(const GenerationImage& image, uint32_t number) {

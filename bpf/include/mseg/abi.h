@@ -238,7 +238,7 @@ struct mseg_listener {
 	struct mseg_task owner;
 	struct mseg_holder holder; /* who accepts */
 	__u32 sockets; /* how many sockets share the address (SO_REUSEPORT) */
-	__u32 pad;
+	__u32 pair; /* AF_UNIX: 1 for an end that socketpair() made */
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_listener) == 128, "mseg_listener");
 
@@ -327,6 +327,9 @@ MSEG_STATIC_ASSERT(sizeof(struct mseg_flow_state) == 24, "mseg_flow_state");
 #define MSEG_EXE_OTHER 0ull /* known, and no selector names it */
 #define MSEG_EXE_UNKNOWN 1ull
 #define MSEG_USER_OTHER 0u
+
+/* What runs no file: stands in exe_ref of the kernel's own threads. */
+#define MSEG_EXE_REF_KERNEL 0xffffffffu
 
 /* Cgroups: {cgroup id, side} -> cgroup class, whether a cgroup made below must wait, doors. */
 struct mseg_cgroup_key {
@@ -754,7 +757,7 @@ enum mseg_hook {
 	MSEG_HOOK_ESTABLISHED = 14, /* sockops, when a handshake is complete */
 	MSEG_HOOK_LSM_BPF = 15,
 	MSEG_HOOK_LSM_ACCEPT = 16,
-	MSEG_HOOK_LSM_UNIX = 17, /* unix_stream_connect, unix_may_send */
+	MSEG_HOOK_LSM_UNIX = 17, /* unix_stream_connect, unix_may_send; pairs: socket_sendmsg, socket_recvmsg */
 	MSEG_HOOK_LSM_LIBRARY = 18, /* mmap_file, file_mprotect */
 	MSEG_HOOK_MAX,
 };
