@@ -261,6 +261,15 @@ static __always_inline void mseg_hold(struct mseg_holder *holder, __u32 generati
 	holder->generation = generation;
 }
 
+static __always_inline bool mseg_is_holder(const struct mseg_holder *holder)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return holder->tgid == (__u32)task->tgid && holder->exec_id == (__u32)task->self_exec_id &&
+	       holder->start_ns == task->group_leader->start_boottime &&
+	       (!holder->generation || holder->generation == mseg_active_generation());
+}
+
 /* Nothing connects without an owner on record: who reads it later must not find another one. */
 static __always_inline bool mseg_own_socket(__u64 cookie, const struct mseg_identity *owner,
 					    __u8 wire, __u8 path)

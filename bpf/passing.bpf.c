@@ -19,15 +19,6 @@
 #include "listener.bpf.h"
 #include <bpf/bpf_tracing.h>
 
-static __always_inline bool mseg_is_holder(const struct mseg_holder *holder)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-
-	return holder->tgid == (__u32)task->tgid && holder->exec_id == (__u32)task->self_exec_id &&
-	       holder->start_ns == task->group_leader->start_boottime &&
-	       (!holder->generation || holder->generation == mseg_active_generation());
-}
-
 static __always_inline bool mseg_asks_current(void)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();

@@ -7,12 +7,18 @@
  * it was then; of a socket without a record (older than mseg) its cgroup says the labels, the
  * executable is unknown. There are no ports: rules that name services say nothing here.
  *
- * Hooks: lsm/socket_bind, socket_listen, unix_stream_connect, unix_may_send.
+ * The two ends that socketpair() makes are their maker's, until another program uses one of them:
+ * it is judged then as if it had connected to whoever uses the other, and that end is its own. So
+ * that it does not matter how it came by it (fork and exec, a message), and that what only receives
+ * is asked as well.
+ *
+ * Hooks: lsm/socket_bind, socket_listen, unix_stream_connect, unix_may_send, socket_socketpair;
+ * while a Workload says `unix: judge`, socket_sendmsg and socket_recvmsg.
  */
 #include "judge.bpf.h"
 #include <bpf/bpf_tracing.h>
 
-/* Of bound sockets, gone with them. */
+/* Of bound sockets and of the ends of pairs, gone with them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -65,16 +71,15 @@ static __always_inline bool mseg_unix_is_judged(__u64 cgroup_id, __u32 generatio
 	return mseg_doors_of(cgroup_id, generation) & MSEG_DOOR_UNIX_JUDGE;
 }
 
-static __always_inline bool mseg_may_meet(struct sock *other)
+/* `there`: who is on record with `other`, if anybody is. */
+static __always_inline bool mseg_may_meet(struct sock *other, struct mseg_listener *there)
 {
 	__u32 generation = mseg_active_generation();
-	struct mseg_listener *there;
 	struct mseg_identity self, peer = {};
 	bool asks_self, asks_peer;
 
 	if (!generation || !mseg_task_is_managed((void *)bpf_get_current_task()))
 		return true;
-	there = bpf_sk_storage_get(&mseg_unix_owners, other, NULL, 0);
 	peer.cgroup_id = there ? there->owner.id.cgroup_id :
 				 BPF_CORE_READ(other, sk_cgrp_data.cgroup, kn, id);
 	asks_self = mseg_unix_is_judged(bpf_get_current_cgroup_id(), generation);
@@ -86,6 +91,9 @@ static __always_inline bool mseg_may_meet(struct sock *other)
 	if (!mseg_current(&self, generation) ||
 	    !(there ? mseg_owner(there, &peer, generation) : mseg_resolve(&peer, generation)))
 		return false;
+	/* Whoever talks to himself through a pair is nobody's peer. */
+	if (there && there->pair && self.cls == peer.cls)
+		return true;
 	return (!asks_self || mseg_judge_unix_end(&self, &peer, MSEG_EGRESS, generation)) &&
 	       (!asks_peer || mseg_judge_unix_end(&peer, &self, MSEG_INGRESS, generation));
 }
@@ -94,15 +102,89 @@ SEC("lsm/unix_stream_connect")
 int BPF_PROG(mseg_lsm_unix_connect, struct sock *sock, struct sock *other, struct sock *newsk,
 	     int ret)
 {
-	return ret || mseg_may_meet(other) ? ret : -EPERM;
+	if (ret)
+		return ret;
+	return mseg_may_meet(other, bpf_sk_storage_get(&mseg_unix_owners, other, NULL, 0)) ?
+		       0 : -EPERM;
 }
 
 SEC("lsm/unix_may_send")
 int BPF_PROG(mseg_lsm_unix_send, struct socket *sock, struct socket *other, int ret)
 {
 	struct sock *sk = ret ? NULL : other->sk;
+	struct mseg_listener *there;
 
-	return !sk || mseg_may_meet(sk) ? ret : -EPERM;
+	if (!sk)
+		return ret;
+	there = bpf_sk_storage_get(&mseg_unix_owners, sk, NULL, 0);
+	if (there && there->pair) /* asked below */
+		return 0;
+	return mseg_may_meet(sk, there) ? 0 : -EPERM;
+}
+
+/* ---- pairs ---- */
+
+static __always_inline void mseg_record_end(struct sock *sk)
+{
+	struct mseg_listener *there;
+
+	there = bpf_sk_storage_get(&mseg_unix_owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!there)
+		return;
+	mseg_task_facts(bpf_get_current_task(), &there->owner);
+	mseg_hold(&there->holder, 0);
+	there->pair = 1;
+}
+
+SEC("lsm/socket_socketpair")
+int BPF_PROG(mseg_lsm_unix_pair, struct socket *a, struct socket *b, int ret)
+{
+	struct sock *first = ret ? NULL : a->sk;
+	struct sock *second = ret ? NULL : b->sk;
+
+	if (!first || !second || first->__sk_common.skc_family != AF_UNIX)
+		return ret;
+	mseg_record_end(first);
+	mseg_record_end(second);
+	return 0;
+}
+
+static __always_inline bool mseg_may_use_end(struct sock *sk)
+{
+	struct mseg_listener *mine, *there;
+	struct unix_sock *end;
+	struct sock *other;
+
+	if (!sk || sk->__sk_common.skc_family != AF_UNIX)
+		return true;
+	mine = bpf_sk_storage_get(&mseg_unix_owners, sk, NULL, 0);
+	if (!mine || !mine->pair || mseg_is_holder(&mine->holder))
+		return true;
+	end = bpf_skc_to_unix_sock(sk);
+	other = end ? end->peer : NULL;
+	if (!other) /* closed */
+		return true;
+	there = bpf_sk_storage_get(&mseg_unix_owners, other, NULL, 0);
+	if (!there || !there->pair)
+		return true;
+	if (!mseg_may_meet(other, there))
+		return false;
+	mseg_task_facts(bpf_get_current_task(), &mine->owner);
+	mseg_hold(&mine->holder, mseg_active_generation());
+	return true;
+}
+
+SEC("lsm/socket_sendmsg")
+int BPF_PROG(mseg_lsm_pair_send, struct socket *sock, struct msghdr *msg, int size, int ret)
+{
+	return ret || mseg_may_use_end(sock->sk) ? ret : -EPERM;
+}
+
+SEC("lsm/socket_recvmsg")
+int BPF_PROG(mseg_lsm_pair_receive, struct socket *sock, struct msghdr *msg, int size, int flags,
+	     int ret)
+{
+	return ret || mseg_may_use_end(sock->sk) ? ret : -EPERM;
 }
 
 char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";

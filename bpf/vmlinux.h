@@ -620,6 +620,10 @@ struct sock {
 	int sk_rx_dst_ifindex;
 };
 
+struct unix_sock {
+	struct sock *peer;
+};
+
 struct socket {
 	short type;
 	struct sock *sk;

@@ -119,6 +119,37 @@ int HandOver(const std::string& program, const std::string& client, const std::s
   return Execute(program, Command(program, {"accept", absl::StrCat(fd)}));
 }
 
+// Makes a pair, leaves one end to `program`, started in `cgroup`, and answers at the other. `how`:
+// what the program does with its end, `write` first or only `read`.
+int Pair(const std::string& program, const std::string& cgroup, const std::string& how) {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) return kActNotTried;
+  const pid_t child = fork();
+  if (child == 0) {
+    close(ends[0]);
+    std::ofstream procs(cgroup + "/cgroup.procs");
+    if (!(procs << "0" << std::flush)) _exit(kActNotTried);
+    _exit(Execute(program, Command(program, {"use_end", absl::StrCat(ends[1]), how})));
+  }
+  close(ends[1]);
+  char byte = 'x';
+  if (how == "write") {
+    const bool asked = read(ends[0], &byte, 1) == 1;
+    if (asked && write(ends[0], &byte, 1) != 1) return kActNotTried;
+  } else if (write(ends[0], &byte, 1) != 1) {
+    return kActNotTried;
+  }
+  int status = 0;
+  if (waitpid(child, &status, 0) != child || !WIFEXITED(status)) return kActNotTried;
+  return WEXITSTATUS(status);
+}
+
+int UseEnd(int fd, const std::string& how) {
+  char byte = 'x';
+  if (how == "write" && write(fd, &byte, 1) != 1) return errno;
+  return read(fd, &byte, 1) == 1 ? 0 : errno;
+}
+
 bool SendDescriptor(int channel, int fd) {
   char byte = 'x';
   iovec part{.iov_base = &byte, .iov_len = 1};
@@ -266,6 +297,31 @@ int Overlay(const std::string& lower, const std::string& instead) {
     if (!Overwrite(program, instead)) return kActNotTried;
   }
   return Execute(program, Command(program, {"tcp_soon"}));
+}
+
+// The kernel connects to the service in our place. That is no SMB server: once it is reached, the
+// mount fails after a while, whoever asks for it.
+int MountSmb() {
+  const std::string options =
+      absl::StrCat("ip=127.0.0.1,port=", kSelftestService, ",vers=3.0,sec=none");
+  if (!OwnMounts()) return kActNotTried;
+  const pid_t child = fork();
+  if (child == 0) {
+    const bool done = mount("//127.0.0.1/x", "/mnt", "cifs", 0, options.c_str()) == 0;
+    _exit(done ? 0 : errno);
+  }
+  for (int i = 0; i < 50; i++) {
+    int status = 0;
+    if (waitpid(child, &status, WNOHANG) == child) {
+      const int error = WIFEXITED(status) ? WEXITSTATUS(status) : kActNotTried;
+      const bool reached = error == EHOSTDOWN || error == EIO || error == EAGAIN;
+      return reached ? 0 : error;
+    }
+    usleep(100 * 1000);
+  }
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  return 0;
 }
 
 // Executes a file with the content of `program` that a process of our own serves at `dir`.
@@ -416,11 +472,14 @@ int RunExecAct(const std::string& name, const std::vector<std::string>& argument
   if (name == "inherit") return Inherit(argument(0));
   if (name == "accept") return Accept(atoi(argument(0).c_str()));
   if (name == "hand_over") return HandOver(argument(0), argument(1), argument(2));
+  if (name == "pair") return Pair(argument(0), argument(1), argument(2));
+  if (name == "use_end") return UseEnd(atoi(argument(0).c_str()), argument(1));
   if (name == "pass") return Pass(argument(0));
   if (name == "race") return Race(argument(0), argument(1) == "any");
   if (name == "nameless") return Nameless(argument(0), argument(1));
   if (name == "bind") return BindOver(argument(0), argument(1));
   if (name == "overlay") return Overlay(argument(0), argument(1));
+  if (name == "mount_smb") return MountSmb();
   if (name == "served") return Served(argument(0), argument(1), argument(2));
   if (name == "loader") return Loader(argument(0));
   if (name == "library") return Library(argument(0));

@@ -128,6 +128,16 @@ void Rows::AddOwners() {
   proxy.trials = {Same({"unix", File("stream")}), Same({"unix_datagram", File("datagram")})};
   proxy.gap_cgroup = "af_unix";
   proxy.hooks = {"mseg_lsm_unix_connect", "mseg_lsm_unix_send"};
+  SelftestRow& pair = Add("B17", "an end of socketpair() kept over exec");
+  auto keep = [this](const char* to, const char* how) {
+    return SelftestAct{"server", File("server"), {"pair", File(to), places_.client_cgroup, how}};
+  };
+  for (const char* how : {"write", "read"}) {
+    pair.trials.push_back({keep("attacker", how), keep("allowed", how), {}});
+  }
+  pair.gap_cgroup = "af_unix";
+  pair.hooks = {"mseg_lsm_pair_send", "mseg_lsm_pair_receive"};
+  Add("B40", "a connection that the kernel makes: a mount of SMB").trials = {Same({"mount_smb"})};
   const Words move = {"move", places_.client_cgroup};
   Add("B23", "a socket made before a move to another cgroup").trials = {
       {{"open", File("attacker"), move}, {"open", File("allowed"), move}, {}}};
@@ -196,11 +206,8 @@ void Rows::AddUntried() {
   auto untried = [this](const char* id, const char* attack, const char* gap) {
     Add(id, attack).gap = gap;
   };
-  untried("B17", "socketpair()",
-          "both ends begin in one process; who gets one of them was given it (af_unix)");
   untried("B35", "code injected into an allowed process",
           "out of scope: give each process what it needs and no more");
-  untried("B40", "connections that the kernel makes (NFS, CIFS, iSCSI)", "kernel_sockets");
   untried("B41", "root writes to mseg's maps", "self_protection");
   untried("B42", "root detaches mseg's programs", "self_protection");
   untried("B44", "kexec, modules, /dev/mem", "kernel_takeover");

@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -235,8 +236,13 @@ bool Controller::NeedsIngress(const GenerationImage& image) const {
   return Restricts(image) || directory_.identity() != nullptr;
 }
 
-bool Controller::JudgesLibraries(const GenerationImage& image) {
-  return image.classifier->AnyDoor(MSEG_DOOR_LIBRARIES);
+// Programs that cost everybody something, and are there while a Workload asks for what they do.
+std::vector<Stage> Controller::StagesOf(const GenerationImage& image) const {
+  std::vector<Stage> stages;
+  if (NeedsIngress(image)) stages.push_back(Stage::kIngress);
+  if (image.classifier->AnyDoor(MSEG_DOOR_UNIX_JUDGE)) stages.push_back(Stage::kPairs);
+  if (image.classifier->AnyDoor(MSEG_DOOR_LIBRARIES)) stages.push_back(Stage::kLibraries);
+  return stages;
 }
 
 // Stage beside, read back, flip. Only after that may an executable of the image enter the cache:
@@ -263,8 +269,8 @@ absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings
   if (standby_has == nullptr) malloc_trim(0);
   timings->stage = watch.Lap();
   // What judges what comes in must be there before the generation that needs it.
-  if (NeedsIngress(image)) MSEG_RETURN_IF_ERROR(dataplane_.Attach(Stage::kIngress));
-  if (JudgesLibraries(image)) MSEG_RETURN_IF_ERROR(dataplane_.Attach(Stage::kLibraries));
+  const std::vector<Stage> needed = StagesOf(image);
+  for (const Stage stage : needed) MSEG_RETURN_IF_ERROR(dataplane_.Attach(stage));
   auto generation = tables_.Flip();
   if (!generation.ok()) return generation.status();
   generation_ = *generation;
@@ -282,8 +288,10 @@ absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings
     if (!status.ok()) log_(absl::StrCat("identity: ", std::string(status.message())));
   }
   // What costs each packet or each exec something goes when nothing needs it.
-  if (!NeedsIngress(*image_)) MSEG_RETURN_IF_ERROR(dataplane_.Detach(Stage::kIngress));
-  if (!JudgesLibraries(*image_)) MSEG_RETURN_IF_ERROR(dataplane_.Detach(Stage::kLibraries));
+  for (const Stage stage : {Stage::kIngress, Stage::kPairs, Stage::kLibraries}) {
+    if (std::find(needed.begin(), needed.end(), stage) != needed.end()) continue;
+    MSEG_RETURN_IF_ERROR(dataplane_.Detach(stage));
+  }
   MSEG_RETURN_IF_ERROR(RefreshOwn(*image_).status());
   return store_.SetActive({.revision = store_.head().revision, .generation = generation_});
 }

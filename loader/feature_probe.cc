@@ -70,8 +70,9 @@ bool MayUseBpf() {
 // to.
 std::vector<std::string> GapsOfBoth() {
   return {
-      "kernel_sockets: connections that the kernel makes for itself (NFS, CIFS, iSCSI) have the "
-      "identity of the process that they are made for, or none",
+      "kernel_sockets: connections that the kernel makes (NFS, CIFS, iSCSI) are judged as the "
+      "process whose system call makes them, else as the kernel's own threads (`mseg/kernel`), "
+      "whoever mounted",
       "packet_without_socket: packets that no socket of this host sends (tap devices, BPF "
       "programs) "
       "are not judged",
@@ -94,7 +95,8 @@ std::vector<std::string> GapsOfFull() {
       "the identity it was opened with when another process gets it; who only receives on a socket "
       "that was kept over fork or exec is not asked, nor are sendfile() and splice() before 6.5",
       "af_unix: AF_UNIX is judged only for workloads that say `unix: judge`, when a connection is "
-      "made or a datagram sent: not what socketpair() makes, nor who uses a connection later",
+      "made or a datagram sent, not who uses a connection later; of a socketpair() that is older "
+      "than mseg, or spliced, nobody is asked",
       "first_exec: an executable that was never hashed is unknown until the daemon has read it; "
       "allow rules that name its path do not match it until then, those that name its digest do",
       "overlay_write: a file of an overlay's upper directory that is written to below the mount is "

@@ -11,8 +11,8 @@ left() {
     2>/dev/null || true
 }
 before=$(left)
-# A guest has no /dev/net/tun and no /dev/fuse before.
-[[ -z $GUEST ]] || modprobe -a tun fuse || true
+# A guest has no /dev/net/tun, no /dev/fuse and no SMB before.
+[[ -z $GUEST ]] || modprobe -a tun fuse cifs || true
 status=0
 json=$(msegctl selftest --bypass -o json) || status=$?
 "$PYTHON" -SE -c 'import json, sys
@@ -32,7 +32,9 @@ for row in B01 B02 B03 B04 B05 B06 B07 B09 B10 B16 B22 B23 B24 B25 B26 B27 B28 B
   B36 B37 B38 B39 B46 B48 B49 B50; do
   same "$row is blocked" blocked "${RESULT[$row]-}"
 done
-for row in B08 B11 B13 B15 B20 B21 B32 B33 B34 B41 B42 B43; do
+# Takes a file system that the machine's own kernel does not have.
+[[ $mode == cgroup ]] || same "B40 is blocked" blocked "${RESULT[B40]-}"
+for row in B08 B11 B13 B15 B17 B20 B21 B32 B33 B34 B41 B42 B43; do
   if [[ $mode == full ]]; then
     same "$row is blocked" blocked "${RESULT[$row]-}"
   else

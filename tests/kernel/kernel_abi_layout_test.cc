@@ -71,7 +71,7 @@ const std::map<std::string, Layout>& Layouts() {
     }
     {
       using T = mseg_listener;
-      all["mseg_listener"] = {sizeof(T), {F(owner), F(holder), F(sockets), F(pad)}};
+      all["mseg_listener"] = {sizeof(T), {F(owner), F(holder), F(sockets), F(pair)}};
     }
     {
       using T = mseg_slot;
