@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <signal.h>
-#include <sodium/randombytes.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -17,10 +16,10 @@
 #include <tuple>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "ctl/errno_name.h"
 #include "ctl/selftest_acts.h"
+#include "ctl/selftest_collision.h"
 #include "ctl/selftest_link.h"
 
 namespace mseg::ctl {
@@ -28,10 +27,14 @@ namespace {
 
 // Services of the far host, by who looks at the end of the handshake, and whether anybody at the
 // other end of the wire would be let in for his address.
-constexpr uint16_t kStrict = 7011;
+constexpr uint16_t kStrict = kCollisionService;
 constexpr uint16_t kFast = 7012;
 constexpr uint16_t kStrictByAddress = 7013;
 constexpr uint16_t kFastByAddress = 7014;
+
+// Programs with one short id; the far host knows the first.
+constexpr char kColliderProgram[] = "collider";
+constexpr char kGroundProgram[] = "ground";
 
 constexpr char kFarWire[] =
     "  path: require\n"
@@ -39,16 +42,17 @@ constexpr char kFarWire[] =
     "  - {services: [tcp/7011, tcp/7013], proof: strict}\n"
     "  - {services: [tcp/7012, tcp/7014], proof: fast}\n";
 
-std::string FarPolicy(const std::string& digest) {
+// `digests`: of what may reach the services, between quotes and commas.
+std::string FarPolicy(const std::string& digests) {
   return absl::StrCat(SelftestWorkload("client"), SelftestWorkload("server"),
                       "apiVersion: mseg.io/v1\nkind: AddressGroup\nmetadata: {name: st-wire}\n"
                       "spec: {labels: {place: st-wire}, cidrs: [192.0.2.0/24]}\n---\n"
                       "apiVersion: mseg.io/v1\nkind: Policy\nmetadata: {name: st-server}\nspec:\n"
                       "  selects: {labels: {role: st-server}}\n  directions: [ingress]\n  rules:\n"
                       "  - {name: by-digest, verdict: allow, from: {labels: {role: st-client}, "
-                      "process: {digest: [\"",
-                      digest,
-                      "\"]}}, to: {labels: {role: st-server}}, services: [tcp/7011-7014]}\n"
+                      "process: {digest: [",
+                      digests,
+                      "]}}, to: {labels: {role: st-server}}, services: [tcp/7011-7014]}\n"
                       "  - {name: by-address, verdict: allow, from: {labels: {place: st-wire}}, "
                       "to: {labels: {role: st-server}}, services: [tcp/7013-7014]}\n");
 }
@@ -125,13 +129,13 @@ absl::Status TwoHosts::MakeFiles() const {
   for (const auto& [host, name, mark] : files) {
     if (absl::Status status = host->Copy(name, mark); !status.ok()) return status;
   }
-  unsigned char salt[32];
-  randombytes_buf(salt, sizeof(salt));
-  const std::string text =
-      absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(salt), sizeof(salt)));
+  for (const auto& [name, which] : {std::pair(kColliderProgram, Collider::kAllowed),
+                                    std::pair(kGroundProgram, Collider::kGround)}) {
+    if (absl::Status status = near_->Place(name, ColliderFile(which)); !status.ok()) return status;
+  }
   for (Scratch* host : {near_.get(), far_.get()}) {
     const std::string file = host->dir() + "/salt";
-    if (!(std::ofstream(file) << text << std::flush) || chmod(file.c_str(), 0600) != 0) {
+    if (!(std::ofstream(file) << kCollisionSalt << std::flush) || chmod(file.c_str(), 0600) != 0) {
       return absl::ErrnoToStatus(errno, "selftest: " + file);
     }
     const bool far = host == far_.get();
@@ -173,14 +177,20 @@ absl::Status TwoHosts::Introduce() const {
   };
   if (absl::Status status = trust(near, far_host->record); !status.ok()) return status;
   if (absl::Status status = trust(far, near_host->record); !status.ok()) return status;
-  auto digest = near_->DigestOf("allowed");
-  if (!digest.ok()) return digest.status();
+  std::string digests;
+  for (const char* name : {"allowed", kColliderProgram}) {
+    auto digest = near_->DigestOf(name);
+    if (!digest.ok()) return digest.status();
+    absl::StrAppend(&digests, digests.empty() ? "" : ", ", "\"", *digest, "\"");
+  }
   const std::string near_policy = SelftestWorkload("client");
   if (absl::Status status = near_->ApplyPolicy(near_policy); !status.ok()) return status;
-  if (absl::Status status = far_->ApplyPolicy(FarPolicy(*digest)); !status.ok()) return status;
-  // So that it is on record before it runs.
-  auto known = near.ShowIdentity(near_->dir() + "/allowed");
-  if (!known.ok()) return known.status();
+  if (absl::Status status = far_->ApplyPolicy(FarPolicy(digests)); !status.ok()) return status;
+  // So that they are on record before they run, in this order.
+  for (const char* name : {"allowed", kColliderProgram, kGroundProgram}) {
+    auto known = near.ShowIdentity(absl::StrCat(near_->dir(), "/", name));
+    if (!known.ok()) return known.status();
+  }
   auto records = near.ExportRecords();
   if (!records.ok()) return records.status();
   return far.ImportRecords({.files = {{"records.json", *records}}, .author = "", .caller = {}})
@@ -222,6 +232,10 @@ std::vector<SelftestRow> TwoHosts::Rows() const {
     out.hooks = hooks;
     return out;
   };
+  // It speaks to the strict service by itself.
+  const SelftestTrial ground = {.attack = {"client", near_->dir() + "/" + kGroundProgram, {}},
+                                .twin = {"client", near_->dir() + "/" + kColliderProgram, {}},
+                                .between = {}};
   // Each of them takes a moment of an emulated processor: not every one in both forms.
   return {row("B36", "an identity forged in the handshake: a MAC, a host",
               {Trial(kStrict, "stranger", "no_record"), Trial(kStrict, "host", "bad_proof"),
@@ -233,7 +247,8 @@ std::vector<SelftestRow> TwoHosts::Rows() const {
                Trial(kFastByAddress, "claim", "no_proof")}),
           row("B39", "forged, replayed, taken out through SYN cookies",
               {Trial(kFast, "mac", "bad_proof"), Trial(kStrict, "replay", "bad_proof"),
-               Trial(kStrictByAddress, "claim", "no_proof")})};
+               Trial(kStrictByAddress, "claim", "no_proof")}),
+          row("B51", "a binary ground for the short id of an allowed one", {ground})};
 }
 
 // The far host answers every SYN with a cookie from here on, and remembers none.

@@ -9,7 +9,7 @@
 
 namespace mseg::ctl {
 
-// Rows B36 to B39: what takes two hosts that trust each other, and a wire between them.
+// Rows B36 to B39 and B51: what takes two hosts that trust each other, and a wire between them.
 absl::StatusOr<std::vector<RowResult>> TryTwoHosts(bool prove);
 
 }  // namespace mseg::ctl

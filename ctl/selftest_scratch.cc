@@ -304,11 +304,15 @@ absl::Status Scratch::Detach(const std::vector<std::string>& programs) const {
 }
 
 absl::Status Scratch::Copy(const std::string& name, const std::string& mark) const {
+  return Place(name, image_ + mark);
+}
+
+absl::Status Scratch::Place(const std::string& name, const std::string& content) const {
   const fs::path to = fs::path(dir_) / name;
   std::error_code error;
   fs::create_directories(to.parent_path(), error);
   std::ofstream file(to, std::ios::trunc | std::ios::binary);
-  if (!(file << image_ << mark << std::flush)) return Errno("selftest: " + to.string());
+  if (!(file << content << std::flush)) return Errno("selftest: " + to.string());
   file.close();
   return chmod(to.c_str(), 0755) == 0 ? absl::OkStatus() : Errno("selftest: " + to.string());
 }

@@ -54,6 +54,8 @@ class Scratch {
 
   // A copy of this program with another content: its bytes, then `mark`.
   absl::Status Copy(const std::string& name, const std::string& mark) const;
+  // An executable of any content.
+  absl::Status Place(const std::string& name, const std::string& content) const;
   // As a policy names it.
   absl::StatusOr<std::string> DigestOf(const std::string& name) const;
   // Runs an act in a cgroup; its exit status. One that does not end is ended.

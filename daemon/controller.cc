@@ -206,6 +206,7 @@ absl::StatusOr<Inventory> Controller::TakeInventory(const Mentions& mentions) {
   if (!uids.ok()) return uids.status();
   inventory.uids = *std::move(uids);
   directory_.FillInventory(own_, &inventory);
+  exes_.SetRemote(inventory.remote_executables);
   remote_exes_.clear();
   for (ExecutableInfo& executable : inventory.remote_executables) {
     // Elsewhere it may be another version, so its name counts too.
@@ -240,7 +241,6 @@ bool Controller::NeedsIngress(const GenerationImage& image) const {
 std::vector<Stage> Controller::StagesOf(const GenerationImage& image) const {
   std::vector<Stage> stages;
   if (NeedsIngress(image)) stages.push_back(Stage::kIngress);
-  if (image.classifier->AnyDoor(MSEG_DOOR_UNIX_JUDGE)) stages.push_back(Stage::kPairs);
   if (image.classifier->AnyDoor(MSEG_DOOR_LIBRARIES)) stages.push_back(Stage::kLibraries);
   return stages;
 }
@@ -288,7 +288,7 @@ absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings
     if (!status.ok()) log_(absl::StrCat("identity: ", std::string(status.message())));
   }
   // What costs each packet or each exec something goes when nothing needs it.
-  for (const Stage stage : {Stage::kIngress, Stage::kPairs, Stage::kLibraries}) {
+  for (const Stage stage : {Stage::kIngress, Stage::kLibraries}) {
     if (std::find(needed.begin(), needed.end(), stage) != needed.end()) continue;
     MSEG_RETURN_IF_ERROR(dataplane_.Detach(stage));
   }
@@ -366,6 +366,10 @@ void Controller::OnExe(const mseg_exe_event& event) {
   // Gone, changed, or noted as a failure: it stays unknown, unless it was known before.
   const auto exe = known.ok() ? std::optional(*known) : exes_.ByKey(event.exe);
   if (!exe) return;
+  const auto failure = exes_.failures().find(exe->info.path);
+  if (known.ok() && failure != exes_.failures().end()) {
+    log_(absl::StrCat("identity: ", exe->info.path, ": ", failure->second.reason));
+  }
   absl::Status status;
   if (started_ && known.ok()) status = Enrol(*exe);  // else it enters with the first generation
   const auto script = exes_.ByKey(event.script);

@@ -72,7 +72,7 @@ bool ExeRegistry::KeyLess::operator()(const mseg_exe_key& a, const mseg_exe_key&
 }
 
 ExeRegistry::ExeRegistry(const Dataplane& dataplane, Store& store)
-    : dataplane_(dataplane), store_(store) {
+    : dataplane_(dataplane), store_(store), ids_(store.salt()) {
   ExecutableInfo kernel;
   kernel.ref = MSEG_EXE_REF_KERNEL;
   kernel.path = "[kernel]";
@@ -89,11 +89,17 @@ absl::Status ExeRegistry::Load() {
     Remember(executable.info);
   }
   MSEG_RETURN_IF_ERROR(LoadDigests());
-  return LoadPairs();
+  MSEG_RETURN_IF_ERROR(LoadPairs());
+  for (const auto& [key, ref] : by_key_) {
+    ExecutableInfo info = by_ref_.at(ref);
+    if (info.exe_id == 0 && info.digest != Digest{}) GiveId(&info);  // to tell it again
+  }
+  return absl::OkStatus();
 }
 
 void ExeRegistry::Remember(ExecutableInfo info) {
   info.interpreter = IsInterpreter(info.digest);
+  ids_.Keep(info);
   by_ref_[info.ref] = std::move(info);
 }
 
@@ -119,7 +125,7 @@ absl::StatusOr<ExecutableInfo> ExeRegistry::NamePair(const ExecutableInfo& inter
   if (script.trusted_path) {
     pair.info.script = ScriptInfo{.digest = script.digest, .path = script.path};
     pair.info.grade = std::min(interpreter.grade, script.grade);
-    pair.info.exe_id = ExecutableId(store_.salt(), interpreter.digest, script.digest);
+    GiveId(&pair.info);
     auto stored = store_.PutExecutable(pair);
     if (!stored.ok()) return stored.status();
     pair = *std::move(stored);
@@ -288,7 +294,8 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFd(int fd, int root_fd,
     return absl::DataLossError("the kernel read another content at its exec");
   }
   executable.info.grade = ima.has_value() ? MSEG_GRADE_IMA : MSEG_GRADE_HASH;
-  executable.info.exe_id = ExecutableId(store_.salt(), hash->digest, Digest{});
+  failures_.erase(executable.info.path);
+  GiveId(&executable.info);
   // Nobody can write a file while it runs; one that only lies there may be mapped by somebody who
   // then changes it without a trace. So what is not trusted is told, and not remembered.
   if (expected == nullptr && !trust.trusted) return Known{executable.info, *key};
@@ -297,7 +304,6 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFd(int fd, int root_fd,
   AddAliases(&stored->info);
   by_key_[*key] = stored->info.ref;
   Remember(stored->info);
-  failures_.erase(executable.info.path);
   return Known{by_ref_.at(stored->info.ref), *key};
 }
 
@@ -315,6 +321,19 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnScript(uint32_t tgid, const
   if (absl::IsPermissionDenied(known.status())) return RememberUnread(key, FdPath(fd.get()));
   if (!known.ok() && !absl::IsAborted(known.status())) NoteFailure(path, tgid, known.status());
   return known;
+}
+
+// Whoever would have another content's id is told, and runs without one.
+void ExeRegistry::GiveId(ExecutableInfo* info) {
+  const ExecutableInfo* other = ids_.Give(info);
+  if (other == nullptr) return;
+  const std::string whose =
+      other->path.empty() ? DigestText(other->digest)
+                          : absl::StrCat(other->path, " (", DigestText(other->digest), ")");
+  NoteFailure(info->path, 0,
+              absl::AlreadyExistsError(absl::StrCat(
+                  "its content (", DigestText(info->digest), ") has the short id of ", whose,
+                  "; other hosts take it for an unknown executable")));
 }
 
 // A script that says nothing, whatever is in it: known by its number, so that nobody asks again.

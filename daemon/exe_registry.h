@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "daemon/executable_ids.h"
 #include "daemon/store.h"
 #include "labels/inventory.h"
 #include "loader/dataplane.h"
@@ -72,6 +73,8 @@ class ExeRegistry {
   std::optional<Known> LearnInterpreterOf(const ExecutableInfo& script);
   // Contents that take what they do from elsewhere: ExecutableInfo::interpreter.
   void SetInterpreters(std::set<Digest> interpreters);
+  // Contents whose short ids are taken, by records of other hosts.
+  void SetRemote(const std::vector<ExecutableInfo>& remote) { ids_.KeepRemote(remote); }
   bool IsInterpreter(const Digest& digest) const { return interpreters_.count(digest) != 0; }
 
   // Digests that the kernel is to recognise at exec, before their file is known here: each gets a
@@ -114,6 +117,7 @@ class ExeRegistry {
   absl::Status ForgetIfWritten(const mseg_exe_key& key);
   absl::StatusOr<mseg_exe_key> KeyOf(int fd) const;
   void AddAliases(ExecutableInfo* info) const;
+  void GiveId(ExecutableInfo* info);
   void NoteFailure(const std::string& path, uint32_t pid, const absl::Status& status);
 
   const Dataplane& dataplane_;
@@ -122,6 +126,7 @@ class ExeRegistry {
   std::map<uint32_t, ExecutableInfo> by_ref_;
   std::map<Digest, uint32_t> by_digest_;  // refs that stand for a content wherever it lies
   std::map<std::pair<uint32_t, uint32_t>, uint32_t> pairs_;  // (interpreter, script) -> ref
+  ExecutableIds ids_;
   std::set<Digest> interpreters_;
   std::map<Digest, uint8_t> roles_;
   std::map<std::string, std::string> links_;

@@ -17,6 +17,7 @@ mseg_add_store_schema()
 
 add_library(mseg_host STATIC
   ${CMAKE_CURRENT_LIST_DIR}/daemon_config.cc
+  ${CMAKE_CURRENT_LIST_DIR}/executable_ids.cc
   ${CMAKE_CURRENT_LIST_DIR}/file_hash.cc
   ${CMAKE_CURRENT_LIST_DIR}/guard_config.cc
   ${CMAKE_CURRENT_LIST_DIR}/host_identity.cc

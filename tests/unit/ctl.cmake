@@ -21,6 +21,9 @@ mseg_test(ctl_test
     ${CMAKE_CURRENT_LIST_DIR}/ctl_rpc_test.cc
     ${CMAKE_CURRENT_LIST_DIR}/ctl_usage_test.cc
   LIBS mseg_ctl mseg_rpc mseg_labels mseg_policy_testing yaml-cpp)
+mseg_test(daemon_executable_ids_test
+  SOURCES ${CMAKE_CURRENT_LIST_DIR}/daemon_executable_ids_test.cc
+  LIBS mseg_host mseg_ctl PkgConfig::mseg_host_deps)
 get_filename_component(golden_dir ${CMAKE_CURRENT_LIST_DIR}/../golden/ctl ABSOLUTE)
 target_compile_definitions(ctl_test PRIVATE
   MSEG_GOLDEN_DIR="${golden_dir}")
