@@ -8,12 +8,11 @@
  * executable is unknown. There are no ports: rules that name services say nothing here.
  *
  * The two ends that socketpair() makes are their maker's, until another program uses one of them:
- * it is judged then as if it had connected to whoever uses the other, and that end is its own. So
- * that it does not matter how it came by it (fork and exec, a message), and that what only receives
- * is asked as well.
+ * it is judged then as if it had connected to whoever uses the other, and that end is its own. It
+ * does not matter how it came by it (fork and exec, a message). Asked of what it sends.
  *
- * Hooks: lsm/socket_bind, socket_listen, unix_stream_connect, unix_may_send, socket_socketpair;
- * while a Workload says `unix: judge`, socket_sendmsg and socket_recvmsg.
+ * Hooks: lsm/socket_bind, socket_listen, unix_stream_connect, unix_may_send, socket_socketpair,
+ * socket_sendmsg.
  */
 #include "judge.bpf.h"
 #include <bpf/bpf_tracing.h>
@@ -176,13 +175,6 @@ static __always_inline bool mseg_may_use_end(struct sock *sk)
 
 SEC("lsm/socket_sendmsg")
 int BPF_PROG(mseg_lsm_pair_send, struct socket *sock, struct msghdr *msg, int size, int ret)
-{
-	return ret || mseg_may_use_end(sock->sk) ? ret : -EPERM;
-}
-
-SEC("lsm/socket_recvmsg")
-int BPF_PROG(mseg_lsm_pair_receive, struct socket *sock, struct msghdr *msg, int size, int flags,
-	     int ret)
 {
 	return ret || mseg_may_use_end(sock->sk) ? ret : -EPERM;
 }

@@ -119,9 +119,8 @@ int HandOver(const std::string& program, const std::string& client, const std::s
   return Execute(program, Command(program, {"accept", absl::StrCat(fd)}));
 }
 
-// Makes a pair, leaves one end to `program`, started in `cgroup`, and answers at the other. `how`:
-// what the program does with its end, `write` first or only `read`.
-int Pair(const std::string& program, const std::string& cgroup, const std::string& how) {
+// Makes a pair, leaves one end to `program`, started in `cgroup`, and answers at the other.
+int Pair(const std::string& program, const std::string& cgroup) {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) return kActNotTried;
   const pid_t child = fork();
@@ -129,24 +128,20 @@ int Pair(const std::string& program, const std::string& cgroup, const std::strin
     close(ends[0]);
     std::ofstream procs(cgroup + "/cgroup.procs");
     if (!(procs << "0" << std::flush)) _exit(kActNotTried);
-    _exit(Execute(program, Command(program, {"use_end", absl::StrCat(ends[1]), how})));
+    _exit(Execute(program, Command(program, {"use_end", absl::StrCat(ends[1])})));
   }
   close(ends[1]);
-  char byte = 'x';
-  if (how == "write") {
-    const bool asked = read(ends[0], &byte, 1) == 1;
-    if (asked && write(ends[0], &byte, 1) != 1) return kActNotTried;
-  } else if (write(ends[0], &byte, 1) != 1) {
-    return kActNotTried;
-  }
+  char byte = 0;
+  const bool asked = read(ends[0], &byte, 1) == 1;
+  if (asked && write(ends[0], &byte, 1) != 1) return kActNotTried;
   int status = 0;
   if (waitpid(child, &status, 0) != child || !WIFEXITED(status)) return kActNotTried;
   return WEXITSTATUS(status);
 }
 
-int UseEnd(int fd, const std::string& how) {
+int UseEnd(int fd) {
   char byte = 'x';
-  if (how == "write" && write(fd, &byte, 1) != 1) return errno;
+  if (write(fd, &byte, 1) != 1) return errno;
   return read(fd, &byte, 1) == 1 ? 0 : errno;
 }
 
@@ -472,8 +467,8 @@ int RunExecAct(const std::string& name, const std::vector<std::string>& argument
   if (name == "inherit") return Inherit(argument(0));
   if (name == "accept") return Accept(atoi(argument(0).c_str()));
   if (name == "hand_over") return HandOver(argument(0), argument(1), argument(2));
-  if (name == "pair") return Pair(argument(0), argument(1), argument(2));
-  if (name == "use_end") return UseEnd(atoi(argument(0).c_str()), argument(1));
+  if (name == "pair") return Pair(argument(0), argument(1));
+  if (name == "use_end") return UseEnd(atoi(argument(0).c_str()));
   if (name == "pass") return Pass(argument(0));
   if (name == "race") return Race(argument(0), argument(1) == "any");
   if (name == "nameless") return Nameless(argument(0), argument(1));

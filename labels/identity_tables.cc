@@ -288,8 +288,10 @@ class TablesBuilder {
         .cls = MSEG_EXE_UNKNOWN, .exe = {.unknown = true, .hits = {}}, .example = "(unknown)"};
     if (absl::Status s = AddForExe(cgroup, unknown, users, *base, by_user); !s.ok()) return s;
     const bool exe_matters = ExeMatters(cgroup, unknown, users);
+    // The kernel's threads live in the root; elsewhere they are rare, and told apart if rules do.
+    const bool kernel_matters = cgroup.example == "/" || matcher_.AsksForKernel();
     for (const auto& [cls, exe] : exes) {
-      if (!(exe.exe.kernel ? KernelMatters(cgroup, exe, *base) : exe_matters)) continue;
+      if (!(exe.exe.kernel ? kernel_matters : exe_matters)) continue;
       if (absl::Status s = AddForExe(cgroup, exe, users, *base, by_user); !s.ok()) return s;
     }
     return absl::OkStatus();
@@ -311,12 +313,6 @@ class TablesBuilder {
       const Subject without = SubjectOf(cgroup, {}, user.user);
       return matcher_.SignatureOf(with) != matcher_.SignatureOf(without);
     });
-  }
-
-  // The kernel's threads live in the root; elsewhere they are rare, and told apart if rules do.
-  bool KernelMatters(const CgroupGroup& cgroup, const ExeGroup& kernel, const Value& base) {
-    return cgroup.example == "/" ||
-           matcher_.SignatureOf(SubjectOf(cgroup, kernel.exe, {})) != base.cls->signature;
   }
 
   absl::Status AddForExe(const CgroupGroup& cgroup, const ExeGroup& exe,

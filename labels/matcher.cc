@@ -182,6 +182,9 @@ void Matcher::IndexSelectors() {
     unlabelled_.push_back({.exe_matcher = selector.exe_matcher,
                            .labels = !selector->labels.empty(),
                            .more = !selector->users.empty() || !selector->cidrs.empty()});
+    for (const LabelRequirement& r : selector->labels) {
+      asks_for_kernel_ = asks_for_kernel_ || r.key == kKernelKey;
+    }
     auto demands = [](const LabelRequirement& r) {
       return r.op == LabelRequirement::Operator::kIn;
     };

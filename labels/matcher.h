@@ -90,6 +90,8 @@ class Matcher {
   uint16_t DoorsOf(const CgroupHits& cgroup, State highest) const;
   // Does a workload say one of these?
   bool AnyDoor(uint16_t doors) const;
+  // Does a selector name `mseg/kernel`?
+  bool AsksForKernel() const { return asks_for_kernel_; }
   // Whether a cgroup below `path` could match a pattern that `path` does not satisfy.
   bool Watch(std::string_view path) const;
   // The uids that policies mention and that exist, sorted.
@@ -147,6 +149,7 @@ class Matcher {
     bool more = false;    // users or addresses too
   };
   std::vector<Unlabelled> unlabelled_;  // by selector
+  bool asks_for_kernel_ = false;
 };
 
 }  // namespace mseg

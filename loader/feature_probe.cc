@@ -95,8 +95,8 @@ std::vector<std::string> GapsOfFull() {
       "the identity it was opened with when another process gets it; who only receives on a socket "
       "that was kept over fork or exec is not asked, nor are sendfile() and splice() before 6.5",
       "af_unix: AF_UNIX is judged only for workloads that say `unix: judge`, when a connection is "
-      "made or a datagram sent, not who uses a connection later; of a socketpair() that is older "
-      "than mseg, or spliced, nobody is asked",
+      "made or a datagram sent, not who uses a connection later; at the ends of a socketpair(), "
+      "who sends on one that another program made, not who only receives",
       "first_exec: an executable that was never hashed is unknown until the daemon has read it; "
       "allow rules that name its path do not match it until then, those that name its digest do",
       "overlay_write: a file of an overlay's upper directory that is written to below the mount is "

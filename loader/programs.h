@@ -14,7 +14,6 @@ enum class Stage {
   kObserve,    // first: from here on nothing escapes the tables
   kEnforce,    // once a generation is in force
   kIngress,    // cgroup_skb: only while a policy needs it
-  kPairs,      // only while a Workload says `unix: judge`
   kLibraries,  // only while a Workload says `libraries: trusted`
   kGuard,      // last of all: only while mseg protects itself
   kTool,       // never attached: iterators and test-run programs, called by the daemon
@@ -130,10 +129,8 @@ inline constexpr std::array kPrograms = {
     ProgramSpec{"mseg_lsm_mmap", Attach::kLsm, BPF_LSM_MAC, Stage::kLibraries, "lsm/mmap_file"},
     ProgramSpec{"mseg_lsm_unix_pair", Attach::kLsm, BPF_LSM_MAC, Stage::kObserve,
                 "lsm/socket_socketpair"},
-    ProgramSpec{"mseg_lsm_pair_send", Attach::kLsm, BPF_LSM_MAC, Stage::kPairs,
+    ProgramSpec{"mseg_lsm_pair_send", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
                 "lsm/socket_sendmsg"},
-    ProgramSpec{"mseg_lsm_pair_receive", Attach::kLsm, BPF_LSM_MAC, Stage::kPairs,
-                "lsm/socket_recvmsg"},
     ProgramSpec{"mseg_lsm_mprotect", Attach::kLsm, BPF_LSM_MAC, Stage::kLibraries,
                 "lsm/file_mprotect"},
 };

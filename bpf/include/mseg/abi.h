@@ -757,7 +757,7 @@ enum mseg_hook {
 	MSEG_HOOK_ESTABLISHED = 14, /* sockops, when a handshake is complete */
 	MSEG_HOOK_LSM_BPF = 15,
 	MSEG_HOOK_LSM_ACCEPT = 16,
-	MSEG_HOOK_LSM_UNIX = 17, /* unix_stream_connect, unix_may_send; pairs: socket_sendmsg, socket_recvmsg */
+	MSEG_HOOK_LSM_UNIX = 17, /* unix_stream_connect, unix_may_send; of pairs, socket_sendmsg */
 	MSEG_HOOK_LSM_LIBRARY = 18, /* mmap_file, file_mprotect */
 	MSEG_HOOK_MAX,
 };
