@@ -186,15 +186,17 @@ absl::Status TwoHosts::Introduce() const {
   const std::string near_policy = SelftestWorkload("client");
   if (absl::Status status = near_->ApplyPolicy(near_policy); !status.ok()) return status;
   if (absl::Status status = far_->ApplyPolicy(FarPolicy(digests)); !status.ok()) return status;
-  // So that they are on record before they run, in this order.
-  for (const char* name : {"allowed", kColliderProgram, kGroundProgram}) {
+  // So that they are on record before they run.
+  for (const char* name : {"allowed", kColliderProgram}) {
     auto known = near.ShowIdentity(absl::StrCat(near_->dir(), "/", name));
     if (!known.ok()) return known.status();
   }
   auto records = near.ExportRecords();
   if (!records.ok()) return records.status();
-  return far.ImportRecords({.files = {{"records.json", *records}}, .author = "", .caller = {}})
-      .status();
+  auto imported =
+      far.ImportRecords({.files = {{"records.json", *records}}, .author = "", .caller = {}});
+  if (!imported.ok()) return imported.status();
+  return near.ShowIdentity(near_->dir() + "/" + kGroundProgram).status();
 }
 
 absl::Status TwoHosts::Serve() const {
@@ -235,7 +237,8 @@ std::vector<SelftestRow> TwoHosts::Rows() const {
   // It speaks to the strict service by itself.
   const SelftestTrial ground = {.attack = {"client", near_->dir() + "/" + kGroundProgram, {}},
                                 .twin = {"client", near_->dir() + "/" + kColliderProgram, {}},
-                                .between = {}};
+                                .between = {},
+                                .refused_for = "unknown_identity"};
   // Each of them takes a moment of an emulated processor: not every one in both forms.
   return {row("B36", "an identity forged in the handshake: a MAC, a host",
               {Trial(kStrict, "stranger", "no_record"), Trial(kStrict, "host", "bad_proof"),

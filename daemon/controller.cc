@@ -420,6 +420,7 @@ void Controller::OnCgroup(const mseg_cgroup_event& event) {
 
 // Binaries that a policy names are known before it is in force.
 void Controller::LearnMentioned(const Mentions& mentions) {
+  exes_.ReserveIds(mentions.digests);
   if (features_.mode == MSEG_MODE_FULL) {
     if (const absl::Status status = exes_.NameDigests(mentions.digests); !status.ok()) {
       log_(absl::StrCat("identity: ", std::string(status.message())));

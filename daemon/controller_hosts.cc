@@ -37,6 +37,10 @@ absl::Status Controller::StartHosts() {
     log_(absl::StrCat(directory_.problem(), ". Until then no identity is carried between hosts"));
   }
   if (directory_.identity() != nullptr) own_.executables = exes_.Infos();
+  // Before anything that runs here is given an id.
+  Inventory remote;
+  directory_.FillInventory(own_, &remote);
+  exes_.SetRemote(remote.remote_executables);
   return wire_.Publish(own_);
 }
 
@@ -194,6 +198,13 @@ absl::StatusOr<std::vector<api::RecordImported>> Controller::ImportRecords(
   const std::lock_guard lock(mutex_);
   std::vector<RemoteDirectory::File> files;
   for (const api::PolicyFile& file : request.files) files.push_back({file.name, file.text});
+  for (const RemoteDirectory::File& file : files) {
+    auto bundle = ReadBundle(file.text, file.name);
+    if (!bundle.ok()) continue;  // said below
+    std::vector<ExecutableInfo> named;
+    for (const ExecutableRecord& record : bundle->executables) named.push_back(InfoOf(record));
+    MSEG_RETURN_IF_ERROR(exes_.CheckIds(named));
+  }
   auto imported = directory_.Import(
       files, {.time_us = NowUs(), .author = request.author, .peer = PeerOf(request.caller)});
   if (!imported.ok()) return imported.status();

@@ -65,6 +65,11 @@ absl::Status CheckHashable(const mseg_exe_key& key) {
   return absl::OkStatus();
 }
 
+std::string NameOf(const ExecutableInfo& info) {
+  const std::string digest = DigestText(info.digest);
+  return info.path.empty() ? digest : absl::StrCat(info.path, " (", digest, ")");
+}
+
 }  // namespace
 
 bool ExeRegistry::KeyLess::operator()(const mseg_exe_key& a, const mseg_exe_key& b) const {
@@ -111,8 +116,7 @@ absl::Status ExeRegistry::LoadPairs() {
     const ExecutableInfo* interpreter = ByRef(key.interpreter);
     const ExecutableInfo* script = ByRef(key.script);
     if (interpreter == nullptr || script == nullptr) continue;
-    MSEG_RETURN_IF_ERROR(
-        NamePair(ExecutableInfo(*interpreter), ExecutableInfo(*script)).status());
+    MSEG_RETURN_IF_ERROR(NamePair(ExecutableInfo(*interpreter), ExecutableInfo(*script)).status());
   }
   return absl::OkStatus();
 }
@@ -182,7 +186,7 @@ absl::Status ExeRegistry::NameDigests(const std::set<Digest>& digests) {
     named.info.digest = digest;
     named.info.any_path = true;
     named.info.grade = MSEG_GRADE_IMA;
-    named.info.exe_id = ExecutableId(store_.salt(), digest, Digest{});
+    GiveId(&named.info);
     auto stored = store_.PutExecutable(named);
     if (!stored.ok()) return stored.status();
     by_digest_[digest] = stored->info.ref;
@@ -327,13 +331,29 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnScript(uint32_t tgid, const
 void ExeRegistry::GiveId(ExecutableInfo* info) {
   const ExecutableInfo* other = ids_.Give(info);
   if (other == nullptr) return;
-  const std::string whose =
-      other->path.empty() ? DigestText(other->digest)
-                          : absl::StrCat(other->path, " (", DigestText(other->digest), ")");
-  NoteFailure(info->path, 0,
-              absl::AlreadyExistsError(absl::StrCat(
-                  "its content (", DigestText(info->digest), ") has the short id of ", whose,
-                  "; other hosts take it for an unknown executable")));
+  NoteFailure(info->path.empty() ? DigestText(info->digest) : info->path, 0,
+              absl::AlreadyExistsError(
+                  absl::StrCat("its content (", DigestText(info->digest), ") has the short id of ",
+                               NameOf(*other), "; other hosts take it for an unknown executable")));
+}
+
+void ExeRegistry::ReserveIds(const std::set<Digest>& digests) {
+  for (const Digest& digest : digests) {
+    ExecutableInfo info;
+    info.digest = digest;
+    if (ids_.Give(&info) == nullptr) ids_.Keep(info);
+  }
+}
+
+absl::Status ExeRegistry::CheckIds(const std::vector<ExecutableInfo>& infos) const {
+  for (ExecutableInfo info : infos) {
+    const ExecutableInfo* other = ids_.Give(&info);
+    if (other == nullptr) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("two executables have one short id: ", NameOf(*other), " and ", NameOf(info),
+                     "; one of them must be replaced"));
+  }
+  return absl::OkStatus();
 }
 
 // A script that says nothing, whatever is in it: known by its number, so that nobody asks again.
@@ -437,8 +457,8 @@ std::optional<ExecutableInfo> ExeRegistry::Of(const mseg_task& task) const {
 
 void ExeRegistry::BringUpToDate(mseg_task* task) const {
   mseg_identity& id = task->id;
-  const bool may_change = id.exe_ref == 0 || id.flags & MSEG_ID_DIGEST_ONLY ||
-                          id.script == MSEG_SCRIPT_PENDING;
+  const bool may_change =
+      id.exe_ref == 0 || id.flags & MSEG_ID_DIGEST_ONLY || id.script == MSEG_SCRIPT_PENDING;
   if (!may_change) return;
   const auto known = Of(*task);
   if (!known) return;

@@ -73,8 +73,11 @@ class ExeRegistry {
   std::optional<Known> LearnInterpreterOf(const ExecutableInfo& script);
   // Contents that take what they do from elsewhere: ExecutableInfo::interpreter.
   void SetInterpreters(std::set<Digest> interpreters);
-  // Contents whose short ids are taken, by records of other hosts.
+  // Contents whose short ids are taken, by records of other hosts, by policy.
   void SetRemote(const std::vector<ExecutableInfo>& remote) { ids_.KeepRemote(remote); }
+  void ReserveIds(const std::set<Digest>& digests);
+  // InvalidArgument, with both named: one of these has the id of another content.
+  absl::Status CheckIds(const std::vector<ExecutableInfo>& infos) const;
   bool IsInterpreter(const Digest& digest) const { return interpreters_.count(digest) != 0; }
 
   // Digests that the kernel is to recognise at exec, before their file is known here: each gets a

@@ -17,6 +17,8 @@ absl::Status Refused(const std::string& what) { return absl::FailedPreconditionE
 
 std::string NameOf(const HostRecord& record) { return Cat(record.id, " (", record.name, ")"); }
 
+}  // namespace
+
 ExecutableInfo InfoOf(const ExecutableRecord& record) {
   ExecutableInfo info;
   info.digest = record.digest;
@@ -27,8 +29,6 @@ ExecutableInfo InfoOf(const ExecutableRecord& record) {
   if (record.script != Digest{}) info.script = ScriptInfo{.digest = record.script, .path = ""};
   return info;
 }
-
-}  // namespace
 
 RemoteDirectory::RemoteDirectory(Store& store, std::string key_path)
     : store_(store), key_path_(std::move(key_path)) {}
@@ -299,6 +299,7 @@ void RemoteDirectory::FillInventory(const OwnIdentities& own, Inventory* invento
   using Key = std::tuple<uint64_t, Digest, std::string, bool, std::string>;
   std::map<Key, ExecutableInfo> executables;  // many hosts run the same ones
   const auto add = [&](ExecutableInfo info) {
+    if (info.exe_id == 0) return;  // nobody can say it
     Key key{info.exe_id, info.digest, info.path, info.trusted_path,
             info.script ? info.script->path : ""};
     const auto [it, inserted] = executables.try_emplace(std::move(key), info);

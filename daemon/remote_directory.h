@@ -20,6 +20,9 @@
 
 namespace mseg {
 
+// What a record says, as the compiler takes it.
+ExecutableInfo InfoOf(const ExecutableRecord& record);
+
 // Who this host is, which others an operator trusts, and what their ids mean: a view of the store's
 // rows, through which all changes of them go. Not thread-safe.
 class RemoteDirectory {

@@ -100,7 +100,7 @@ b record export -o "$WORK/b1.json"
 b record export -o "$WORK/b2.json"
 fails "records of a host that is not trusted" 4 'not trusted|this host' \
   b record import "$WORK/b1.json"
-has "record import" "$(a record import "$WORK/b2.json")" 'host 2 \(second\) imported: 2 label sets'
+has "record import" "$(a record import "$WORK/b2.json")" 'host 2 \(second\) imported: 3 label sets'
 has "the same again" "$(a record import "$WORK/b2.json")" 'unchanged'
 fails "an older one" 4 'older' a record import "$WORK/b1.json"
 sed 's/"web"/"db"/' "$WORK/b2.json" >"$WORK/lie.json"
