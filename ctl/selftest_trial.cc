@@ -106,7 +106,8 @@ RowResult Trials::TryRow(const SelftestRow& row) const {
   return result;
 }
 
-// The kernel lets go of a program some milliseconds after its link went.
+// The kernel lets go of a program some milliseconds after its link went. The daemon attaches some of
+// them again with each generation, which an executable that is new on this host brings.
 std::string Trials::TryUnattached(const SelftestRow& row) const {
   bool opened = false;
   for (const SelftestTrial& trial : row.trials) {
@@ -114,6 +115,7 @@ std::string Trials::TryUnattached(const SelftestRow& row) const {
     int status = Do(trial.attack);
     while (status != 0 && !IsMissing(status) && absl::Now() < until) {
       absl::SleepFor(absl::Milliseconds(20));
+      if (!judge_.Detach(row.hooks).ok()) break;
       status = Do(trial.attack);
     }
     if (status != 0 && !IsMissing(status)) return absl::StrCat("still ", ErrnoName(status));
