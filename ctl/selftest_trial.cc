@@ -106,8 +106,8 @@ RowResult Trials::TryRow(const SelftestRow& row) const {
   return result;
 }
 
-// The kernel lets go of a program some milliseconds after its link went. The daemon attaches some of
-// them again with each generation, which an executable that is new on this host brings.
+// The kernel lets go of a program some milliseconds after its link went. The daemon attaches some
+// of them again with each generation, which an executable that is new on this host brings.
 std::string Trials::TryUnattached(const SelftestRow& row) const {
   bool opened = false;
   for (const SelftestTrial& trial : row.trials) {
