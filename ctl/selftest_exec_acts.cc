@@ -99,6 +99,11 @@ int Accept(int listener) {
   return send(fd, &byte, 1, MSG_NOSIGNAL) == 1 ? 0 : errno;
 }
 
+bool EnterCgroup(const std::string& cgroup) {
+  std::ofstream procs(cgroup + "/cgroup.procs");
+  return static_cast<bool>(procs << "0" << std::flush);
+}
+
 // Listens until `client`, started in `cgroup`, has connected, and leaves it to `program`.
 int HandOver(const std::string& program, const std::string& client, const std::string& cgroup) {
   const int fd = socket(AF_INET, SOCK_STREAM, 0);  // inherited on purpose
@@ -109,8 +114,7 @@ int HandOver(const std::string& program, const std::string& client, const std::s
     return kActNotTried;
   }
   if (fork() == 0) {
-    std::ofstream procs(cgroup + "/cgroup.procs");
-    if (!(procs << "0" << std::flush)) _exit(kActNotTried);
+    if (!EnterCgroup(cgroup)) _exit(kActNotTried);
     close(fd);
     _exit(Execute(client, Command(client, {"handed"})));
   }
@@ -126,9 +130,8 @@ int Pair(const std::string& program, const std::string& cgroup) {
   const pid_t child = fork();
   if (child == 0) {
     close(ends[0]);
-    std::ofstream procs(cgroup + "/cgroup.procs");
-    if (!(procs << "0" << std::flush)) _exit(kActNotTried);
-    _exit(Execute(program, Command(program, {"use_end", absl::StrCat(ends[1])})));
+    if (!EnterCgroup(cgroup)) _exit(kActNotTried);
+    _exit(Execute(program, Command(program, {"use", absl::StrCat(ends[1])})));
   }
   close(ends[1]);
   char byte = 0;
@@ -137,12 +140,6 @@ int Pair(const std::string& program, const std::string& cgroup) {
   int status = 0;
   if (waitpid(child, &status, 0) != child || !WIFEXITED(status)) return kActNotTried;
   return WEXITSTATUS(status);
-}
-
-int UseEnd(int fd) {
-  char byte = 'x';
-  if (write(fd, &byte, 1) != 1) return errno;
-  return read(fd, &byte, 1) == 1 ? 0 : errno;
 }
 
 bool SendDescriptor(int channel, int fd) {
@@ -468,7 +465,6 @@ int RunExecAct(const std::string& name, const std::vector<std::string>& argument
   if (name == "accept") return Accept(atoi(argument(0).c_str()));
   if (name == "hand_over") return HandOver(argument(0), argument(1), argument(2));
   if (name == "pair") return Pair(argument(0), argument(1));
-  if (name == "use_end") return UseEnd(atoi(argument(0).c_str()));
   if (name == "pass") return Pass(argument(0));
   if (name == "race") return Race(argument(0), argument(1) == "any");
   if (name == "nameless") return Nameless(argument(0), argument(1));

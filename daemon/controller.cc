@@ -206,7 +206,6 @@ absl::StatusOr<Inventory> Controller::TakeInventory(const Mentions& mentions) {
   if (!uids.ok()) return uids.status();
   inventory.uids = *std::move(uids);
   directory_.FillInventory(own_, &inventory);
-  exes_.SetRemote(inventory.remote_executables);
   remote_exes_.clear();
   for (ExecutableInfo& executable : inventory.remote_executables) {
     // Elsewhere it may be another version, so its name counts too.

@@ -218,6 +218,7 @@ class Controller : public api::Service {
 
   // controller_hosts.cc
   absl::Status StartHosts();
+  void ReserveRemoteIds();
   // What local processes may show, by this image; what changed is published. True: anything did.
   absl::StatusOr<bool> RefreshOwn(const GenerationImage& image);
   // Adds label sets of this image that the inventory lacks as ones of this host. True: any.

@@ -37,11 +37,15 @@ absl::Status Controller::StartHosts() {
     log_(absl::StrCat(directory_.problem(), ". Until then no identity is carried between hosts"));
   }
   if (directory_.identity() != nullptr) own_.executables = exes_.Infos();
-  // Before anything that runs here is given an id.
+  ReserveRemoteIds();
+  return wire_.Publish(own_);
+}
+
+// Before anything that runs here is given one of them.
+void Controller::ReserveRemoteIds() {
   Inventory remote;
   directory_.FillInventory(own_, &remote);
   exes_.SetRemote(remote.remote_executables);
-  return wire_.Publish(own_);
 }
 
 bool Controller::AddOwnLabels(const GenerationImage& image, Inventory* inventory) const {
@@ -90,6 +94,7 @@ absl::StatusOr<bool> Controller::RefreshOwn(const GenerationImage& image) {
 absl::Status Controller::HostsChanged(const char* why) {
   MSEG_RETURN_IF_ERROR(RefreshOwn(*image_).status());
   MSEG_RETURN_IF_ERROR(wire_.Publish(own_));
+  ReserveRemoteIds();
   return Recompile(why);
 }
 
@@ -201,9 +206,9 @@ absl::StatusOr<std::vector<api::RecordImported>> Controller::ImportRecords(
   for (const RemoteDirectory::File& file : files) {
     auto bundle = ReadBundle(file.text, file.name);
     if (!bundle.ok()) continue;  // said below
-    std::vector<ExecutableInfo> named;
-    for (const ExecutableRecord& record : bundle->executables) named.push_back(InfoOf(record));
-    MSEG_RETURN_IF_ERROR(exes_.CheckIds(named));
+    for (const ExecutableRecord& record : bundle->executables) {
+      MSEG_RETURN_IF_ERROR(exes_.CheckId(InfoOf(record)));
+    }
   }
   auto imported = directory_.Import(
       files, {.time_us = NowUs(), .author = request.author, .peer = PeerOf(request.caller)});

@@ -345,14 +345,7 @@ absl::StatusOr<api::ApplyReport> Controller::Apply(Change change, const PolicySe
                                                    Diagnostics* diagnostics) {
   auto start = std::chrono::steady_clock::now();
   const Mentions mentions = CollectMentions(policy);
-  std::vector<ExecutableInfo> named(mentions.digests.size());
-  std::transform(mentions.digests.begin(), mentions.digests.end(), named.begin(),
-                 [](const Digest& digest) {
-                   ExecutableInfo info;
-                   info.digest = digest;
-                   return info;
-                 });
-  MSEG_RETURN_IF_ERROR(exes_.CheckIds(named));
+  MSEG_RETURN_IF_ERROR(exes_.CheckDigestIds(mentions.digests));
   LearnMentioned(mentions);
   auto image = CompileNow(policy, mentions, diagnostics);
   if (!image.ok()) return image.status();

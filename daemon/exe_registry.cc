@@ -65,6 +65,12 @@ absl::Status CheckHashable(const mseg_exe_key& key) {
   return absl::OkStatus();
 }
 
+ExecutableInfo ContentOf(const Digest& digest) {
+  ExecutableInfo info;
+  info.digest = digest;
+  return info;
+}
+
 std::string NameOf(const ExecutableInfo& info) {
   const std::string digest = DigestText(info.digest);
   return info.path.empty() ? digest : absl::StrCat(info.path, " (", digest, ")");
@@ -339,20 +345,21 @@ void ExeRegistry::GiveId(ExecutableInfo* info) {
 
 void ExeRegistry::ReserveIds(const std::set<Digest>& digests) {
   for (const Digest& digest : digests) {
-    ExecutableInfo info;
-    info.digest = digest;
+    ExecutableInfo info = ContentOf(digest);
     if (ids_.Give(&info) == nullptr) ids_.Keep(info);
   }
 }
 
-absl::Status ExeRegistry::CheckIds(const std::vector<ExecutableInfo>& infos) const {
-  for (ExecutableInfo info : infos) {
-    const ExecutableInfo* other = ids_.Give(&info);
-    if (other == nullptr) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("two executables have one short id: ", NameOf(*other), " and ", NameOf(info),
-                     "; one of them must be replaced"));
-  }
+absl::Status ExeRegistry::CheckId(ExecutableInfo info) const {
+  const ExecutableInfo* other = ids_.Give(&info);
+  if (other == nullptr) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("two executables have one short id: ",
+                                                 NameOf(*other), " and ", NameOf(info),
+                                                 "; one of them must be replaced"));
+}
+
+absl::Status ExeRegistry::CheckDigestIds(const std::set<Digest>& digests) const {
+  for (const Digest& digest : digests) MSEG_RETURN_IF_ERROR(CheckId(ContentOf(digest)));
   return absl::OkStatus();
 }
 

@@ -76,8 +76,9 @@ class ExeRegistry {
   // Contents whose short ids are taken, by records of other hosts, by policy.
   void SetRemote(const std::vector<ExecutableInfo>& remote) { ids_.KeepRemote(remote); }
   void ReserveIds(const std::set<Digest>& digests);
-  // InvalidArgument, with both named: one of these has the id of another content.
-  absl::Status CheckIds(const std::vector<ExecutableInfo>& infos) const;
+  // InvalidArgument, with both named: this has, or one of these have, the id of another content.
+  absl::Status CheckId(ExecutableInfo info) const;
+  absl::Status CheckDigestIds(const std::set<Digest>& digests) const;
   bool IsInterpreter(const Digest& digest) const { return interpreters_.count(digest) != 0; }
 
   // Digests that the kernel is to recognise at exec, before their file is known here: each gets a

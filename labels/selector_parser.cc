@@ -10,7 +10,6 @@
 namespace mseg {
 namespace {
 
-
 void ParseExpression(const SourceText& source, const YamlNode& node,
                      std::vector<LabelRequirement>* out) {
   static const std::vector<std::string_view> kOperators = {"In", "NotIn", "Exists", "DoesNotExist"};
