@@ -105,6 +105,7 @@ allowed "the same program, executed under the daemon's eyes, is let through" \
 kill_tracked "$WALKED"
 
 # ---- rule by path
+learn "$CURL" "$BASH_EXE" /usr/bin/ncat # a flow names only those that were
 rule "{labels: {app: order, role: web}, process: {exe: $CLI}}"
 allowed "by path: the program itself" ping_with web "$CLI"
 same "it got its answer" PONG "$(ping_with web "$CLI")"

@@ -113,7 +113,9 @@ on_b() { # COMMAND...: a client of the server's own host, which is known by its 
     "/run/netns/$NS2" "$@"
 }
 for address in 127.0.0.1 $B; do
-  allowed "a client on the same host, at $address" on_b "$TRUSTED/webapp" "$TALK" echo $address 7100
+  # The cgroup and the program are new to that daemon.
+  allowed_soon "a client on the same host, at $address" \
+    on_b "$TRUSTED/webapp" "$TALK" echo $address 7100
   check_not "another program there, at $address" on_b "$PYTHON" -SE "$TALK" echo $address 7100
 done
 capture talk echo $B 7100
