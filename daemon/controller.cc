@@ -184,6 +184,7 @@ absl::Status Controller::StartTables() {
   // What was opened before there was an mseg, or while none watched.
   CloseDenied();
   CloseDeniedLater(1, kSecondWalk);
+  if (options_.exec_watch) MSEG_RETURN_IF_ERROR(StartExecWatch());
   return ClassifyNewCgroups();
 }
 
@@ -335,6 +336,19 @@ absl::Status Controller::Enrol(const ExeRegistry::Known& known) {
   return *ready ? exes_.Publish(known) : absl::OkStatus();
 }
 
+absl::StatusOr<ExeRegistry::Known> Controller::EnrolFile(ExeRegistry::Known known) {
+  MSEG_RETURN_IF_ERROR(Enrol(known));
+  if (features_.mode != MSEG_MODE_FULL) return known;
+  const auto interpreter = exes_.LearnInterpreterOf(known.info);
+  if (!interpreter) return known;
+  MSEG_RETURN_IF_ERROR(Enrol(*interpreter));
+  MSEG_RETURN_IF_ERROR(EnrolPair(interpreter->info, known.info));
+  auto pair = exes_.NamePair(interpreter->info, known.info);
+  if (!pair.ok()) return pair.status();
+  known.info = *std::move(pair);
+  return known;
+}
+
 absl::StatusOr<bool> Controller::SetExeClasses(const ExecutableInfo& info) {
   for (const mseg_grade grade : {info.grade, MSEG_GRADE_PATH}) {
     const ExeClass cls = image_->classifier->ExeClassOf(info, grade);
@@ -398,6 +412,31 @@ void Controller::OnScript(const mseg_script_event& event) {
   if (const absl::Status status = Enrol(*known); !status.ok()) {
     log_(absl::StrCat("identity: cannot enrol ", path, ": ", std::string(status.message())));
   }
+}
+
+absl::Status Controller::StartExecWatch() {
+  auto watch = ExecWatch::Start(
+      {.cgroup_root = options_.cgroup_root},
+      [this](int fd, uint32_t tgid) { return LearnBeforeExec(fd, tgid); }, log_);
+  if (!watch.ok()) {
+    return absl::Status(watch.status().code(),
+                        absl::StrCat("exec_watch: ", std::string(watch.status().message())));
+  }
+  exec_watch_ = *std::move(watch);
+  return absl::OkStatus();
+}
+
+// Whatever comes of it, the exec goes on; what is not learned here is told by its own event.
+bool Controller::LearnBeforeExec(int fd, uint32_t tgid) {
+  const std::lock_guard lock(mutex_);
+  auto known = exes_.LearnOpened(fd, tgid);
+  if (!known.ok()) return !absl::IsAborted(known.status());
+  const std::string path = known->info.path;
+  const absl::Status status = EnrolFile(*std::move(known)).status();
+  if (!status.ok()) {
+    log_(absl::StrCat("identity: cannot enrol ", path, ": ", std::string(status.message())));
+  }
+  return status.ok();
 }
 
 void Controller::OnCgroup(const mseg_cgroup_event& event) {

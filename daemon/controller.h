@@ -20,6 +20,7 @@
 #include "absl/time/time.h"
 #include "daemon/api/service.h"
 #include "daemon/exe_registry.h"
+#include "daemon/exec_watch.h"
 #include "daemon/flow_log.h"
 #include "daemon/guard.h"
 #include "daemon/open_connections.h"
@@ -55,6 +56,7 @@ struct ControllerOptions {
   std::vector<std::string> interpreters = DefaultInterpreters();
   GuardConfig guard;
   WireConfig wire;
+  bool exec_watch = false;
 };
 
 // Joins store, compiler and kernel: policy text in, a generation in force, events out. The one
@@ -151,9 +153,13 @@ class Controller : public api::Service {
   absl::Status ClassifyNewCgroups();
   void OnExe(const mseg_exe_event& event);
   void OnScript(const mseg_script_event& event);
+  absl::Status StartExecWatch();
+  bool LearnBeforeExec(int fd, uint32_t tgid);
   void LearnPending(const mseg_task& task);
   void OnCgroup(const mseg_cgroup_event& event);
   absl::Status Enrol(const ExeRegistry::Known& known);
+  // What becomes of a file when it is executed, ready for that: a script's pair, or the file.
+  absl::StatusOr<ExeRegistry::Known> EnrolFile(ExeRegistry::Known known);
   absl::Status EnrolPair(const ExecutableInfo& interpreter, const ExecutableInfo& script);
   // False: it has to be compiled first, and is in force now.
   absl::StatusOr<bool> SetExeClasses(const ExecutableInfo& info);
@@ -239,11 +245,12 @@ class Controller : public api::Service {
   std::string PlaceOfRule(const std::string& rule) const;
 
   // controller_view.cc
+  void FillExecWatch(api::Status* status) const;
   const ExecutableInfo* ExeOf(const mseg_identity& id) const;
   api::Process Describe(const mseg_task& task) const;
   absl::StatusOr<IdentityFacts> FactsOfProcess(uint32_t pid) const;
   IdentityFacts FactsOf(const mseg_task& task) const;
-  // A file as `LearnFile` has it, or what becomes of it when it is executed: a script's pair.
+  // A file as `LearnFile` has it; at a trusted path, what becomes of it when it is executed.
   absl::StatusOr<ExeRegistry::Known> KnownFile(const std::string& path);
   std::optional<mseg_task> Refreshed(mseg_task task) const;
   absl::StatusOr<mseg_task> TaskOf(uint32_t pid) const;
@@ -293,6 +300,7 @@ class Controller : public api::Service {
   std::chrono::steady_clock::time_point next_walk_;
   uint64_t connections_closed_ = 0;
   uint64_t connections_not_closed_ = 0;
+  std::unique_ptr<ExecWatch> exec_watch_;  // last: its threads use all of the above
 };
 
 }  // namespace mseg

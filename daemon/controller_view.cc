@@ -72,6 +72,19 @@ api::ExplainAnswer ToAnswer(const Explanation& explanation, const std::string& w
 
 }  // namespace
 
+void Controller::FillExecWatch(api::Status* status) const {
+  const ExecWatchCounts counts = exec_watch_->counts();
+  status->counters.emplace_back("execs_held", counts.held);
+  status->counters.emplace_back("execs_held_too_long", counts.late);
+  status->counters.emplace_back("file_systems_unwatched", counts.unwatched);
+  std::erase_if(status->gaps,
+                [](const std::string& gap) { return gap.starts_with("first_exec:"); });
+  status->gaps.push_back(
+      "first_exec: an executable that takes longer than a second to hash, or lies on a file system "
+      "that is not mounted in the daemon's mount namespace, is unknown until the daemon has read "
+      "it");
+}
+
 absl::StatusOr<api::Status> Controller::GetStatus() {
   const std::lock_guard lock(mutex_);
   api::Status status;
@@ -128,6 +141,7 @@ absl::StatusOr<api::Status> Controller::GetStatus() {
         "self_protection: off in the configuration: root can detach mseg's programs, change its "
         "maps and state, and kill or trace the daemon");
   }
+  if (exec_watch_ != nullptr) FillExecWatch(&status);
   status.tampering.assign(guard_.attempts().begin(), guard_.attempts().end());
   status.last_drift = last_drift_;
   return status;
@@ -228,17 +242,7 @@ absl::StatusOr<std::vector<api::Process>> Controller::ListIdentities() {
 
 absl::StatusOr<ExeRegistry::Known> Controller::KnownFile(const std::string& path) {
   auto known = exes_.LearnFile(path, /*trusted_only=*/false);
-  if (!known.ok() || !known->info.trusted_path) return known;
-  MSEG_RETURN_IF_ERROR(Enrol(*known));
-  if (features_.mode != MSEG_MODE_FULL) return known;
-  const auto interpreter = exes_.LearnInterpreterOf(known->info);
-  if (!interpreter) return known;
-  MSEG_RETURN_IF_ERROR(Enrol(*interpreter));
-  MSEG_RETURN_IF_ERROR(EnrolPair(interpreter->info, known->info));
-  auto pair = exes_.NamePair(interpreter->info, known->info);
-  if (!pair.ok()) return pair.status();
-  known->info = *std::move(pair);
-  return known;
+  return known.ok() && known->info.trusted_path ? EnrolFile(*std::move(known)) : known;
 }
 
 absl::StatusOr<api::Process> Controller::ShowIdentity(const std::string& target) {

@@ -2,6 +2,7 @@
 #include "daemon/exe_registry.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -52,6 +53,15 @@ void WaitForSettledCtime(const mseg_exe_key& key) {
   ctime.tv_sec = key.ctime_sec;
   ctime.tv_nsec = key.ctime_nsec;
   absl::SleepFor(std::min(SettleWait(ctime), absl::Milliseconds(50)));
+}
+
+// A shared mapping that can be written to counts, too. A lease is for files that nobody writes; it
+// is given back at once, and who opens the file meanwhile is told by a signal that nobody notices.
+bool IsOpenForWriting(int fd) {
+  fcntl(fd, F_SETSIG, SIGURG);
+  if (fcntl(fd, F_SETLEASE, F_RDLCK) != 0) return true;
+  fcntl(fd, F_SETLEASE, F_UNLCK);
+  return false;
 }
 
 absl::Status CheckHashable(const mseg_exe_key& key) {
@@ -259,13 +269,10 @@ absl::Status ExeRegistry::ForgetIfWritten(const mseg_exe_key& key) {
   return absl::IsNotFound(unmarked) ? absl::OkStatus() : unmarked;
 }
 
-absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFd(int fd, int root_fd,
-                                                        const mseg_exe_key* expected,
-                                                        bool trusted_only,
-                                                        const std::optional<Digest>& ima) {
+absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFd(int fd, const Circumstances& at) {
   auto key = KeyOf(fd);
   if (!key.ok()) return key.status();
-  if (expected != nullptr && !SameKey(*key, *expected)) {
+  if (at.expected != nullptr && !SameKey(*key, *at.expected)) {
     return absl::AbortedError("the process runs another file by now, or the file changed");
   }
   MSEG_RETURN_IF_ERROR(CheckHashable(*key));
@@ -274,7 +281,7 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFd(int fd, int root_fd,
     const ExecutableInfo& info = by_ref_.at(it->second);
     // A path that was not trusted when it was looked at may be so by now.
     const bool read = info.digest != Digest{};
-    if (read && (info.trusted_path || !trusted_only)) return Known{info, *key};
+    if (read && (info.trusted_path || !at.trusted_only)) return Known{info, *key};
   }
   StoredExecutable executable;
   executable.key = *key;
@@ -283,14 +290,18 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFd(int fd, int root_fd,
   if (key->flags & MSEG_FILE_NO_PATH) {
     trust.reason = "its mount namespace belongs to an unprivileged user";
   } else {
-    trust = CheckTrustedPath(root_fd, executable.info.path, fd);
+    trust = CheckTrustedPath(at.root_fd, executable.info.path, fd);
   }
-  if (trusted_only && !trust.trusted) {
+  if (at.trusted_only && !trust.trusted) {
     return absl::PermissionDeniedError(
         absl::StrCat(executable.info.path, " is not a trusted path: ", trust.reason));
   }
   executable.info.trusted_path = trust.trusted;
   WaitForSettledCtime(*key);
+  // From here on whoever opens it for writing leaves a later ctime.
+  if (at.must_be_unwritten && IsOpenForWriting(fd)) {
+    return absl::AbortedError("somebody has it open for writing");
+  }
   auto hash = HashFile(fd);
   if (!hash.ok()) return hash.status();
   if (!(key->flags & MSEG_FILE_FINE_CTIME) && !hash->settled) {
@@ -300,15 +311,16 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFd(int fd, int root_fd,
   if (!after.ok()) return after.status();
   if (!SameKey(*key, *after)) return absl::AbortedError("the file changed while it was read");
   executable.info.digest = hash->digest;
-  if (ima.has_value() && *ima != hash->digest) {
+  if (at.ima.has_value() && *at.ima != hash->digest) {
     return absl::DataLossError("the kernel read another content at its exec");
   }
-  executable.info.grade = ima.has_value() ? MSEG_GRADE_IMA : MSEG_GRADE_HASH;
+  executable.info.grade = at.ima.has_value() ? MSEG_GRADE_IMA : MSEG_GRADE_HASH;
   failures_.erase(executable.info.path);
   GiveId(&executable.info);
   // Nobody can write a file while it runs; one that only lies there may be mapped by somebody who
   // then changes it without a trace. So what is not trusted is told, and not remembered.
-  if (expected == nullptr && !trust.trusted) return Known{executable.info, *key};
+  const bool unwritten = at.expected != nullptr || at.must_be_unwritten;
+  if (!unwritten && !trust.trusted) return Known{executable.info, *key};
   auto stored = store_.PutExecutable(executable);
   if (!stored.ok()) return stored.status();
   AddAliases(&stored->info);
@@ -327,7 +339,7 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnScript(uint32_t tgid, const
   const ScopedFd fd(openat(root.get(), path.substr(path.find_first_not_of('/')).c_str(),
                            O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
   if (!fd.ok()) return ErrnoStatus(errno, "open " + path);
-  auto known = LearnFd(fd.get(), root.get(), &key, true, std::nullopt);
+  auto known = LearnFd(fd.get(), {.root_fd = root.get(), .expected = &key, .trusted_only = true});
   if (absl::IsPermissionDenied(known.status())) return RememberUnread(key, FdPath(fd.get()));
   if (!known.ok() && !absl::IsAborted(known.status())) NoteFailure(path, tgid, known.status());
   return known;
@@ -353,9 +365,9 @@ void ExeRegistry::ReserveIds(const std::set<Digest>& digests) {
 absl::Status ExeRegistry::CheckId(ExecutableInfo info) const {
   const ExecutableInfo* other = ids_.Give(&info);
   if (other == nullptr) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("two executables have one short id: ",
-                                                 NameOf(*other), " and ", NameOf(info),
-                                                 "; one of them must be replaced"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("two executables have one short id: ", NameOf(*other), " and ", NameOf(info),
+                   "; one of them must be replaced"));
 }
 
 absl::Status ExeRegistry::CheckDigestIds(const std::set<Digest>& digests) const {
@@ -382,7 +394,7 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnProcess(uint32_t tgid, cons
   if (!fd.ok()) return ErrnoStatus(errno, "open " + proc + "/exe");
   const ScopedFd root(open((proc + "/root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root.ok()) return ErrnoStatus(errno, "open " + proc + "/root");
-  auto known = LearnFd(fd.get(), root.get(), &key, false, ima);
+  auto known = LearnFd(fd.get(), {.root_fd = root.get(), .expected = &key, .ima = ima});
   if (!known.ok() && !absl::IsAborted(known.status())) {
     NoteFailure(FdPath(fd.get()), tgid, known.status());
   }
@@ -396,7 +408,14 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFile(const std::string& pat
   if (!fd.ok()) return ErrnoStatus(errno, "open " + path);
   const ScopedFd root(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root.ok()) return ErrnoStatus(errno, "open /");
-  return LearnFd(fd.get(), root.get(), nullptr, trusted_only, std::nullopt);
+  return LearnFd(fd.get(), {.root_fd = root.get(), .trusted_only = trusted_only});
+}
+
+absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnOpened(int fd, uint32_t tgid) {
+  const std::string path = absl::StrCat("/proc/", tgid, "/root");
+  const ScopedFd root(open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!root.ok()) return ErrnoStatus(errno, "open " + path);
+  return LearnFd(fd, {.root_fd = root.get(), .must_be_unwritten = true});
 }
 
 absl::StatusOr<std::vector<ExeRegistry::Known>> ExeRegistry::RecheckTrust() {

@@ -50,6 +50,10 @@ class ExeRegistry {
   // is 0 then. `trusted_only`: PermissionDenied for such a file, without reading it.
   absl::StatusOr<Known> LearnFile(const std::string& path, bool trusted_only);
 
+  // Hashes a file that this process is about to execute, open for reading. Aborted: somebody has it
+  // open for writing, or it changed; FailedPrecondition as for `LearnProcess`.
+  absl::StatusOr<Known> LearnOpened(int fd, uint32_t tgid);
+
   // Looks at every trusted path again: a directory that others may write by now leaves the file and
   // its key as they were. Returns those that lost their trust, with a new ref, to be published.
   absl::StatusOr<std::vector<Known>> RecheckTrust();
@@ -111,8 +115,15 @@ class ExeRegistry {
   struct KeyLess {
     bool operator()(const mseg_exe_key& a, const mseg_exe_key& b) const;
   };
-  absl::StatusOr<Known> LearnFd(int fd, int root_fd, const mseg_exe_key* expected,
-                                bool trusted_only, const std::optional<Digest>& ima);
+  // What is known of a file beside its descriptor.
+  struct Circumstances {
+    int root_fd = -1;                        // where its path begins
+    const mseg_exe_key* expected = nullptr;  // it runs under this key, and so nobody writes it
+    bool trusted_only = false;
+    bool must_be_unwritten = false;  // Aborted if anybody has it open for writing
+    std::optional<Digest> ima = std::nullopt;
+  };
+  absl::StatusOr<Known> LearnFd(int fd, const Circumstances& at);
   absl::Status LoadDigests();
   absl::Status LoadPairs();
   absl::StatusOr<Known> RememberUnread(const mseg_exe_key& key, const std::string& path);

@@ -17,11 +17,13 @@ mseg_add_store_schema()
 
 add_library(mseg_host STATIC
   ${CMAKE_CURRENT_LIST_DIR}/daemon_config.cc
+  ${CMAKE_CURRENT_LIST_DIR}/exec_watch.cc
   ${CMAKE_CURRENT_LIST_DIR}/executable_ids.cc
   ${CMAKE_CURRENT_LIST_DIR}/file_hash.cc
   ${CMAKE_CURRENT_LIST_DIR}/guard_config.cc
   ${CMAKE_CURRENT_LIST_DIR}/host_identity.cc
   ${CMAKE_CURRENT_LIST_DIR}/host_inventory.cc
+  ${CMAKE_CURRENT_LIST_DIR}/mountinfo.cc
   ${CMAKE_CURRENT_LIST_DIR}/netns.cc
   ${CMAKE_CURRENT_LIST_DIR}/open_connections.cc
   ${CMAKE_CURRENT_LIST_DIR}/own_identities.cc

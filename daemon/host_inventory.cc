@@ -21,8 +21,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
-#include "absl/strings/str_split.h"
+#include "daemon/mountinfo.h"
 #include "labels/text.h"
 #include "loader/scoped_fd.h"
 
@@ -50,22 +49,6 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
     return absl::UnavailableError(Cat("host: cannot read ", path));
   }
   return text.str();
-}
-
-// mountinfo writes space, tab, newline and backslash as three octal digits.
-std::string Unescape(absl::string_view text) {
-  std::string plain;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto digit = [&](size_t at) { return text[at] >= '0' && text[at] <= '7'; };
-    if (text[i] == '\\' && i + 3 < text.size() && digit(i + 1) && digit(i + 2) && digit(i + 3)) {
-      plain.push_back(static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 +
-                                        (text[i + 3] - '0')));
-      i += 3;
-    } else {
-      plain.push_back(text[i]);
-    }
-  }
-  return plain;
 }
 
 bool IsCgroup2(const std::string& path) {
@@ -147,15 +130,11 @@ std::string PathByHandle(int root_fd, uint64_t id) {
 
 absl::StatusOr<std::string> CgroupRootOf(std::string_view mountinfo) {
   std::string found;
-  for (const absl::string_view line : absl::StrSplit(ToAbsl(mountinfo), '\n', absl::SkipEmpty())) {
-    const std::vector<absl::string_view> halves = absl::StrSplit(line, absl::MaxSplits(" - ", 1));
-    if (halves.size() != 2) continue;
-    const std::vector<absl::string_view> mount = absl::StrSplit(halves[0], ' ');
-    if (!absl::StartsWith(halves[1], "cgroup2 ") || mount.size() < 6) continue;
-    if (mount[3] != "/") continue;  // a part of the hierarchy, bound into a container
-    const std::string path = Unescape(mount[4]);
-    if (path == "/sys/fs/cgroup") return path;
-    if (found.empty() || path == "/sys/fs/cgroup/unified") found = path;
+  for (const Mount& mount : ParseMounts(mountinfo)) {
+    if (mount.type != "cgroup2") continue;
+    if (mount.root != "/") continue;  // a part of the hierarchy, bound into a container
+    if (mount.point == "/sys/fs/cgroup") return mount.point;
+    if (found.empty() || mount.point == "/sys/fs/cgroup/unified") found = mount.point;
   }
   if (!found.empty()) return found;
   return absl::FailedPreconditionError(

@@ -135,6 +135,7 @@ ControllerOptions MakeControllerOptions(const DaemonConfig& config) {
   options.state_dir = config.state_dir;
   options.guard = config.guard;
   options.wire = config.wire;
+  options.exec_watch = config.exec_watch;
   return options;
 }
 
@@ -171,10 +172,6 @@ int Run(DaemonConfig config) {
     auto root = FindCgroupRoot();
     if (!root.ok()) return Refuse(root.status());
     config.cgroup_root = *root;
-  }
-  if (config.exec_watch) {
-    return Refuse(absl::UnimplementedError(
-        "exec_watch: true is not supported by this version; remove it from the configuration"));
   }
   const Features features = ProbeFeatures();
   if (const absl::Status status = features.CheckRequired(); !status.ok()) return Refuse(status);

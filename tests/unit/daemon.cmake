@@ -14,6 +14,9 @@ mseg_test(daemon_trusted_path_test
 mseg_test(daemon_host_inventory_test
   SOURCES ${CMAKE_CURRENT_LIST_DIR}/daemon_host_inventory_test.cc
   LIBS mseg_host)
+mseg_test(daemon_exec_watch_test
+  SOURCES ${CMAKE_CURRENT_LIST_DIR}/daemon_exec_watch_test.cc
+  LIBS mseg_host)
 mseg_test(daemon_config_test
   SOURCES ${CMAKE_CURRENT_LIST_DIR}/daemon_config_test.cc
   LIBS mseg_host)

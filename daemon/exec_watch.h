@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef MSEG_DAEMON_EXEC_WATCH_H_
+#define MSEG_DAEMON_EXEC_WATCH_H_
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace mseg {
+
+struct ExecWatchOptions {
+  // A directory of the host's cgroup hierarchy: execs of processes elsewhere go on at once.
+  std::string cgroup_root;
+  // No exec waits longer, whatever became of `learn`.
+  std::chrono::milliseconds limit{1000};
+};
+
+struct ExecWatchCounts {
+  uint64_t held = 0;       // execs that waited for `learn`
+  uint64_t late = 0;       // of those: went on before it had returned
+  uint64_t unwatched = 0;  // file systems with programs that the kernel does not let us watch
+};
+
+// Holds each exec of a file that nobody has looked at yet, until somebody has: fanotify(7),
+// FAN_OPEN_EXEC_PERM. It only ever delays: nothing is refused, and when the process ends, the
+// kernel lets go what was held. Sees the file systems that are mounted in this mount namespace, new
+// ones as they come.
+class ExecWatch {
+ public:
+  // Called on a thread of the watch, one file at a time: open for reading, and not yet protected
+  // from writers. True: there is no need to ask again until the file changes.
+  using Learn = std::function<bool(int fd, uint32_t tgid)>;
+  using Log = std::function<void(const std::string&)>;  // one line for the operator
+
+  // Unimplemented: the kernel has no CONFIG_FANOTIFY_ACCESS_PERMISSIONS.
+  static absl::StatusOr<std::unique_ptr<ExecWatch>> Start(const ExecWatchOptions& options,
+                                                          Learn learn, Log log);
+  virtual ~ExecWatch() = default;
+
+  virtual ExecWatchCounts counts() const = 0;
+};
+
+}  // namespace mseg
+
+#endif  // MSEG_DAEMON_EXEC_WATCH_H_

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/mountinfo.h"
+
+#include <algorithm>
+#include <set>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
+#include "labels/text.h"
+
+namespace mseg {
+namespace {
+
+// Space, tab, newline and backslash are written as three octal digits.
+std::string Unescape(absl::string_view text) {
+  std::string plain;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto digit = [&](size_t at) { return text[at] >= '0' && text[at] <= '7'; };
+    if (text[i] == '\\' && i + 3 < text.size() && digit(i + 1) && digit(i + 2) && digit(i + 3)) {
+      plain.push_back(static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 +
+                                        (text[i + 3] - '0')));
+      i += 3;
+    } else {
+      plain.push_back(text[i]);
+    }
+  }
+  return plain;
+}
+
+bool HoldsPrograms(const Mount& mount) {
+  static constexpr std::string_view kNone[] = {
+      "autofs",     "binfmt_misc", "bpf",       "cgroup", "cgroup2", "configfs", "debugfs",
+      "devpts",     "efivarfs",    "fusectl",   "mqueue", "nsfs",    "proc",     "pstore",
+      "rpc_pipefs", "securityfs",  "selinuxfs", "sysfs",  "tracefs", "9p",       "afs",
+      "ceph",       "cifs",        "nfs",       "nfs4",   "smb3",    "virtiofs"};
+  if (std::find(std::begin(kNone), std::end(kNone), mount.type) != std::end(kNone)) return false;
+  if (mount.type == "fuse" || absl::StartsWith(mount.type, "fuse.")) return false;
+  const std::vector<absl::string_view> options = absl::StrSplit(mount.options, ',');
+  return std::find(options.begin(), options.end(), "noexec") == options.end();
+}
+
+}  // namespace
+
+std::vector<Mount> ParseMounts(std::string_view mountinfo) {
+  std::vector<Mount> mounts;
+  for (const absl::string_view line : absl::StrSplit(ToAbsl(mountinfo), '\n', absl::SkipEmpty())) {
+    const std::vector<absl::string_view> halves = absl::StrSplit(line, absl::MaxSplits(" - ", 1));
+    if (halves.size() != 2) continue;
+    const std::vector<absl::string_view> mount = absl::StrSplit(halves[0], ' ');
+    const size_t type_end = halves[1].find(' ');
+    if (mount.size() < 6 || type_end == absl::string_view::npos) continue;
+    mounts.push_back({.device = std::string(mount[2]),
+                      .root = Unescape(mount[3]),
+                      .point = Unescape(mount[4]),
+                      .options = std::string(mount[5]),
+                      .type = std::string(halves[1].substr(0, type_end))});
+  }
+  return mounts;
+}
+
+std::vector<Mount> ExecutableMounts(const std::vector<Mount>& mounts) {
+  std::vector<Mount> found;
+  std::set<std::string> devices;
+  for (const Mount& mount : mounts) {
+    if (HoldsPrograms(mount) && devices.insert(mount.device).second) found.push_back(mount);
+  }
+  return found;
+}
+
+}  // namespace mseg
