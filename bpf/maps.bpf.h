@@ -230,6 +230,13 @@ struct {
 } mseg_slots MSEG_MAP;
 
 struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MSEG_ACCEPTED);
+	__type(key, __u32);
+	__type(value, struct mseg_accepted);
+} mseg_accepted MSEG_MAP;
+
+struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 32768);
 	__type(key, struct mseg_flow_key);

@@ -9,8 +9,8 @@
  * each message that is sent: one look-up in an array and three numbers to compare where nothing
  * changed hands.
  *
- * A connection that this host's process opened is judged as if its new user had opened it. A
- * listening socket belongs to whoever accepts; connections that wait already were judged for its
+ * A connection that this host's process opened is judged as if its new user had opened it; one that
+ * was accepted, as if its new user had been the one to accept. A listening socket belongs to whoever accepts; connections that wait already were judged for its
  * former user, so a confined process that takes it over has to wait until there are none.
  *
  * Hooks: lsm/file_receive, socket_sendmsg, socket_accept.
@@ -76,8 +76,11 @@ static __always_inline int mseg_peer_of(const struct mseg_conn *conn, struct mse
 	return reason;
 }
 
-/* The handshake's identity stays the opener's: the other host was told that one. */
-static __always_inline bool mseg_judge_user(struct sock *sk, struct mseg_slot *slot, __u8 hook)
+/*
+ * The handshake's identity stays the opener's: the other host was told that one. A function of its
+ * own, for the sake of the stack.
+ */
+static __noinline int mseg_judge_user(struct sock *sk, struct mseg_slot *slot, __u8 hook)
 {
 	__u32 generation = mseg_active_generation();
 	struct mseg_conn conn = { .hook = hook };
@@ -108,15 +111,195 @@ static __always_inline bool mseg_judge_user(struct sock *sk, struct mseg_slot *s
 	return true;
 }
 
+/* ---- accepted connections ---- */
+
+/* Of a connection that nobody here opened. May be wrong about a socket that once had a listener's
+ * port: who listens there decides. */
+static __always_inline bool mseg_may_be_accepted(struct sock *sk)
+{
+	return sk && mseg_is_inet(sk) && sk->__sk_common.skc_dport &&
+	       sk->sk_protocol == IPPROTO_TCP &&
+	       (sk->sk_max_ack_backlog || mseg_was_listened(IPPROTO_TCP, sk->__sk_common.skc_num));
+}
+
+static __always_inline struct mseg_accepted *mseg_accepted_place(__u64 cookie)
+{
+	__u32 index = cookie & (MSEG_ACCEPTED - 1);
+
+	return bpf_map_lookup_elem(&mseg_accepted, &index);
+}
+
+static __always_inline bool mseg_is_accepted_user(__u64 cookie)
+{
+	struct mseg_accepted *place = mseg_accepted_place(cookie);
+
+	return place && *(volatile __u64 *)&place->cookie == cookie &&
+	       mseg_is_holder(&place->holder) && *(volatile __u64 *)&place->cookie == cookie;
+}
+
+/*
+ * Whoever is writing there goes first: the next message asks again. The owner stays, unless the
+ * entry is another socket's. A function of its own, for the sake of the stack.
+ */
+static __noinline int mseg_set_accepted_user(__u64 cookie, const struct mseg_identity *user,
+					     __u32 generation)
+{
+	struct mseg_accepted *place = mseg_accepted_place(cookie);
+	__u64 was = place ? *(volatile __u64 *)&place->cookie : MSEG_ACCEPTED_BUSY;
+
+	if (!user || was == MSEG_ACCEPTED_BUSY ||
+	    __sync_val_compare_and_swap(&place->cookie, was, MSEG_ACCEPTED_BUSY) != was)
+		return 0;
+	if (was != cookie)
+		place->owner = *user;
+	mseg_hold(&place->holder, generation);
+	__sync_val_compare_and_swap(&place->cookie, MSEG_ACCEPTED_BUSY, cookie);
+	return 0;
+}
+
+enum mseg_acceptor {
+	MSEG_ACCEPTOR_UNKNOWN, /* nobody listens there any more */
+	MSEG_ACCEPTOR_LIKE, /* policy does not tell them apart, or cannot */
+	MSEG_ACCEPTOR_OTHER,
+};
+
+/* Who listens where it came in, beside this class? Functions of their own, for the sake of the stack. */
+static __noinline int mseg_acceptor_at(struct sock *sk, __u64 netns_cookie, __u32 cls,
+				       __u32 generation)
+{
+	struct mseg_listener *listener;
+	struct mseg_identity owner;
+	struct mseg_addr local = {};
+
+	if (sk->__sk_common.skc_family == AF_INET)
+		local = mseg_addr4(sk->__sk_common.skc_rcv_saddr);
+	else
+		bpf_core_read(&local, sizeof(local), &sk->__sk_common.skc_v6_rcv_saddr);
+	listener = mseg_find_listener(netns_cookie, &local, IPPROTO_TCP, sk->__sk_common.skc_num);
+	if (!listener)
+		return MSEG_ACCEPTOR_UNKNOWN;
+	if (listener->owner.id.flags & MSEG_ID_AMBIGUOUS)
+		return MSEG_ACCEPTOR_LIKE;
+	return mseg_owner(listener, &owner, generation) && owner.cls == cls ? MSEG_ACCEPTOR_LIKE :
+									     MSEG_ACCEPTOR_OTHER;
+}
+
+/* The same of its first user. */
+static __noinline int mseg_acceptor_on_record(__u64 cookie, __u32 cls, __u32 generation)
+{
+	const struct mseg_accepted *place = mseg_accepted_place(cookie);
+	struct mseg_identity owner;
+
+	if (!place || *(volatile const __u64 *)&place->cookie != cookie)
+		return MSEG_ACCEPTOR_UNKNOWN;
+	owner = place->owner;
+	if (*(volatile const __u64 *)&place->cookie != cookie)
+		return MSEG_ACCEPTOR_UNKNOWN;
+	return mseg_resolve(&owner, generation) && owner.cls == cls ? MSEG_ACCEPTOR_LIKE :
+								     MSEG_ACCEPTOR_OTHER;
+}
+
+static __always_inline bool mseg_refuse_accepted(const struct mseg_conn *conn,
+						 const struct mseg_identity *self, int reason,
+						 __u16 port, __u32 generation)
+{
+	struct mseg_decision d = mseg_refusal(reason);
+
+	mseg_report(conn, self, NULL, &d, MSEG_INGRESS, port, generation);
+	return false;
+}
+
+/*
+ * The other end: proven, or what its address says; of a process of this host nobody can tell here
+ * which one it is. A function of its own, for the sake of the stack.
+ */
+static __noinline int mseg_judge_accepted(const struct mseg_conn *conn,
+					  const struct mseg_identity *self, __u16 port,
+					  __u32 generation)
+{
+	__u32 side = MSEG_SIDE(generation);
+	struct mseg_identity peer = {};
+	struct mseg_decision d;
+	__u16 port_class;
+	int reason = 0;
+
+	port_class = mseg_port_class(side, IPPROTO_TCP, port);
+	if (mseg_recall_peer(conn->cookie, &peer))
+		reason = mseg_resolve_remote(&peer, generation);
+	else
+		peer.cls = mseg_address_class(&conn->peer, side);
+	if (reason)
+		d = mseg_refusal(reason);
+	else if (!peer.flags && mseg_addr_is_local(&conn->peer, conn->netns_cookie))
+		d = mseg_judge_nameless(self->cls, MSEG_INGRESS, port_class, side);
+	else
+		d = mseg_judge_end(self->cls, peer.cls, MSEG_INGRESS, port_class, side);
+	mseg_report(conn, self, peer.flags ? &peer : NULL, &d, MSEG_INGRESS, port, generation);
+	return d.verdict == MSEG_ALLOW;
+}
+
+static __always_inline bool mseg_judge_heir(struct sock *sk, __u64 cookie, __u8 hook)
+{
+	__u32 generation = mseg_active_generation();
+	struct mseg_conn conn = { .hook = hook };
+	__u16 port = sk->__sk_common.skc_num;
+	struct mseg_identity self;
+	int acceptor;
+	__u16 doors;
+
+	if (!generation || !mseg_asks_current())
+		return true;
+	mseg_read_connection(sk, &conn);
+	conn.cookie = cookie;
+	if (!mseg_current(&self, generation))
+		return mseg_refuse_accepted(&conn, &self, MSEG_REASON_NO_ROW, port, generation);
+	doors = mseg_doors_of(self.cgroup_id, generation);
+	acceptor = mseg_acceptor_on_record(cookie, self.cls, generation);
+	if (acceptor == MSEG_ACCEPTOR_UNKNOWN) {
+		acceptor = mseg_acceptor_at(sk, conn.netns_cookie, self.cls, generation);
+		if (acceptor == MSEG_ACCEPTOR_UNKNOWN && !sk->sk_max_ack_backlog)
+			return true; /* it had a listener's port */
+		/* Its first user closed the listener before; of its client nothing is known here. */
+		if (acceptor == MSEG_ACCEPTOR_UNKNOWN &&
+		    mseg_addr_is_local(&conn.peer, conn.netns_cookie))
+			acceptor = MSEG_ACCEPTOR_LIKE;
+	}
+	if (!(doors & MSEG_DOOR_PASSING_ALLOW) && acceptor != MSEG_ACCEPTOR_LIKE) {
+		if (doors & MSEG_DOOR_PASSING_DENY)
+			return mseg_refuse_accepted(&conn, &self, MSEG_REASON_PASSING, port,
+						    generation);
+		if (!mseg_judge_accepted(&conn, &self, port, generation))
+			return false;
+	}
+	mseg_set_accepted_user(cookie, &self, generation);
+	return true;
+}
+
+/* A function of its own: two hooks ask. */
+static __noinline int mseg_may_use_accepted(struct sock *sk, __u8 hook)
+{
+	__u64 cookie = bpf_get_socket_cookie(sk);
+
+	return mseg_is_accepted_user(cookie) || mseg_judge_heir(sk, cookie, hook);
+}
+
+/* ---- descriptors in use, and on their way ---- */
+
+static __always_inline bool mseg_may_use(struct sock *sk, __u8 hook)
+{
+	struct mseg_slot *slot = mseg_opened(sk);
+
+	if (slot)
+		return mseg_is_holder(&slot->holder) || mseg_judge_user(sk, slot, hook);
+	return !mseg_may_be_accepted(sk) || mseg_may_use_accepted(sk, hook);
+}
+
 SEC("lsm/socket_sendmsg")
 int BPF_PROG(mseg_lsm_send_held, struct socket *sock, struct msghdr *msg, int size, int ret)
 {
-	struct sock *sk = sock->sk;
-	struct mseg_slot *slot = ret ? NULL : mseg_opened(sk);
-
-	if (!slot || mseg_is_holder(&slot->holder))
+	if (ret)
 		return ret;
-	return mseg_judge_user(sk, slot, MSEG_HOOK_LSM_SENDMSG) ? 0 : -EPERM;
+	return mseg_may_use(sock->sk, MSEG_HOOK_LSM_SENDMSG) ? 0 : -EPERM;
 }
 
 static __always_inline struct sock *mseg_received_sock(struct file *file)
@@ -130,11 +313,10 @@ SEC("lsm/file_receive")
 int BPF_PROG(mseg_lsm_file_receive, struct file *file, int ret)
 {
 	struct sock *sk = ret ? NULL : mseg_received_sock(file);
-	struct mseg_slot *slot = mseg_opened(sk);
 
-	if (!slot)
+	if (!sk)
 		return ret;
-	return mseg_judge_user(sk, slot, MSEG_HOOK_LSM_FILE_RECEIVE) ? 0 : -EPERM;
+	return mseg_may_use(sk, MSEG_HOOK_LSM_FILE_RECEIVE) ? 0 : -EPERM;
 }
 
 /* One of a kind that is closed to the receiver is closed here too. */

@@ -617,6 +617,7 @@ struct sock {
 	unsigned short sk_protocol;
 	struct sock_cgroup_data sk_cgrp_data;
 	__u32 sk_ack_backlog;
+	__u32 sk_max_ack_backlog;
 	int sk_rx_dst_ifindex;
 };
 

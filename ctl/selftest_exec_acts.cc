@@ -90,13 +90,17 @@ int Inherit(const std::string& program) {
   return Execute(program, Command(program, {"use", absl::StrCat(fd)}));
 }
 
+// Answers on a connection that somebody else accepted.
+int Answer(int fd) {
+  char byte = 0;
+  if (recv(fd, &byte, 1, 0) != 1) return EPIPE;
+  return send(fd, &byte, 1, MSG_NOSIGNAL) == 1 ? 0 : errno;
+}
+
 // Answers one connection to a socket that somebody else opened.
 int Accept(int listener) {
   const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
-  char byte = 0;
-  if (fd < 0) return errno;
-  if (recv(fd, &byte, 1, 0) != 1) return EPIPE;
-  return send(fd, &byte, 1, MSG_NOSIGNAL) == 1 ? 0 : errno;
+  return fd < 0 ? errno : Answer(fd);
 }
 
 bool EnterCgroup(const std::string& cgroup) {
@@ -104,8 +108,10 @@ bool EnterCgroup(const std::string& cgroup) {
   return static_cast<bool>(procs << "0" << std::flush);
 }
 
-// Listens until `client`, started in `cgroup`, has connected, and leaves it to `program`.
-int HandOver(const std::string& program, const std::string& client, const std::string& cgroup) {
+// Listens until `client`, started in `cgroup`, has connected, and leaves it to `program`: to
+// accept, or accepted.
+int HandOver(const std::string& program, const std::string& client, const std::string& cgroup,
+             bool accepted) {
   const int fd = socket(AF_INET, SOCK_STREAM, 0);  // inherited on purpose
   const int on = 1;
   const sockaddr_in at = Local(kSelftestHanded);
@@ -120,7 +126,10 @@ int HandOver(const std::string& program, const std::string& client, const std::s
   }
   pollfd ready{.fd = fd, .events = POLLIN, .revents = 0};
   if (poll(&ready, 1, 10000) != 1) return kActNotTried;
-  return Execute(program, Command(program, {"accept", absl::StrCat(fd)}));
+  if (!accepted) return Execute(program, Command(program, {"accept", absl::StrCat(fd)}));
+  const int connection = accept(fd, nullptr, nullptr);  // inherited on purpose
+  if (connection < 0) return kActNotTried;
+  return Execute(program, Command(program, {"answer", absl::StrCat(connection)}));
 }
 
 // Makes a pair, leaves one end to `program`, started in `cgroup`, and answers at the other.
@@ -353,8 +362,7 @@ int Library(const std::string& library) {
   if (dlopen(library.c_str(), RTLD_NOW) == nullptr) {
     // It does not say why; whether its code may be mapped does.
     const int fd = open(library.c_str(), O_RDONLY | O_CLOEXEC);
-    const bool mapped =
-        mmap(nullptr, 1, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0) != MAP_FAILED;
+    const bool mapped = mmap(nullptr, 1, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0) != MAP_FAILED;
     return mapped ? kActNotTried : errno;
   }
   return IsMapped(library) ? ActTcp(kSelftestService) : kActNotTried;
@@ -463,7 +471,10 @@ int RunExecAct(const std::string& name, const std::vector<std::string>& argument
   if (name == "receive") return Receive(atoi(argument(0).c_str()));
   if (name == "inherit") return Inherit(argument(0));
   if (name == "accept") return Accept(atoi(argument(0).c_str()));
-  if (name == "hand_over") return HandOver(argument(0), argument(1), argument(2));
+  if (name == "answer") return Answer(atoi(argument(0).c_str()));
+  if (name == "hand_over" || name == "hand_accepted") {
+    return HandOver(argument(0), argument(1), argument(2), name == "hand_accepted");
+  }
   if (name == "pair") return Pair(argument(0), argument(1));
   if (name == "pass") return Pass(argument(0));
   if (name == "race") return Race(argument(0), argument(1) == "any");

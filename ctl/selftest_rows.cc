@@ -113,15 +113,15 @@ void Rows::AddOwners() {
   passed.trials = {{Allowed({"pass", File("attacker")}), Allowed({"pass", File("allowed")}), {}}};
   passed.gap_cgroup = "fd_passing";
   passed.hooks = {"mseg_lsm_file_receive", "mseg_lsm_send_held"};
-  SelftestRow& inherited = Add("B21", "a connected or listening socket kept over exec");
-  auto hand_over = [this](const std::string& to) {
-    return SelftestAct{"server",
-                       File("server"),
-                       {"hand_over", File(to), File("allowed"), places_.client_cgroup}};
+  SelftestRow& inherited = Add("B21", "a connected, accepted or listening socket kept over exec");
+  auto hand_over = [this](const std::string& to, const char* how = "hand_over") {
+    return SelftestAct{
+        "server", File("server"), {how, File(to), File("allowed"), places_.client_cgroup}};
   };
   inherited.trials = {
       {Allowed({"inherit", File("attacker")}), Allowed({"inherit", File("allowed")}), {}},
-      {hand_over("attacker"), hand_over("server"), {}}};
+      {hand_over("attacker"), hand_over("server"), {}},
+      {hand_over("attacker", "hand_accepted"), hand_over("server", "hand_accepted"), {}}};
   inherited.gap_cgroup = "fd_passing";
   inherited.hooks = {"mseg_lsm_send_held", "mseg_lsm_accept"};
   SelftestRow& proxy = Add("B15", "an allowed process as proxy behind an AF_UNIX socket");
@@ -238,15 +238,16 @@ std::string SelftestPolicy(const std::string& dir, const std::string& digest, bo
   const std::string server = dir + "/server";
   const std::string allowed = absl::StrCat("digest: [\"", digest, "\"]");
   // Where scripts are not known, whoever wants one to talk allows its interpreter.
-  const std::string script = absl::StrCat("exe: [/bin/bash, /usr/bin/bash]",
-                                          full ? ", script: " + dir + "/script" : "");
+  const std::string script =
+      absl::StrCat("exe: [/bin/bash, /usr/bin/bash]", full ? ", script: " + dir + "/script" : "");
   return absl::StrCat(
       SelftestWorkload("client", full ? ", libraries: trusted" : ""),
       SelftestWorkload("server", full ? ", unix: judge" : ""),
       "apiVersion: mseg.io/v1\nkind: Policy\nmetadata: {name: st-client}\nspec:\n"
       "  selects: {labels: {role: st-client}}\n  directions: [egress]\n  rules:\n"
       "  - {name: ping, verdict: allow, from: {labels: {role: st-client}, process: {",
-      allowed, "}}, to: {}, services: [icmp/echo-request]}\n---\n"
+      allowed,
+      "}}, to: {}, services: [icmp/echo-request]}\n---\n"
       "apiVersion: mseg.io/v1\nkind: Policy\nmetadata: {name: st-server}\nspec:\n"
       "  selects: {labels: {role: st-server}}\n  directions: [ingress]\n  rules:\n",
       rule("by-digest", allowed, server,

@@ -84,6 +84,105 @@ refused "deny: kept by another program" hook=lsm_sendmsg reason=passing "local.e
   kept "$OTHER"
 allowed "deny: the same program is no other" kept "$PYTHON"
 
+# ---- passing: connections that were accepted, from this host and from elsewhere
+FAR=$NS-far
+ip netns add "$FAR"
+ip -n "$NS" link add far0 type veth peer name near0 netns "$FAR"
+ip -n "$NS" addr add 10.9.9.1/24 dev far0
+ip -n "$FAR" addr add 10.9.9.2/24 dev near0
+ip -n "$NS" link set far0 up
+ip -n "$FAR" link set near0 up
+near_client() { in_cgroup db "$PYTHON" -SE "$WORK/client.py" 127.0.0.1; }
+far_client() { nsenter --net="/run/netns/$FAR" "$PYTHON" -SE "$WORK/client.py" 10.9.9.1; }
+cat >"$WORK/client.py" <<'CLIENT'
+import socket, sys, time
+end = time.monotonic() + 60
+while time.monotonic() < end:
+    try:
+        made = socket.create_connection((sys.argv[1], 7100), 5)
+        break
+    except OSError:
+        time.sleep(0.02)
+made.settimeout(60)
+while made.recv(1):
+    pass
+CLIENT
+cat >"$WORK/server.py" <<'SERVER'
+import os, socket, sys
+program, listener, first = sys.argv[1:]
+server = socket.create_server(("", 7100))
+server.settimeout(60)
+taken, _ = server.accept()
+taken.setblocking(True)
+if first == "used":
+    taken.send(b"x")
+taken.set_inheritable(True)
+server.set_inheritable(listener == "open")
+use = "import socket, sys; socket.socket(fileno=int(sys.argv[1])).send(b'x')"
+os.execv(program, [program, "-SE", "-c", use, str(taken.fileno())])
+SERVER
+# taken near|far PROGRAM open|closed used|unused: PROGRAM uses what $PYTHON accepted, and perhaps used
+# before, while its listening socket is open or not
+taken() {
+  local client status=0
+  "$1_client" &
+  client=$!
+  track "$client"
+  in_cgroup web "$PYTHON" -SE "$WORK/server.py" "${@:2}" || status=$?
+  kill_tracked "$client"
+  return $status
+}
+served() { # WORDS
+  cat >"$WORK/served.yaml" <<YAML
+apiVersion: mseg.io/v1
+kind: Workload
+metadata: {name: web}
+spec: {labels: {role: web}, match: {cgroup: /web}$1}
+---
+apiVersion: mseg.io/v1
+kind: Workload
+metadata: {name: db}
+spec: {labels: {role: db}, match: {cgroup: /db}}
+---
+apiVersion: mseg.io/v1
+kind: AddressGroup
+metadata: {name: far}
+spec: {labels: {role: db}, cidrs: [10.9.9.2/32]}
+---
+apiVersion: mseg.io/v1
+kind: Policy
+metadata: {name: serves}
+spec:
+  selects: {labels: {role: web}}
+  directions: [ingress]
+  rules:
+  - name: python
+    verdict: allow
+    from: {labels: {role: db}}
+    to: {labels: {role: web}, process: {exe: $PYTHON}}
+    services: tcp/7100
+YAML
+  apply "$WORK/served.yaml"
+}
+msegctl policy delete policy/shut >/dev/null
+served ''
+not_served=(hook=lsm_sendmsg direction=ingress port=7100 "local.exe=$OTHER")
+for how in "near open unused" "near closed used" "far open used" "far closed unused"; do
+  read -r where listener first <<<"$how"
+  allowed_soon "accepted ($how): used by a program that may" \
+    taken "$where" "$PYTHON" "$listener" "$first"
+  refused "accepted ($how): used by one that may not" "${not_served[@]}" rule=serves -- \
+    taken "$where" "$OTHER" "$listener" "$first"
+done
+served ', passing: allow'
+allowed "accepted, allow: used by whomever" taken far "$OTHER" open used
+served ', passing: deny'
+refused "accepted, deny: used by another program" "${not_served[@]}" reason=passing -- \
+  taken far "$OTHER" open used
+allowed "accepted, deny: the same program is no other" taken near "$PYTHON" open used
+msegctl policy delete policy/serves >/dev/null
+policy ', passing: deny'
+
 # ---- unix
 spawn db "$PYTHON" -SE -c 'import socket, sys
 server = socket.socket(socket.AF_UNIX)

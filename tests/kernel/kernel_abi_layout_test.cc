@@ -86,6 +86,10 @@ const std::map<std::string, Layout>& Layouts() {
                             {F(start_ns), F(tgid), F(exec_id), F(generation), F(pad)}};
     }
     {
+      using T = mseg_accepted;
+      all["mseg_accepted"] = {sizeof(T), {F(cookie), F(owner), F(holder)}};
+    }
+    {
       using T = mseg_peer_slot;
       all["mseg_peer_slot"] = {sizeof(T), {F(cookie), F(peer)}};
     }

@@ -37,7 +37,7 @@
 #endif
 
 /* Raised by every change of a struct, a map or a meaning in this file. */
-#define MSEG_ABI_VERSION 9
+#define MSEG_ABI_VERSION 10
 
 enum mseg_direction {
 	MSEG_EGRESS = 0,
@@ -259,6 +259,19 @@ struct mseg_slot {
 	struct mseg_holder holder;
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_slot) == 96, "mseg_slot");
+
+/*
+ * A connection that was accepted: who used it first, and who does now; in an array indexed by
+ * cookie & (MSEG_ACCEPTED - 1). An entry may give way to another socket's: then it is made again.
+ */
+#define MSEG_ACCEPTED 32768
+#define MSEG_ACCEPTED_BUSY (~0ull) /* being written; no socket has this cookie */
+struct mseg_accepted {
+	__u64 cookie;
+	struct mseg_identity owner;
+	struct mseg_holder holder;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_accepted) == 80, "mseg_accepted");
 
 /* What the handshake of a connecting socket is to carry. */
 enum mseg_slot_wire {
