@@ -60,6 +60,12 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
+// A failure that is the same until the file changes.
+bool LiesInTheFile(const absl::Status& status) {
+  return absl::IsFailedPrecondition(status) || absl::IsInvalidArgument(status) ||
+         absl::IsResourceExhausted(status);
+}
+
 // Does any end deny anything, now or if policies in test were enforced?
 bool Restricts(const GenerationImage& image) {
   for (const auto& [key, row] : image.rows) {
@@ -79,7 +85,7 @@ Controller::Controller(Dataplane& dataplane, Store& store, const Features& featu
       log_(std::move(log)),
       tables_(dataplane),
       refusals_(dataplane),
-      exes_(dataplane, store),
+      exes_(dataplane, store, features.mode == MSEG_MODE_FULL),
       guard_(dataplane, exes_, options_.guard, options_.state_dir, log_),
       flows_(kFlowCapacity),
       directory_(store, options_.host_key),
@@ -426,11 +432,21 @@ absl::Status Controller::StartExecWatch() {
   return absl::OkStatus();
 }
 
-// Whatever comes of it, the exec goes on; what is not learned here is told by its own event.
+// Whatever comes of it, the exec goes on; what is not learned here is told by its own event. Nobody
+// waits for the lock while the file is read.
 bool Controller::LearnBeforeExec(int fd, uint32_t tgid) {
-  const std::lock_guard lock(mutex_);
-  auto known = exes_.LearnOpened(fd, tgid);
-  if (!known.ok()) return !absl::IsAborted(known.status());
+  std::unique_lock lock(mutex_);
+  auto reading = exes_.BeginOpened(fd, tgid);
+  if (!reading.ok()) return LiesInTheFile(reading.status());
+  std::optional<ExeRegistry::Known> known = reading->known;
+  if (!known) {
+    lock.unlock();
+    const auto digest = ExeRegistry::Read(fd, *reading);
+    lock.lock();
+    auto finished = exes_.FinishOpened(fd, tgid, *reading, digest);
+    if (!finished.ok()) return LiesInTheFile(finished.status());
+    known = *std::move(finished);
+  }
   const std::string path = known->info.path;
   const absl::Status status = EnrolFile(*std::move(known)).status();
   if (!status.ok()) {

@@ -13,6 +13,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "daemon/file_hash.h"
+#include "daemon/file_system.h"
 #include "daemon/trusted_path.h"
 #include "loader/errno_status.h"
 #include "loader/scoped_fd.h"
@@ -55,13 +56,19 @@ void WaitForSettledCtime(const mseg_exe_key& key) {
   absl::SleepFor(std::min(SettleWait(ctime), absl::Milliseconds(50)));
 }
 
-// A shared mapping that can be written to counts, too. A lease is for files that nobody writes; it
-// is given back at once, and who opens the file meanwhile is told by a signal that nobody notices.
-bool IsOpenForWriting(int fd) {
+// OK if nobody has the file open for writing; a shared mapping that can be written to counts, too.
+// A lease is for such files; it is given back at once, and who opens the file meanwhile is told by
+// a signal that nobody notices.
+absl::Status CheckUnwritten(int fd) {
   fcntl(fd, F_SETSIG, SIGURG);
-  if (fcntl(fd, F_SETLEASE, F_RDLCK) != 0) return true;
-  fcntl(fd, F_SETLEASE, F_UNLCK);
-  return false;
+  if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
+    fcntl(fd, F_SETLEASE, F_UNLCK);
+    return absl::OkStatus();
+  }
+  if (errno == EAGAIN) return absl::AbortedError("somebody has it open for writing");
+  return absl::FailedPreconditionError(absl::StrCat(
+      "whether somebody has it open for writing cannot be told (F_SETLEASE: ", strerror(errno),
+      ")"));
 }
 
 absl::Status CheckHashable(const mseg_exe_key& key) {
@@ -92,8 +99,8 @@ bool ExeRegistry::KeyLess::operator()(const mseg_exe_key& a, const mseg_exe_key&
   return std::memcmp(&a, &b, sizeof(a)) < 0;
 }
 
-ExeRegistry::ExeRegistry(const Dataplane& dataplane, Store& store)
-    : dataplane_(dataplane), store_(store), ids_(store.salt()) {
+ExeRegistry::ExeRegistry(const Dataplane& dataplane, Store& store, bool writes_show)
+    : dataplane_(dataplane), store_(store), writes_show_(writes_show), ids_(store.salt()) {
   ExecutableInfo kernel;
   kernel.ref = MSEG_EXE_REF_KERNEL;
   kernel.path = "[kernel]";
@@ -245,6 +252,15 @@ absl::StatusOr<mseg_exe_key> ExeRegistry::KeyOf(int fd) const {
   return it->second;
 }
 
+absl::Status ExeRegistry::Forget(const std::vector<mseg_exe_key>& keys) {
+  for (const mseg_exe_key& key : keys) {
+    const absl::Status gone = dataplane_.exes().Delete(key);
+    if (!gone.ok() && !absl::IsNotFound(gone)) return gone;
+    by_key_.erase(key);
+  }
+  return keys.empty() ? absl::OkStatus() : store_.ForgetExecutables(keys);
+}
+
 // A file that was opened for writing since: what was known of it, under whichever path, goes before
 // the mark does, so that no old digest counts in between. Whoever writes from here on marks it
 // anew.
@@ -259,17 +275,12 @@ absl::Status ExeRegistry::ForgetIfWritten(const mseg_exe_key& key) {
       continue;
     stale.push_back(known);
   }
-  for (const mseg_exe_key& known : stale) {
-    const absl::Status gone = dataplane_.exes().Delete(known);
-    if (!gone.ok() && !absl::IsNotFound(gone)) return gone;
-    by_key_.erase(known);
-  }
-  MSEG_RETURN_IF_ERROR(store_.ForgetExecutables(stale));
+  MSEG_RETURN_IF_ERROR(Forget(stale));
   const absl::Status unmarked = dataplane_.written().Delete(inode);
   return absl::IsNotFound(unmarked) ? absl::OkStatus() : unmarked;
 }
 
-absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFd(int fd, const Circumstances& at) {
+absl::StatusOr<ExeRegistry::Reading> ExeRegistry::Begin(int fd, const Circumstances& at) {
   auto key = KeyOf(fd);
   if (!key.ok()) return key.status();
   if (at.expected != nullptr && !SameKey(*key, *at.expected)) {
@@ -277,56 +288,90 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFd(int fd, const Circumstan
   }
   MSEG_RETURN_IF_ERROR(CheckHashable(*key));
   MSEG_RETURN_IF_ERROR(ForgetIfWritten(*key));
+  Reading reading;
+  reading.key = *key;
   if (const auto it = by_key_.find(*key); it != by_key_.end()) {
     const ExecutableInfo& info = by_ref_.at(it->second);
     // A path that was not trusted when it was looked at may be so by now.
     const bool read = info.digest != Digest{};
-    if (read && (info.trusted_path || !at.trusted_only)) return Known{info, *key};
+    if (read && (info.trusted_path || !at.trusted_only)) {
+      reading.known = Known{info, *key};
+      return reading;
+    }
   }
-  StoredExecutable executable;
-  executable.key = *key;
-  executable.info.path = FdPath(fd);
+  reading.info.path = FdPath(fd);
   PathTrust trust;
   if (key->flags & MSEG_FILE_NO_PATH) {
     trust.reason = "its mount namespace belongs to an unprivileged user";
   } else {
-    trust = CheckTrustedPath(at.root_fd, executable.info.path, fd);
+    trust = CheckTrustedPath(at.root_fd, reading.info.path, fd);
   }
   if (at.trusted_only && !trust.trusted) {
     return absl::PermissionDeniedError(
-        absl::StrCat(executable.info.path, " is not a trusted path: ", trust.reason));
+        absl::StrCat(reading.info.path, " is not a trusted path: ", trust.reason));
   }
-  executable.info.trusted_path = trust.trusted;
-  WaitForSettledCtime(*key);
-  // From here on whoever opens it for writing leaves a later ctime.
-  if (at.must_be_unwritten && IsOpenForWriting(fd)) {
-    return absl::AbortedError("somebody has it open for writing");
-  }
-  auto hash = HashFile(fd);
-  if (!hash.ok()) return hash.status();
-  if (!(key->flags & MSEG_FILE_FINE_CTIME) && !hash->settled) {
-    return absl::AbortedError("its change time lies in the future of this host's clock");
-  }
-  auto after = KeyOf(fd);
-  if (!after.ok()) return after.status();
-  if (!SameKey(*key, *after)) return absl::AbortedError("the file changed while it was read");
-  executable.info.digest = hash->digest;
-  if (at.ima.has_value() && *at.ima != hash->digest) {
-    return absl::DataLossError("the kernel read another content at its exec");
-  }
-  executable.info.grade = at.ima.has_value() ? MSEG_GRADE_IMA : MSEG_GRADE_HASH;
-  failures_.erase(executable.info.path);
-  GiveId(&executable.info);
+  reading.info.trusted_path = trust.trusted;
+  reading.must_be_unwritten = at.must_be_unwritten;
+  reading.ima = at.ima;
   // Nobody can write a file while it runs; one that only lies there may be mapped by somebody who
   // then changes it without a trace. So what is not trusted is told, and not remembered.
-  const bool unwritten = at.expected != nullptr || at.must_be_unwritten;
-  if (!unwritten && !trust.trusted) return Known{executable.info, *key};
+  reading.remember = trust.trusted || at.expected != nullptr || at.must_be_unwritten;
+  if (reading.remember && !trust.trusted && !writes_show_) {
+    const bool roots_mount = (key->flags & MSEG_FILE_NO_PATH) == 0;
+    MSEG_RETURN_IF_ERROR(CheckChangesShow(fd, roots_mount ? at.proc : ""));
+  }
+  return reading;
+}
+
+absl::StatusOr<Digest> ExeRegistry::Read(int fd, const Reading& reading) {
+  WaitForSettledCtime(reading.key);
+  // From here on whoever opens it for writing leaves a later ctime, or a mark.
+  if (reading.must_be_unwritten) MSEG_RETURN_IF_ERROR(CheckUnwritten(fd));
+  auto hash = HashFile(fd);
+  if (!hash.ok()) return hash.status();
+  if (!(reading.key.flags & MSEG_FILE_FINE_CTIME) && !hash->settled) {
+    return absl::AbortedError("its change time lies in the future of this host's clock");
+  }
+  return hash->digest;
+}
+
+absl::StatusOr<ExeRegistry::Known> ExeRegistry::Finish(int fd, const Reading& reading,
+                                                       const absl::StatusOr<Digest>& read) {
+  if (!read.ok()) return read.status();
+  const Digest& digest = *read;
+  auto after = KeyOf(fd);
+  if (!after.ok()) return after.status();
+  if (!SameKey(reading.key, *after)) {
+    return absl::AbortedError("the file changed while it was read");
+  }
+  if (reading.ima.has_value() && *reading.ima != digest) {
+    return absl::DataLossError("the kernel read another content at its exec");
+  }
+  if (const auto it = by_key_.find(reading.key); it != by_key_.end()) {
+    const ExecutableInfo& info = by_ref_.at(it->second);  // somebody else was quicker
+    if (info.digest == digest && info.trusted_path == reading.info.trusted_path) {
+      return Known{info, reading.key};
+    }
+  }
+  StoredExecutable executable{.info = reading.info, .key = reading.key};
+  executable.info.digest = digest;
+  executable.info.grade = reading.ima.has_value() ? MSEG_GRADE_IMA : MSEG_GRADE_HASH;
+  failures_.erase(executable.info.path);
+  GiveId(&executable.info);
+  if (!reading.remember) return Known{executable.info, reading.key};
   auto stored = store_.PutExecutable(executable);
   if (!stored.ok()) return stored.status();
   AddAliases(&stored->info);
-  by_key_[*key] = stored->info.ref;
+  by_key_[reading.key] = stored->info.ref;
   Remember(stored->info);
-  return Known{by_ref_.at(stored->info.ref), *key};
+  return Known{by_ref_.at(stored->info.ref), reading.key};
+}
+
+absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFd(int fd, const Circumstances& at) {
+  auto reading = Begin(fd, at);
+  if (!reading.ok()) return reading.status();
+  if (reading->known) return *reading->known;
+  return Finish(fd, *reading, Read(fd, *reading));
 }
 
 absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnScript(uint32_t tgid, const mseg_exe_key& key,
@@ -394,7 +439,8 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnProcess(uint32_t tgid, cons
   if (!fd.ok()) return ErrnoStatus(errno, "open " + proc + "/exe");
   const ScopedFd root(open((proc + "/root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root.ok()) return ErrnoStatus(errno, "open " + proc + "/root");
-  auto known = LearnFd(fd.get(), {.root_fd = root.get(), .expected = &key, .ima = ima});
+  auto known =
+      LearnFd(fd.get(), {.root_fd = root.get(), .proc = proc, .expected = &key, .ima = ima});
   if (!known.ok() && !absl::IsAborted(known.status())) {
     NoteFailure(FdPath(fd.get()), tgid, known.status());
   }
@@ -411,17 +457,31 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnFile(const std::string& pat
   return LearnFd(fd.get(), {.root_fd = root.get(), .trusted_only = trusted_only});
 }
 
-absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnOpened(int fd, uint32_t tgid) {
-  const std::string path = absl::StrCat("/proc/", tgid, "/root");
-  const ScopedFd root(open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!root.ok()) return ErrnoStatus(errno, "open " + path);
-  return LearnFd(fd, {.root_fd = root.get(), .must_be_unwritten = true});
+absl::StatusOr<ExeRegistry::Reading> ExeRegistry::BeginOpened(int fd, uint32_t tgid) {
+  const std::string proc = absl::StrCat("/proc/", tgid);
+  const ScopedFd root(open((proc + "/root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  // Whoever was to execute it has been killed.
+  if (!root.ok()) return absl::AbortedError("the process is gone");
+  auto reading = Begin(fd, {.root_fd = root.get(), .proc = proc, .must_be_unwritten = true});
+  if (absl::IsFailedPrecondition(reading.status())) NoteFailure(FdPath(fd), tgid, reading.status());
+  return reading;
+}
+
+absl::StatusOr<ExeRegistry::Known> ExeRegistry::FinishOpened(int fd, uint32_t tgid,
+                                                             const Reading& reading,
+                                                             const absl::StatusOr<Digest>& read) {
+  auto known = Finish(fd, reading, read);
+  if (!known.ok() && !absl::IsAborted(known.status())) {
+    NoteFailure(reading.info.path, tgid, known.status());
+  }
+  return known;
 }
 
 absl::StatusOr<std::vector<ExeRegistry::Known>> ExeRegistry::RecheckTrust() {
   const ScopedFd root(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root.ok()) return ErrnoStatus(errno, "open /");
   std::vector<Known> lost;
+  std::vector<mseg_exe_key> unknown;
   for (auto& [key, ref] : by_key_) {
     const ExecutableInfo& info = by_ref_.at(ref);
     if (!info.trusted_path) continue;
@@ -430,6 +490,12 @@ absl::StatusOr<std::vector<ExeRegistry::Known>> ExeRegistry::RecheckTrust() {
     // Gone, replaced, or of a container: nobody can execute this key under this path here.
     if (!fd.ok() || fstat(fd.get(), &st) != 0 || st.st_ino != key.ino) continue;
     if (CheckTrustedPath(root.get(), info.path, fd.get()).trusted) continue;
+    if (const absl::Status status = CheckChangesShow(fd.get(), "/proc/self");
+        !writes_show_ && !status.ok()) {
+      NoteFailure(info.path, 0, status);
+      unknown.push_back(key);
+      continue;
+    }
     StoredExecutable executable{.info = info, .key = key};
     executable.info.trusted_path = false;
     auto stored = store_.PutExecutable(executable);
@@ -438,6 +504,7 @@ absl::StatusOr<std::vector<ExeRegistry::Known>> ExeRegistry::RecheckTrust() {
     Remember(stored->info);
     lost.push_back({stored->info, key});
   }
+  MSEG_RETURN_IF_ERROR(Forget(unknown));
   return lost;
 }
 

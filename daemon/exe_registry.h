@@ -33,7 +33,10 @@ class ExeRegistry {
     uint32_t pid = 0;
   };
 
-  ExeRegistry(const Dataplane& dataplane, Store& store);
+  // `writes_show`: the kernel tells of every file that is opened for writing (full mode). Else the
+  // ctime must, and a file on a file system where it does not stays unknown, unless nobody but root
+  // can write it.
+  ExeRegistry(const Dataplane& dataplane, Store& store, bool writes_show);
   ExeRegistry(const ExeRegistry&) = delete;
   ExeRegistry& operator=(const ExeRegistry&) = delete;
 
@@ -50,9 +53,14 @@ class ExeRegistry {
   // is 0 then. `trusted_only`: PermissionDenied for such a file, without reading it.
   absl::StatusOr<Known> LearnFile(const std::string& path, bool trusted_only);
 
-  // Hashes a file that this process is about to execute, open for reading. Aborted: somebody has it
-  // open for writing, or it changed; FailedPrecondition as for `LearnProcess`.
-  absl::StatusOr<Known> LearnOpened(int fd, uint32_t tgid);
+  // A file that is about to be executed, in three steps, of which only the one that takes its time
+  // needs no lock: Read(). Aborted: somebody has it open for writing, or it changed, or it cannot
+  // be looked at now; FailedPrecondition as for `LearnProcess`.
+  struct Reading;
+  absl::StatusOr<Reading> BeginOpened(int fd, uint32_t tgid);
+  static absl::StatusOr<Digest> Read(int fd, const Reading& reading);
+  absl::StatusOr<Known> FinishOpened(int fd, uint32_t tgid, const Reading& reading,
+                                     const absl::StatusOr<Digest>& read);
 
   // Looks at every trusted path again: a directory that others may write by now leaves the file and
   // its key as they were. Returns those that lost their trust, with a new ref, to be published.
@@ -118,17 +126,21 @@ class ExeRegistry {
   // What is known of a file beside its descriptor.
   struct Circumstances {
     int root_fd = -1;                        // where its path begins
+    std::string proc = "/proc/self";         // of who sees it where it was opened
     const mseg_exe_key* expected = nullptr;  // it runs under this key, and so nobody writes it
     bool trusted_only = false;
     bool must_be_unwritten = false;  // Aborted if anybody has it open for writing
     std::optional<Digest> ima = std::nullopt;
   };
+  absl::StatusOr<Reading> Begin(int fd, const Circumstances& at);
+  absl::StatusOr<Known> Finish(int fd, const Reading& reading, const absl::StatusOr<Digest>& read);
   absl::StatusOr<Known> LearnFd(int fd, const Circumstances& at);
   absl::Status LoadDigests();
   absl::Status LoadPairs();
   absl::StatusOr<Known> RememberUnread(const mseg_exe_key& key, const std::string& path);
   void Remember(ExecutableInfo info);
   uint8_t RolesOf(const Digest& digest) const;
+  absl::Status Forget(const std::vector<mseg_exe_key>& keys);
   absl::Status ForgetIfWritten(const mseg_exe_key& key);
   absl::StatusOr<mseg_exe_key> KeyOf(int fd) const;
   void AddAliases(ExecutableInfo* info) const;
@@ -137,6 +149,7 @@ class ExeRegistry {
 
   const Dataplane& dataplane_;
   Store& store_;
+  const bool writes_show_;
   std::map<mseg_exe_key, uint32_t, KeyLess> by_key_;
   std::map<uint32_t, ExecutableInfo> by_ref_;
   std::map<Digest, uint32_t> by_digest_;  // refs that stand for a content wherever it lies
@@ -146,6 +159,15 @@ class ExeRegistry {
   std::map<Digest, uint8_t> roles_;
   std::map<std::string, std::string> links_;
   std::map<std::string, Failure> failures_;  // by path, bounded
+};
+
+struct ExeRegistry::Reading {
+  std::optional<Known> known;  // there is nothing to read
+  mseg_exe_key key{};
+  ExecutableInfo info;
+  bool must_be_unwritten = false;
+  bool remember = false;
+  std::optional<Digest> ima;
 };
 
 }  // namespace mseg

@@ -6,20 +6,25 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/fanotify.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <climits>
+#include <cstring>
 #include <condition_variable>
 #include <fstream>
+#include <iterator>
 #include <list>
+#include <map>
 #include <mutex>
 #include <set>
-#include <sstream>
 #include <thread>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -35,24 +40,46 @@ using Clock = std::chrono::steady_clock;
 
 constexpr size_t kMaxHeld = 256;     // each keeps a descriptor open
 constexpr size_t kMaxKnown = 16384;  // then they are forgotten, and looked at again
+constexpr off_t kLarge = 32 << 20;   // bytes that take long enough to have a thread of their own
 constexpr char kMounts[] = "/proc/self/mountinfo";
 
-// What changes when a file's content does.
-using Stamp = std::tuple<dev_t, ino_t, off_t, time_t, long>;
+// What changes when a file's content or its name does.
+using Stamp = std::tuple<std::string, dev_t, ino_t, off_t, time_t, long>;
 
-std::string ReadAll(const std::string& path) {
-  std::ifstream in(path);
-  std::stringstream text;
-  text << in.rdbuf();
-  return text.str();
+// Not O_NONBLOCK, and whoever holds a write lease on a file would hold the thread that answers all
+// others.
+absl::StatusOr<ScopedFd> OpenFanotify() {
+  ScopedFd fd(fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC | FAN_NONBLOCK | FAN_UNLIMITED_QUEUE,
+                            O_RDONLY | O_CLOEXEC | O_LARGEFILE | O_NONBLOCK | O_NOATIME));
+  if (!fd.ok()) return ErrnoStatus(errno, "fanotify");
+  return fd;
+}
+
+// Marks the file system of an open file. 0, or an errno.
+int MarkFileSystem(int fanotify, int file) {
+  const std::string path = absl::StrCat("/proc/self/fd/", file);
+  const int done = fanotify_mark(fanotify, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, FAN_OPEN_EXEC_PERM,
+                                 AT_FDCWD, path.c_str());
+  return done == 0 ? 0 : errno;
+}
+
+// Empty: something else is mounted over it by now.
+ScopedFd OpenMount(const Mount& mount) {
+  ScopedFd fd(open(mount.point.c_str(), O_PATH | O_CLOEXEC | O_NOFOLLOW));
+  struct statx st {};
+  if (!fd.ok() || statx(fd.get(), "", AT_EMPTY_PATH, STATX_MNT_ID, &st) != 0) return {};
+  return (st.stx_mask & STATX_MNT_ID) != 0 && st.stx_mnt_id == mount.id ? std::move(fd)
+                                                                        : ScopedFd();
 }
 
 struct Held {
   ScopedFd fd;
   uint32_t tgid = 0;
   Stamp stamp;
+  off_t size = 0;
   Clock::time_point until;
   bool answered = false;
+  bool taken = false;  // by a thread that learns it
 };
 
 // A descriptor that cannot be opened for an event makes the kernel refuse that exec.
@@ -69,34 +96,44 @@ class FanotifyWatch final : public ExecWatch {
       : options_(options), learn_(std::move(learn)), log_(std::move(log)) {}
 
   ~FanotifyWatch() override {
-    if (!reader_.joinable()) return;
+    if (threads_.empty()) return;
     {
       const std::lock_guard lock(mutex_);
       stopping_ = true;
     }
     eventfd_write(stop_.get(), 1);
-    wake_.notify_one();
-    reader_.join();
-    learner_.join();
+    wake_.notify_all();
+    threads_[kReader].join();
+    {
+      // Lets go whoever waits. What is being learned is not waited for.
+      const std::lock_guard lock(mutex_);
+      fanotify_.Reset();
+    }
+    for (std::thread& thread : threads_) {
+      if (thread.joinable()) thread.join();
+    }
   }
 
   absl::Status Open() {
+    if (prctl(PR_SET_DUMPABLE, 0) != 0) return ErrnoStatus(errno, "PR_SET_DUMPABLE");
     RaiseFileLimit();
-    fanotify_ =
-        ScopedFd(fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC | FAN_NONBLOCK | FAN_UNLIMITED_QUEUE,
-                               O_RDONLY | O_CLOEXEC | O_LARGEFILE));
-    if (!fanotify_.ok()) return ErrnoStatus(errno, "fanotify");
+    auto fanotify = OpenFanotify();
+    if (!fanotify.ok()) return fanotify.status();
+    fanotify_ = *std::move(fanotify);
     mounts_ = ScopedFd(open(kMounts, O_RDONLY | O_CLOEXEC));
     if (!mounts_.ok()) return ErrnoStatus(errno, absl::StrCat("open ", kMounts));
     stop_ = ScopedFd(eventfd(0, EFD_CLOEXEC));
     if (!stop_.ok()) return ErrnoStatus(errno, "eventfd");
     const auto hierarchy = FindCgroupRoot();
-    if (hierarchy.ok() && absl::StartsWith(options_.cgroup_root, *hierarchy)) {
+    if (hierarchy.ok() && absl::StartsWith(options_.cgroup_root, *hierarchy + "/")) {
       inside_ = options_.cgroup_root.substr(hierarchy->size());
     }
-    MSEG_RETURN_IF_ERROR(MarkFileSystems());
-    reader_ = std::thread([this]() { Watch(); });
-    learner_ = std::thread([this]() { LearnHeld(); });
+    MarkFileSystems();
+    threads_.resize(kThreads);
+    threads_[kReader] = std::thread([this]() { Answer(); });
+    threads_[kMarker] = std::thread([this]() { FollowMounts(); });
+    threads_[kSmall] = std::thread([this]() { LearnHeld(/*large=*/false); });
+    threads_[kLarger] = std::thread([this]() { LearnHeld(/*large=*/true); });
     return absl::OkStatus();
   }
 
@@ -105,37 +142,57 @@ class FanotifyWatch final : public ExecWatch {
   }
 
  private:
-  // Every file system that holds programs; those that are marked already stay so.
-  absl::Status MarkFileSystems() {
-    std::set<std::string> unwatched;
-    bool supported = false;
-    for (const Mount& mount : ExecutableMounts(ParseMounts(ReadAll(kMounts)))) {
-      if (fanotify_mark(fanotify_.get(), FAN_MARK_ADD | FAN_MARK_FILESYSTEM, FAN_OPEN_EXEC_PERM,
-                        AT_FDCWD, mount.point.c_str()) == 0) {
-        supported = true;
-        continue;
-      }
-      const int error = errno;
-      if (error == ENOENT) continue;  // gone by now, or hidden by another mount
-      unwatched.insert(mount.point);
-      if (unwatched_.count(mount.point) != 0) continue;
-      log_(absl::StrCat("exec_watch: execs of files on ", mount.point, " (", mount.type,
-                        ") are not held: ", ErrnoStatus(error, "fanotify_mark").message()));
-    }
-    unwatched_ = std::move(unwatched);
-    unwatched_count_ = unwatched_.size();
-    if (supported) return absl::OkStatus();
-    return absl::UnimplementedError(
-        "the kernel holds no execs (it needs CONFIG_FANOTIFY_ACCESS_PERMISSIONS)");
+  enum Threads { kReader, kMarker, kSmall, kLarger, kThreads };
+
+  // ---- which file systems: may wait for one that does not answer ----
+
+  static std::string NotHeld(const Mount& mount, const char* why) {
+    return absl::StrCat("exec_watch: execs of files on ", mount.point, " (", mount.type,
+                        ") are not held: ", why);
   }
 
-  void Watch() {
-    pollfd fds[] = {
-        {fanotify_.get(), POLLIN, 0}, {mounts_.get(), POLLPRI, 0}, {stop_.get(), POLLIN, 0}};
-    for (;;) {
-      if (poll(fds, std::size(fds), LetGoLate()) < 0 && errno != EINTR) return;
-      if (fds[2].revents != 0) return;
-      if (fds[1].revents != 0) MarkFileSystems().IgnoreError();
+  // Each by the first of its mounts that leads there; those that are marked already stay so.
+  void MarkFileSystems() {
+    std::set<std::string> marked;
+    std::map<std::string, std::string> failed;  // by device: what to tell
+    for (const Mount& mount : ExecutableMounts(ReadMounts(kMounts))) {
+      if (marked.count(mount.device) != 0) continue;
+      const ScopedFd directory = OpenMount(mount);
+      if (!directory.ok()) {
+        failed.try_emplace(mount.device, NotHeld(mount, "another mount hides it"));
+        continue;
+      }
+      const int error = MarkFileSystem(fanotify_.get(), directory.get());
+      if (error == 0) {
+        marked.insert(mount.device);
+        failed.erase(mount.device);
+      } else {
+        failed[mount.device] = NotHeld(mount, strerror(error));
+      }
+    }
+    for (const auto& [device, line] : failed) {
+      if (told_.insert(line).second) log_(line);
+    }
+    unwatched_count_ = failed.size();
+  }
+
+  void FollowMounts() {
+    pollfd fds[] = {{mounts_.get(), POLLPRI, 0}, {stop_.get(), POLLIN, 0}};
+    while (Wait(fds, std::size(fds), -1), fds[1].revents == 0) {
+      if (fds[0].revents != 0) MarkFileSystems();
+    }
+  }
+
+  // ---- who waits: does nothing that could make itself wait ----
+
+  static void Wait(pollfd* fds, size_t count, int milliseconds) {
+    if (poll(fds, count, milliseconds) >= 0) return;
+    for (size_t i = 0; i < count; i++) fds[i].revents = 0;  // EINTR, or no memory for now
+  }
+
+  void Answer() {
+    pollfd fds[] = {{fanotify_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}};
+    while (Wait(fds, std::size(fds), LetGoLate()), fds[1].revents == 0) {
       if (fds[0].revents != 0) ReadEvents();
     }
   }
@@ -152,9 +209,14 @@ class FanotifyWatch final : public ExecWatch {
 
   void OnExec(ScopedFd fd, uint32_t tgid) {
     struct stat st {};
-    const bool file = fstat(fd.get(), &st) == 0 && S_ISREG(st.st_mode);
-    const Stamp stamp(st.st_dev, st.st_ino, st.st_size, st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
-    if (!file || IsKnown(stamp) || !IsInside(tgid)) return Allow(fd.get());
+    char path[PATH_MAX];
+    const ssize_t length =
+        readlink(absl::StrCat("/proc/self/fd/", fd.get()).c_str(), path, sizeof(path));
+    const bool file = length > 0 && fstat(fd.get(), &st) == 0 && S_ISREG(st.st_mode);
+    if (!file) return Allow(fd.get());
+    Stamp stamp(std::string(path, static_cast<size_t>(length)), st.st_dev, st.st_ino, st.st_size,
+                st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
+    if (IsKnown(stamp) || !IsInside(tgid)) return Allow(fd.get());
     const std::lock_guard lock(mutex_);
     held_count_++;
     if (held_.size() >= kMaxHeld) {
@@ -163,9 +225,10 @@ class FanotifyWatch final : public ExecWatch {
     }
     held_.push_back({.fd = std::move(fd),
                      .tgid = tgid,
-                     .stamp = stamp,
+                     .stamp = std::move(stamp),
+                     .size = st.st_size,
                      .until = Clock::now() + options_.limit});
-    wake_.notify_one();
+    wake_.notify_all();
   }
 
   bool IsKnown(const Stamp& stamp) {
@@ -176,7 +239,8 @@ class FanotifyWatch final : public ExecWatch {
   // False: certainly of another part of the hierarchy.
   bool IsInside(uint32_t tgid) const {
     if (inside_.empty()) return true;
-    const std::string groups = ReadAll(absl::StrCat("/proc/", tgid, "/cgroup"));
+    std::ifstream in(absl::StrCat("/proc/", tgid, "/cgroup"));
+    const std::string groups(std::istreambuf_iterator<char>(in), {});
     const size_t at = groups.find("0::/");
     if (at == std::string::npos || (at != 0 && groups[at - 1] != '\n')) return true;
     const std::string path = groups.substr(at + 3, groups.find('\n', at) - at - 3);
@@ -190,36 +254,53 @@ class FanotifyWatch final : public ExecWatch {
     [[maybe_unused]] const ssize_t n = write(fanotify_.get(), &response, sizeof(response));
   }
 
-  // For how long nobody has to look again, in milliseconds; -1: until something comes.
+  // For how long nobody has to look again, in milliseconds; -1: until something comes. Who was let
+  // go is learned when he runs, if nobody has begun yet.
   int LetGoLate() {
     const std::lock_guard lock(mutex_);
     const auto now = Clock::now();
     int wait = -1;
-    for (Held& held : held_) {
-      if (held.answered) continue;
-      if (held.until <= now) {
-        held.answered = true;
+    for (auto held = held_.begin(); held != held_.end();) {
+      const auto here = held++;
+      if (here->answered) continue;
+      if (here->until <= now) {
+        here->answered = true;
         late_count_++;
-        Allow(held.fd.get());
+        Allow(here->fd.get());
+        if (!here->taken) held_.erase(here);
         continue;
       }
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(held.until - now).count();
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(here->until - now).count();
       if (wait < 0 || left < wait) wait = static_cast<int>(left);
     }
     return wait;
   }
 
-  void LearnHeld() {
+  // ---- what they wait for ----
+
+  // The smallest first: whoever executes large files makes others with large files wait.
+  std::list<Held>::iterator Next(bool large) {
+    auto next = held_.end();
+    for (auto held = held_.begin(); held != held_.end(); ++held) {
+      if (held->taken || (held->size >= kLarge) != large) continue;
+      if (next == held_.end() || held->size < next->size) next = held;
+    }
+    return next;
+  }
+
+  void LearnHeld(bool large) {
     std::unique_lock lock(mutex_);
     for (;;) {
-      wake_.wait(lock, [this]() { return stopping_ || !held_.empty(); });
+      wake_.wait(lock, [this, large]() { return stopping_ || Next(large) != held_.end(); });
       if (stopping_) return;
-      const auto held = held_.begin();  // stays where it is until it is taken out here
+      const auto held = Next(large);  // stays where it is until it is taken out here
+      held->taken = true;
       bool known = known_.count(held->stamp) != 0;
       if (!known) {
         lock.unlock();
         known = learn_(held->fd.get(), held->tgid);
         lock.lock();
+        if (stopping_) return;
         if (known_.size() >= kMaxKnown) known_.clear();
         if (known) known_.insert(held->stamp);
       }
@@ -235,7 +316,7 @@ class FanotifyWatch final : public ExecWatch {
   ScopedFd fanotify_;
   ScopedFd mounts_;
   ScopedFd stop_;
-  std::set<std::string> unwatched_;
+  std::set<std::string> told_;
   std::atomic<uint64_t> held_count_{0};
   std::atomic<uint64_t> late_count_{0};
   std::atomic<uint64_t> unwatched_count_{0};
@@ -245,11 +326,21 @@ class FanotifyWatch final : public ExecWatch {
   std::list<Held> held_;  // in the order they came
   std::set<Stamp> known_;
   bool stopping_ = false;
-  std::thread reader_;
-  std::thread learner_;
+  std::vector<std::thread> threads_;
 };
 
 }  // namespace
+
+absl::Status ExecWatch::CheckSupported() {
+  auto fanotify = OpenFanotify();
+  if (!fanotify.ok()) return fanotify.status();
+  const ScopedFd root(open("/", O_PATH | O_CLOEXEC));
+  const int error = MarkFileSystem(fanotify->get(), root.get());
+  // Some root file systems cannot be marked; that is told for each.
+  if (error != EINVAL) return absl::OkStatus();
+  return absl::UnimplementedError(
+      "the kernel holds no execs (it needs CONFIG_FANOTIFY_ACCESS_PERMISSIONS)");
+}
 
 absl::StatusOr<std::unique_ptr<ExecWatch>> ExecWatch::Start(const ExecWatchOptions& options,
                                                             Learn learn, Log log) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace mseg {
@@ -15,7 +16,7 @@ namespace mseg {
 struct ExecWatchOptions {
   // A directory of the host's cgroup hierarchy: execs of processes elsewhere go on at once.
   std::string cgroup_root;
-  // No exec waits longer, whatever became of `learn`.
+  // No exec waits for `learn` any longer.
   std::chrono::milliseconds limit{1000};
 };
 
@@ -26,17 +27,21 @@ struct ExecWatchCounts {
 };
 
 // Holds each exec of a file that nobody has looked at yet, until somebody has: fanotify(7),
-// FAN_OPEN_EXEC_PERM. It only ever delays: nothing is refused, and when the process ends, the
-// kernel lets go what was held. Sees the file systems that are mounted in this mount namespace, new
-// ones as they come.
+// FAN_OPEN_EXEC_PERM. It only ever delays; the kernel lets go what is held when this process ends.
+// The one exec that is refused is of a file on which somebody holds a write lease. Sees the file
+// systems that are mounted in this mount namespace, new ones as they come.
+//
+// From Start() on this process dumps no core: the program that core_pattern starts would wait for
+// this process, and this process for that program.
 class ExecWatch {
  public:
-  // Called on a thread of the watch, one file at a time: open for reading, and not yet protected
-  // from writers. True: there is no need to ask again until the file changes.
+  // Called on threads of the watch: a file that is open for reading, and not yet protected from
+  // writers. True: there is no need to ask again until the file or its name changes.
   using Learn = std::function<bool(int fd, uint32_t tgid)>;
   using Log = std::function<void(const std::string&)>;  // one line for the operator
 
   // Unimplemented: the kernel has no CONFIG_FANOTIFY_ACCESS_PERMISSIONS.
+  static absl::Status CheckSupported();
   static absl::StatusOr<std::unique_ptr<ExecWatch>> Start(const ExecWatchOptions& options,
                                                           Learn learn, Log log);
   virtual ~ExecWatch() = default;

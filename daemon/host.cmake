@@ -20,6 +20,7 @@ add_library(mseg_host STATIC
   ${CMAKE_CURRENT_LIST_DIR}/exec_watch.cc
   ${CMAKE_CURRENT_LIST_DIR}/executable_ids.cc
   ${CMAKE_CURRENT_LIST_DIR}/file_hash.cc
+  ${CMAKE_CURRENT_LIST_DIR}/file_system.cc
   ${CMAKE_CURRENT_LIST_DIR}/guard_config.cc
   ${CMAKE_CURRENT_LIST_DIR}/host_identity.cc
   ${CMAKE_CURRENT_LIST_DIR}/host_inventory.cc

@@ -18,6 +18,7 @@
 #include "absl/time/clock.h"
 #include "daemon/controller.h"
 #include "daemon/daemon_config.h"
+#include "daemon/exec_watch.h"
 #include "daemon/host_identity.h"
 #include "daemon/host_inventory.h"
 #include "daemon/rpc_server.h"
@@ -173,12 +174,21 @@ int Run(DaemonConfig config) {
     if (!root.ok()) return Refuse(root.status());
     config.cgroup_root = *root;
   }
+  while (config.cgroup_root.size() > 1 && config.cgroup_root.ends_with('/')) {
+    config.cgroup_root.pop_back();
+  }
   const Features features = ProbeFeatures();
   if (const absl::Status status = features.CheckRequired(); !status.ok()) return Refuse(status);
   if (config.guard.enabled && features.mode != MSEG_MODE_FULL) {
     return Refuse(absl::FailedPreconditionError(
         "self_protection: enabled: true needs full mode (BPF LSM; boot with lsm=...,bpf); remove "
         "it from the configuration"));
+  }
+  if (config.exec_watch) {
+    if (const absl::Status status = ExecWatch::CheckSupported(); !status.ok()) {
+      return Refuse(absl::FailedPreconditionError(
+          absl::StrCat("exec_watch: ", Words(status), "; remove it from the configuration")));
+    }
   }
   auto store = OpenStore(config);
   if (!store.ok()) return Refuse(store.status());

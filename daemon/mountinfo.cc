@@ -2,9 +2,13 @@
 #include "daemon/mountinfo.h"
 
 #include <algorithm>
-#include <set>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+#include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "labels/text.h"
 
@@ -47,23 +51,36 @@ std::vector<Mount> ParseMounts(std::string_view mountinfo) {
     const std::vector<absl::string_view> halves = absl::StrSplit(line, absl::MaxSplits(" - ", 1));
     if (halves.size() != 2) continue;
     const std::vector<absl::string_view> mount = absl::StrSplit(halves[0], ' ');
-    const size_t type_end = halves[1].find(' ');
-    if (mount.size() < 6 || type_end == absl::string_view::npos) continue;
-    mounts.push_back({.device = std::string(mount[2]),
+    const std::vector<absl::string_view> system = absl::StrSplit(halves[1], ' ');
+    uint64_t id = 0;
+    if (mount.size() < 6 || system.size() < 2 || !absl::SimpleAtoi(mount[0], &id)) continue;
+    mounts.push_back({.id = id,
+                      .device = std::string(mount[2]),
                       .root = Unescape(mount[3]),
                       .point = Unescape(mount[4]),
                       .options = std::string(mount[5]),
-                      .type = std::string(halves[1].substr(0, type_end))});
+                      .type = std::string(system[0]),
+                      .settings = {}});
+    if (system.size() < 3) continue;
+    for (const absl::string_view setting : absl::StrSplit(system[2], ',')) {
+      const std::pair<absl::string_view, absl::string_view> parts =
+          absl::StrSplit(setting, absl::MaxSplits('=', 1));
+      mounts.back().settings[std::string(parts.first)] = Unescape(parts.second);
+    }
   }
   return mounts;
 }
 
+std::vector<Mount> ReadMounts(const std::string& path) {
+  std::ifstream in(path);
+  std::stringstream text;
+  text << in.rdbuf();
+  return ParseMounts(text.str());
+}
+
 std::vector<Mount> ExecutableMounts(const std::vector<Mount>& mounts) {
   std::vector<Mount> found;
-  std::set<std::string> devices;
-  for (const Mount& mount : mounts) {
-    if (HoldsPrograms(mount) && devices.insert(mount.device).second) found.push_back(mount);
-  }
+  std::copy_if(mounts.begin(), mounts.end(), std::back_inserter(found), HoldsPrograms);
   return found;
 }
 

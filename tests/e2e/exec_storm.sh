@@ -157,7 +157,16 @@ held=$(status counters.execs_held)
 # shellcheck disable=SC2046
 storm $(named) >/dev/null
 same "exec_watch: nobody is held twice" "$held" "$(status counters.execs_held)"
-kill_tracked "$MSEGD_PID" KILL
+# Whoever writes its core is a program that starts, too.
+pattern=$(cat /proc/sys/kernel/core_pattern)
+restore_pattern() { echo "$pattern" >/proc/sys/kernel/core_pattern; }
+if [[ -n $GUEST ]]; then
+  E2E_AT_EXIT+=(restore_pattern)
+  echo '|/usr/bin/true %p' >/proc/sys/kernel/core_pattern
+  kill_tracked "$MSEGD_PID" SEGV
+else
+  kill_tracked "$MSEGD_PID" KILL
+fi
 new_program_starts() {
   local status=0
   cp "$CONNECT" "$PLACE/late"

@@ -186,6 +186,45 @@ learn "$ELSEWHERE/inplace"
 refused "by digest: changed in place, and hashed again" "${by_db[@]}" \
   "peer.exe=$ELSEWHERE/inplace" "peer.digest=$(digest_of "$ELSEWHERE/changed")" -- \
   ping_with web "$ELSEWHERE/inplace"
+# Through a mapping: on tmpfs that leaves no trace but with BPF LSM, which sees the file opened.
+MEMORY=$TRUSTED/memory
+mkdir "$MEMORY"
+mount -t tmpfs -o mode=755 none "$MEMORY"
+forget_memory() { umount "$MEMORY"; }
+E2E_AT_EXIT+=(forget_memory)
+through_mapping() { # FILE
+  "$PYTHON" -SE -c 'import mmap, os, sys
+before = os.stat(sys.argv[1])
+file = os.open(sys.argv[1], os.O_RDWR)
+memory = mmap.mmap(file, 0)
+memory[9] ^= memory[8] + 1
+memory.close()
+print(os.stat(sys.argv[1]).st_ctime_ns == before.st_ctime_ns)' "$1"
+}
+for place in "$MEMORY" "$PUBLIC"; do
+  cp "$CLI" "$place/mapped"
+  chown nobody "$place/mapped"
+done
+if [[ $(status mode) == full ]]; then
+  allowed_soon "by digest: on tmpfs" ping_with web "$MEMORY/mapped"
+else
+  refused "by digest: on tmpfs, where others than root write" direction=ingress rule=order-db \
+    peer.grade=unknown -- ping_with web "$MEMORY/mapped"
+  check "status says why" bash -c 'grep -q "tmpfs does not show" <<<"$1"' - \
+    "$(msegctl status -o json)"
+  cp "$CLI" "$MEMORY/roots"
+  allowed_soon "by digest: the twin that only root writes" ping_with web "$MEMORY/roots"
+  chown nobody "$MEMORY/roots"
+  no_longer() { ! ping_with web "$MEMORY/roots" >/dev/null 2>&1; }
+  check "until others may" wait_for 20 no_longer
+fi
+same "written through a mapping, and the ctime is as before" True \
+  "$(through_mapping "$MEMORY/mapped")"
+check_not "by digest: on tmpfs, changed through a mapping" ping_with web "$MEMORY/mapped"
+allowed_soon "by digest: elsewhere" ping_with web "$PUBLIC/mapped"
+through_mapping "$PUBLIC/mapped" >/dev/null
+refused "by digest: elsewhere, changed through a mapping" direction=ingress rule=order-db \
+  "peer.digest!=$(digest_of "$CLI")" -- ping_with web "$PUBLIC/mapped"
 refused "by digest: the program in a memfd" direction=ingress rule=order-db peer.labels.role=web \
   peer.grade=unknown peer.exe= -- in_cgroup web "$PYTHON" -c '
 import os, sys

@@ -2,6 +2,7 @@
 #include "daemon/exec_watch.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -18,7 +19,7 @@
 namespace mseg::testing {
 namespace {
 
-TEST_CASE("file systems with programs are watched once, others not at all") {
+TEST_CASE("mounts with programs are told from others") {
   const auto mounts = ParseMounts(
       "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
       "23 22 0:5 / /proc rw - proc proc rw\n"
@@ -33,7 +34,9 @@ TEST_CASE("file systems with programs are watched once, others not at all") {
   CHECK(mounts.size() == 8);
   std::vector<std::string> points;
   for (const Mount& mount : ExecutableMounts(mounts)) points.push_back(mount.point);
-  CHECK(points == std::vector<std::string>{"/", "/opt/bound here", "/merged"});
+  CHECK(points == std::vector<std::string>{"/", "/mnt/again", "/opt/bound here", "/merged"});
+  CHECK(mounts[7].settings.at("lowerdir") == "/l");
+  CHECK(mounts[7].id == 29);
 }
 
 // Two cgroups, one of which is watched, and what `learn` was asked.
@@ -90,10 +93,11 @@ class Watched {
     const std::lock_guard lock(mutex_);
     answer_ = answer;
   }
-  // Until `Open`, `learn` does not return.
-  void Close() {
+  // Until `Open`, `learn` does not return: for any file, or for this one.
+  void Close(const std::string& only = "") {
     const std::lock_guard lock(mutex_);
     open_ = false;
+    closed_for_ = only;
   }
   void Open() {
     const std::lock_guard lock(mutex_);
@@ -119,7 +123,7 @@ class Watched {
     std::unique_lock lock(mutex_);
     asked_.push_back(file);
     too_early_ |= runs == file;
-    opened_.wait(lock, [this] { return open_; });
+    opened_.wait(lock, [&] { return open_ || (!closed_for_.empty() && closed_for_ != file); });
     return answer_;
   }
 
@@ -130,6 +134,7 @@ class Watched {
   bool too_early_ = false;
   bool answer_ = true;
   bool open_ = true;
+  std::string closed_for_;
 };
 
 std::string CopyOfTrue(const std::string& path) {
@@ -185,6 +190,88 @@ TEST_CASE("nobody waits longer than the limit, and who did is counted") {
   CHECK(watched.Run(another, watched.inside) == 0);
   CHECK(watched.watch->counts().late > late);
   CHECK(watched.watch->counts().held >= 2);
+}
+
+// Like an unprivileged process that wants everybody else to wait.
+class LeaseHolder {
+ public:
+  explicit LeaseHolder(const std::string& path) {
+    int ready[2];
+    REQUIRE(pipe(ready) == 0);
+    child_ = fork();
+    if (child_ == 0) {
+      signal(SIGIO, SIG_IGN);  // what tells it that somebody waits
+      const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+      const bool held = fcntl(fd, F_SETLEASE, F_WRLCK) == 0;
+      (void)!write(ready[1], held ? "y" : "n", 1);
+      for (;;) pause();
+    }
+    char held = 0;
+    CHECK(read(ready[0], &held, 1) == 1);
+    CHECK(held == 'y');
+    close(ready[0]);
+    close(ready[1]);
+  }
+  ~LeaseHolder() {
+    kill(child_, SIGKILL);
+    waitpid(child_, nullptr, 0);
+  }
+
+ private:
+  pid_t child_ = 0;
+};
+
+TEST_CASE("who holds a write lease makes nobody wait but himself") {
+  if (SkippedWithoutRoot()) return;
+  Watched watched;
+  const std::string leased = CopyOfTrue(watched.dir / "leased");
+  const std::string program = CopyOfTrue(watched.dir / "program");
+  pid_t victim = 0;
+  {
+    const LeaseHolder holder(leased);
+    victim = fork();
+    if (victim == 0) {
+      execl(leased.c_str(), leased.c_str(), nullptr);
+      _exit(127);
+    }
+    // The lease lasts for as long as /proc/sys/fs/lease-break-time says, 45 s.
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < 20; i++) {
+      CopyOfTrue(program);
+      CHECK(watched.Run(program, watched.inside) == 0);
+    }
+    CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(30));
+  }
+  int status = 0;
+  CHECK(waitpid(victim, &status, 0) == victim);
+  CHECK(watched.Asked(program) == 20);
+}
+
+TEST_CASE("another name of a file is another file") {
+  if (SkippedWithoutRoot()) return;
+  Watched watched;
+  const std::string program = CopyOfTrue(watched.dir / "program");
+  const std::string link = watched.dir / "link";
+  REQUIRE(::link(program.c_str(), link.c_str()) == 0);
+  CHECK(watched.Run(program, watched.inside) == 0);
+  CHECK(watched.Run(link, watched.inside) == 0);
+  CHECK(watched.Asked(program) == 1);
+  CHECK(watched.Asked(link) == 1);
+}
+
+TEST_CASE("a large file makes no small one wait") {
+  if (SkippedWithoutRoot()) return;
+  Watched watched;
+  const std::string large = CopyOfTrue(watched.dir / "large");
+  std::filesystem::resize_file(large, 64 << 20);
+  const std::string program = CopyOfTrue(watched.dir / "program");
+  watched.Close(large);
+  std::thread waits([&] { CHECK(watched.Run(large, watched.inside) == 0); });
+  while (watched.Asked(large) == 0) std::this_thread::yield();
+  CHECK(watched.Run(program, watched.inside) == 0);
+  CHECK(watched.Asked(program) == 1);
+  watched.Open();
+  waits.join();
 }
 
 TEST_CASE("a file system that is mounted later is watched, too") {
