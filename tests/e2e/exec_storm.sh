@@ -96,7 +96,9 @@ change_often() { # TIMES
 change_often 20
 
 # ---- exec_watch: also by path, and without a hash at exec, nobody is refused for being new
+# As the unit starts it, and programs that are not root's.
 stop_msegd
+with_unit_capabilities
 echo 'exec_watch: true' >"$WORK/msegd.yaml"
 start_msegd --config "$WORK/msegd.yaml"
 change_often 5
@@ -136,7 +138,21 @@ mkdir "$PLACE/named"
 order_db_policy "{exe: $PLACE/named/*}" tcp/6379 >"$WORK/policy.yaml"
 apply "$WORK/policy.yaml"
 fresh_programs second
-for i in $(named); do mv "$PLACE/p$i" "$PLACE/named/" && ln -s "named/p$i" "$PLACE/p$i"; done
+digests=''
+for i in $(named); do
+  if ((i < COUNT / 2)); then
+    mv "$PLACE/p$i" "$PLACE/named/" && ln -s "named/p$i" "$PLACE/p$i"
+  else
+    chown nobody "$PLACE/p$i"
+    digests+="${digests:+, }\"$(digest_of "$PLACE/p$i")\""
+  fi
+done
+{
+  order_db_policy "{exe: $PLACE/named/*}" tcp/6379
+  printf '  - name: by-digest\n    verdict: allow\n    from: {process: {digest: [%s]}}\n' "$digests"
+  printf '    to: {labels: {role: db}}\n    services: [tcp/6379]\n'
+} >"$WORK/policy.yaml"
+apply "$WORK/policy.yaml"
 held=$(status counters.execs_held)
 # A guest's processor is emulated: more at a time would wait for longer than the second there is.
 in_groups() {

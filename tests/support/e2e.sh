@@ -319,14 +319,23 @@ msegd_ready() {
   [[ -S $SOCK && $(msegd_log) == *' mode, cgroup root '* ]]
 }
 
+# Before msegd's name: with_unit_capabilities, or nothing.
+MSEGD_UNDER=()
+with_unit_capabilities() {
+  local set
+  set=$(sed -n 's/^CapabilityBoundingSet=//p' "$SUPPORT/../../deploy/systemd/msegd.service" |
+    tr ' ' '\n' | sed 's/^CAP_/+/' | tr 'A-Z\n' 'a-z,')
+  MSEGD_UNDER=(setpriv --bounding-set "-all,${set%,}" --inh-caps -all)
+}
+
 # start_msegd [OPTION...]: $MSEGD_PID; returns when it answers. $MSEGD_START_MS: how long that took.
 start_msegd() {
   local start
   touch "$LOG"
   LOG_FROM=$(($(wc -l <"$LOG") + 1))
   start=$(now_ms)
-  "$MSEG_BIN/msegd" --state-dir "$STATE" --socket "$SOCK" --cgroup-root "$CG" --bpffs "$PINS" "$@" \
-    </dev/null >>"$LOG" 2>&1 &
+  "${MSEGD_UNDER[@]}" "$MSEG_BIN/msegd" --state-dir "$STATE" --socket "$SOCK" --cgroup-root "$CG" \
+    --bpffs "$PINS" "$@" </dev/null >>"$LOG" 2>&1 &
   MSEGD_PID=$!
   track "$MSEGD_PID"
   until msegd_ready; do
