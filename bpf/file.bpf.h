@@ -9,6 +9,7 @@
 #include "maps.bpf.h"
 #include <bpf/bpf_core_read.h>
 
+#define OVERLAYFS_SUPER_MAGIC 0x794c7630
 #define FS_MGTIME 64 /* include/linux/fs.h since 6.13; the bit was free before */
 #define MSEG_PATH_STEPS 96 /* components and mount points of a path */
 #define MSEG_NAME_CHUNK 64
@@ -51,6 +52,16 @@ static __always_inline bool mseg_only_root_wrote(struct file *file)
 	       !(BPF_CORE_READ(file, f_path.mnt, mnt_flags) & MNT_NOSUID) &&
 	       BPF_CORE_READ(sb, s_user_ns, level) == 0 &&
 	       !mseg_fs_is_remote(BPF_CORE_READ(sb, s_magic));
+}
+
+/*
+ * On overlayfs a mapping is one of the layer's file: executing does not know of it, nor does ctime.
+ * Without a look at who may write there, that is.
+ */
+static __always_inline bool mseg_is_layered(struct inode *inode, unsigned long magic)
+{
+	return magic == OVERLAYFS_SUPER_MAGIC &&
+	       (BPF_CORE_READ(inode, i_uid.val) || BPF_CORE_READ(inode, i_mode) & (S_IWGRP | S_IWOTH));
 }
 
 static __always_inline void mseg_read_ctime(struct inode *inode, struct mseg_exe_key *key)
@@ -189,6 +200,8 @@ static __always_inline void mseg_read_exe_key(struct file *file, struct mseg_exe
 		key->flags |= MSEG_FILE_UNLINKED;
 	if (mseg_fs_is_remote(BPF_CORE_READ(sb, s_magic)))
 		key->flags |= MSEG_FILE_REMOTE;
+	if (mseg_is_layered(inode, BPF_CORE_READ(sb, s_magic)))
+		key->flags |= MSEG_FILE_LAYERED;
 	if (BPF_CORE_READ(sb, s_type, fs_flags) & FS_MGTIME)
 		key->flags |= MSEG_FILE_FINE_CTIME;
 	key->path_hash = mseg_path_hash(mseg_address_of(file));

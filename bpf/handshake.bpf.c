@@ -15,6 +15,7 @@
  *
  * Hook: sockops. Also who listens: TCP_LISTEN_CB runs in the process that called listen().
  */
+#include "accepted.bpf.h"
 #include "listener.bpf.h"
 
 /*
@@ -614,11 +615,27 @@ static __noinline int mseg_listening_starts(struct bpf_sock_ops *ctx)
 	return 0;
 }
 
+/* Full mode asks who uses a connection (passing.bpf.c). A function of its own, for the sake of the
+ * stack. */
+static __noinline int mseg_note_acceptor(struct bpf_sock_ops *ctx)
+{
+	struct mseg_addr local = mseg_local_of(ctx);
+	struct mseg_listener *listener;
+
+	listener = mseg_find_listener(bpf_get_netns_cookie(ctx), &local, IPPROTO_TCP,
+				      ctx->local_port);
+	if (listener)
+		mseg_accepted_by(bpf_get_socket_cookie(ctx), listener);
+	return 0;
+}
+
 SEC("sockops")
 int mseg_sockops(struct bpf_sock_ops *ctx)
 {
 	const struct mseg_wire *wire;
 
+	if (mseg_full_mode && ctx->op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
+		mseg_note_acceptor(ctx);
 	if (ctx->op == BPF_SOCK_OPS_TCP_LISTEN_CB) {
 		mseg_listening_starts(ctx);
 		return 1;

@@ -5,8 +5,8 @@
  * Asked of the inode, not of a path, because one file has many. Content changes only through a file
  * that is open for writing, or by truncate(2), which opens nothing; both pass here before the first
  * byte changes. Then the file is unknown until its content has been read again. Time stamps say the
- * same, but before Linux 6.13 only once a tick, and not for pages that are mapped already. A file
- * that nobody may execute is marked when somebody may: chmod changes its ctime, so it has no digest.
+ * same, but before Linux 6.13 only once a tick, and not for pages that are mapped already. Only files
+ * whose content is known are looked for.
  *
  * Hooks: lsm/file_open, lsm/path_truncate.
  */
@@ -15,16 +15,18 @@
 
 static __always_inline void mseg_mark_written(struct inode *inode)
 {
-	__u16 mode = BPF_CORE_READ(inode, i_mode);
 	struct mseg_inode_key key = {};
-	__u64 now = bpf_ktime_get_ns();
+	__u64 *written;
 
-	if ((mode & S_IFMT) != S_IFREG || !(mode & S_IXUGO))
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFREG)
 		return;
 	key.ino = BPF_CORE_READ(inode, i_ino);
 	key.dev = BPF_CORE_READ(inode, i_sb, s_dev);
 	key.generation = BPF_CORE_READ(inode, i_generation);
-	bpf_map_update_elem(&mseg_written, &key, &now, BPF_ANY);
+	written = bpf_map_lookup_elem(&mseg_written, &key);
+	if (!written)
+		return;
+	*(volatile __u64 *)written = bpf_ktime_get_ns();
 	mseg_count(MSEG_CNT_EXE_WRITTEN);
 }
 

@@ -43,6 +43,9 @@ static __always_inline int mseg_lsm_client(struct socket *sock, const void *addr
 	family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	if ((family != AF_INET && family != AF_INET6) || !mseg_read_destination(address, &conn))
 		return 0;
+	/* The kernel will not: it is connected already, or listens. Whose it is stays as it is. */
+	if (sock->type == SOCK_STREAM && BPF_CORE_READ(sk, __sk_common.skc_state) != BPF_TCP_CLOSE)
+		return 0;
 	conn.netns_cookie = BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie);
 	conn.cookie = bpf_get_socket_cookie(sk);
 	conn.protocol = BPF_CORE_READ(sk, sk_protocol);

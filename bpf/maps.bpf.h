@@ -150,9 +150,11 @@ struct {
 	__type(value, struct mseg_exe);
 } mseg_digests MSEG_MAP;
 
+/* Never an LRU: a mark that gave way would be a file that was not written to. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
 	__type(key, struct mseg_inode_key);
 	__type(value, __u64);
 } mseg_written MSEG_MAP;

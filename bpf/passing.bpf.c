@@ -15,6 +15,7 @@
  *
  * Hooks: lsm/file_receive, socket_sendmsg, socket_accept.
  */
+#include "accepted.bpf.h"
 #include "doors.bpf.h"
 #include "listener.bpf.h"
 #include <bpf/bpf_tracing.h>
@@ -113,52 +114,28 @@ static __noinline int mseg_judge_user(struct sock *sk, struct mseg_slot *slot, _
 
 /* ---- accepted connections ---- */
 
-/* Of a connection that nobody here opened. May be wrong about a socket that once had a listener's
- * port: who listens there decides. */
-static __always_inline bool mseg_may_be_accepted(struct sock *sk)
-{
-	return sk && mseg_is_inet(sk) && sk->__sk_common.skc_dport &&
-	       sk->sk_protocol == IPPROTO_TCP &&
-	       (sk->sk_max_ack_backlog || mseg_was_listened(IPPROTO_TCP, sk->__sk_common.skc_num));
-}
-
-static __always_inline struct mseg_accepted *mseg_accepted_place(__u64 cookie)
-{
-	__u32 index = cookie & (MSEG_ACCEPTED - 1);
-
-	return bpf_map_lookup_elem(&mseg_accepted, &index);
-}
-
-static __always_inline bool mseg_is_accepted_user(__u64 cookie)
-{
-	struct mseg_accepted *place = mseg_accepted_place(cookie);
-
-	return place && *(volatile __u64 *)&place->cookie == cookie &&
-	       mseg_is_holder(&place->holder) && *(volatile __u64 *)&place->cookie == cookie;
-}
-
 /*
- * Whoever is writing there goes first: the next message asks again. The owner stays, unless the
- * entry is another socket's. A function of its own, for the sake of the stack.
+ * The owner stays, unless the entry is another socket's. A function of its own, for the sake of the
+ * stack.
  */
-static __noinline int mseg_set_accepted_user(__u64 cookie, const struct mseg_identity *user,
-					     __u32 generation)
+static __noinline int mseg_set_accepted_user(__u64 cookie, __u32 generation)
 {
 	struct mseg_accepted *place = mseg_accepted_place(cookie);
-	__u64 was = place ? *(volatile __u64 *)&place->cookie : MSEG_ACCEPTED_BUSY;
+	__u64 was;
 
-	if (!user || was == MSEG_ACCEPTED_BUSY ||
-	    __sync_val_compare_and_swap(&place->cookie, was, MSEG_ACCEPTED_BUSY) != was)
+	if (!mseg_take_accepted(place, &was))
 		return 0;
-	if (was != cookie)
-		place->owner = *user;
+	if (was != cookie) {
+		__builtin_memset(&place->owner, 0, sizeof(place->owner));
+		place->owner.flags = MSEG_ID_NO_RECORD;
+	}
 	mseg_hold(&place->holder, generation);
-	__sync_val_compare_and_swap(&place->cookie, MSEG_ACCEPTED_BUSY, cookie);
+	mseg_give_accepted(place, cookie);
 	return 0;
 }
 
 enum mseg_acceptor {
-	MSEG_ACCEPTOR_UNKNOWN, /* nobody listens there any more */
+	MSEG_ACCEPTOR_UNKNOWN,
 	MSEG_ACCEPTOR_LIKE, /* policy does not tell them apart, or cannot */
 	MSEG_ACCEPTOR_OTHER,
 };
@@ -184,19 +161,25 @@ static __noinline int mseg_acceptor_at(struct sock *sk, __u64 netns_cookie, __u3
 									     MSEG_ACCEPTOR_OTHER;
 }
 
-/* The same of its first user. */
-static __noinline int mseg_acceptor_on_record(__u64 cookie, __u32 cls, __u32 generation)
+/* The same of who listened when it was established. */
+static __noinline int mseg_acceptor_on_record(__u64 cookie, const struct mseg_identity *self,
+					      __u32 generation)
 {
 	const struct mseg_accepted *place = mseg_accepted_place(cookie);
 	struct mseg_identity owner;
 
-	if (!place || *(volatile const __u64 *)&place->cookie != cookie)
+	if (!self || !mseg_is_on_record(place, cookie))
 		return MSEG_ACCEPTOR_UNKNOWN;
 	owner = place->owner;
-	if (*(volatile const __u64 *)&place->cookie != cookie)
+	if (!mseg_is_on_record(place, cookie) || owner.flags & MSEG_ID_NO_RECORD)
 		return MSEG_ACCEPTOR_UNKNOWN;
-	return mseg_resolve(&owner, generation) && owner.cls == cls ? MSEG_ACCEPTOR_LIKE :
-								     MSEG_ACCEPTOR_OTHER;
+	if (owner.flags & MSEG_ID_AMBIGUOUS)
+		return MSEG_ACCEPTOR_LIKE;
+	/* More may be known by now of what it ran then. */
+	if (mseg_exe_may_change(&owner))
+		return owner.tgid == self->tgid ? MSEG_ACCEPTOR_LIKE : MSEG_ACCEPTOR_UNKNOWN;
+	return mseg_resolve(&owner, generation) && owner.cls == self->cls ? MSEG_ACCEPTOR_LIKE :
+									     MSEG_ACCEPTOR_OTHER;
 }
 
 static __always_inline bool mseg_refuse_accepted(const struct mseg_conn *conn,
@@ -254,33 +237,44 @@ static __always_inline bool mseg_judge_heir(struct sock *sk, __u64 cookie, __u8 
 	if (!mseg_current(&self, generation))
 		return mseg_refuse_accepted(&conn, &self, MSEG_REASON_NO_ROW, port, generation);
 	doors = mseg_doors_of(self.cgroup_id, generation);
-	acceptor = mseg_acceptor_on_record(cookie, self.cls, generation);
+	acceptor = mseg_acceptor_on_record(cookie, &self, generation);
 	if (acceptor == MSEG_ACCEPTOR_UNKNOWN) {
 		acceptor = mseg_acceptor_at(sk, conn.netns_cookie, self.cls, generation);
 		if (acceptor == MSEG_ACCEPTOR_UNKNOWN && !sk->sk_max_ack_backlog)
 			return true; /* it had a listener's port */
-		/* Its first user closed the listener before; of its client nothing is known here. */
+		/* Nobody listens any more, and of its client nothing is known here. */
 		if (acceptor == MSEG_ACCEPTOR_UNKNOWN &&
 		    mseg_addr_is_local(&conn.peer, conn.netns_cookie))
 			acceptor = MSEG_ACCEPTOR_LIKE;
 	}
 	if (!(doors & MSEG_DOOR_PASSING_ALLOW) && acceptor != MSEG_ACCEPTOR_LIKE) {
-		if (doors & MSEG_DOOR_PASSING_DENY)
+		if (doors & MSEG_DOOR_PASSING_DENY && acceptor == MSEG_ACCEPTOR_OTHER)
 			return mseg_refuse_accepted(&conn, &self, MSEG_REASON_PASSING, port,
 						    generation);
 		if (!mseg_judge_accepted(&conn, &self, port, generation))
 			return false;
 	}
-	mseg_set_accepted_user(cookie, &self, generation);
+	mseg_set_accepted_user(cookie, generation);
 	return true;
 }
 
-/* A function of its own: two hooks ask. */
+/*
+ * A connection without a record: accepted, if it was cloned from a listening socket or came in where
+ * somebody listens; else one that was opened long ago. A function of its own: two hooks ask.
+ */
 static __noinline int mseg_may_use_accepted(struct sock *sk, __u8 hook)
 {
 	__u64 cookie = bpf_get_socket_cookie(sk);
+	struct mseg_accepted *place = mseg_accepted_place(cookie);
 
-	return mseg_is_accepted_user(cookie) || mseg_judge_heir(sk, cookie, hook);
+	if (mseg_is_on_record(place, cookie)) {
+		if (mseg_is_holder(&place->holder) && mseg_is_on_record(place, cookie))
+			return 1;
+	} else if (!sk->sk_max_ack_backlog &&
+		   !mseg_was_listened(IPPROTO_TCP, sk->__sk_common.skc_num)) {
+		return 1;
+	}
+	return mseg_judge_heir(sk, cookie, hook);
 }
 
 /* ---- descriptors in use, and on their way ---- */
@@ -291,7 +285,10 @@ static __always_inline bool mseg_may_use(struct sock *sk, __u8 hook)
 
 	if (slot)
 		return mseg_is_holder(&slot->holder) || mseg_judge_user(sk, slot, hook);
-	return !mseg_may_be_accepted(sk) || mseg_may_use_accepted(sk, hook);
+	if (!sk || !mseg_is_inet(sk) || !sk->__sk_common.skc_dport ||
+	    sk->sk_protocol != IPPROTO_TCP)
+		return true;
+	return mseg_may_use_accepted(sk, hook);
 }
 
 SEC("lsm/socket_sendmsg")

@@ -62,9 +62,13 @@ static __always_inline const struct mseg_exe *mseg_find_exe(const struct mseg_ex
 	struct mseg_inode_key inode = {
 		.ino = key->ino, .dev = key->dev, .generation = key->generation,
 	};
+	const __u64 *written;
 
-	if (bpf_map_lookup_elem(&mseg_written, &inode))
-		return NULL;
+	if (mseg_full_mode) {
+		written = bpf_map_lookup_elem(&mseg_written, &inode);
+		if (!written || *(volatile const __u64 *)written)
+			return NULL;
+	}
 	return bpf_map_lookup_elem(&mseg_exes, key);
 }
 

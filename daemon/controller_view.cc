@@ -33,6 +33,7 @@ std::string UnknownReason(const mseg_task& task) {
   if (task.id.flags & MSEG_ID_NO_RECORD) return "no_record";
   if (task.exe.flags & MSEG_FILE_UNLINKED) return "unlinked";
   if (task.exe.flags & MSEG_FILE_REMOTE) return "remote";
+  if (task.exe.flags & MSEG_FILE_LAYERED) return "layered";
   return "not_hashed";
 }
 

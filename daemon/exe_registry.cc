@@ -79,6 +79,12 @@ absl::Status CheckHashable(const mseg_exe_key& key) {
     return absl::FailedPreconditionError(
         "the file lies on a network or FUSE file system and can change unseen");
   }
+  if (key.flags & MSEG_FILE_LAYERED) {
+    return absl::FailedPreconditionError(
+        "the file lies on overlayfs, and others than root can write it: who has it mapped can do "
+        "so "
+        "unseen, even while it runs");
+  }
   return absl::OkStatus();
 }
 
@@ -261,14 +267,15 @@ absl::Status ExeRegistry::Forget(const std::vector<mseg_exe_key>& keys) {
   return keys.empty() ? absl::OkStatus() : store_.ForgetExecutables(keys);
 }
 
-// A file that was opened for writing since: what was known of it, under whichever path, goes before
-// the mark does, so that no old digest counts in between. Whoever writes from here on marks it
-// anew.
-absl::Status ExeRegistry::ForgetIfWritten(const mseg_exe_key& key) {
+// Full mode. A file that was opened for writing since, or that nobody has watched: what was known
+// of it, under whichever path, goes before the watch begins anew, so that no old digest counts in
+// between. Whoever writes from here on is noted.
+absl::Status ExeRegistry::WatchForWrites(const mseg_exe_key& key) {
+  if (!writes_show_) return absl::OkStatus();
   const mseg_inode_key inode{.ino = key.ino, .dev = key.dev, .generation = key.generation};
-  auto mark = dataplane_.written().Lookup(inode);
-  if (!mark.ok()) return mark.status();
-  if (!mark->has_value()) return absl::OkStatus();
+  auto written = dataplane_.written().Lookup(inode);
+  if (!written.ok()) return written.status();
+  if (*written == uint64_t{0}) return absl::OkStatus();
   std::vector<mseg_exe_key> stale;
   for (const auto& [known, ref] : by_key_) {
     if (known.ino != key.ino || known.dev != key.dev || known.generation != key.generation)
@@ -276,8 +283,17 @@ absl::Status ExeRegistry::ForgetIfWritten(const mseg_exe_key& key) {
     stale.push_back(known);
   }
   MSEG_RETURN_IF_ERROR(Forget(stale));
-  const absl::Status unmarked = dataplane_.written().Delete(inode);
-  return absl::IsNotFound(unmarked) ? absl::OkStatus() : unmarked;
+  return dataplane_.written().Update(inode, 0);
+}
+
+// That a file which others than root can write has changed, its ctime does not always say: not for
+// a mapping on tmpfs, nor for extents that ext4 or XFS swap, nor where its owner sets it, as on
+// FAT.
+absl::Status ExeRegistry::CheckShowsChanges(int fd) const {
+  if (writes_show_ || IsRootsAlone(fd) || HasVerity(fd)) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "others than root can write it; without BPF LSM that may not show, so it cannot be known "
+      "(fs-verity helps)");
 }
 
 absl::StatusOr<ExeRegistry::Reading> ExeRegistry::Begin(int fd, const Circumstances& at) {
@@ -287,14 +303,16 @@ absl::StatusOr<ExeRegistry::Reading> ExeRegistry::Begin(int fd, const Circumstan
     return absl::AbortedError("the process runs another file by now, or the file changed");
   }
   MSEG_RETURN_IF_ERROR(CheckHashable(*key));
-  MSEG_RETURN_IF_ERROR(ForgetIfWritten(*key));
+  MSEG_RETURN_IF_ERROR(WatchForWrites(*key));
   Reading reading;
   reading.key = *key;
   if (const auto it = by_key_.find(*key); it != by_key_.end()) {
     const ExecutableInfo& info = by_ref_.at(it->second);
     // A path that was not trusted when it was looked at may be so by now.
     const bool read = info.digest != Digest{};
-    if (read && (info.trusted_path || !at.trusted_only)) {
+    // And fs-verity comes without a change of the ctime.
+    const bool better = info.grade != MSEG_GRADE_VERITY && HasVerity(fd);
+    if (read && !better && (info.trusted_path || !at.trusted_only)) {
       reading.known = Known{info, *key};
       return reading;
     }
@@ -311,15 +329,12 @@ absl::StatusOr<ExeRegistry::Reading> ExeRegistry::Begin(int fd, const Circumstan
         absl::StrCat(reading.info.path, " is not a trusted path: ", trust.reason));
   }
   reading.info.trusted_path = trust.trusted;
-  reading.must_be_unwritten = at.must_be_unwritten;
   reading.ima = at.ima;
   // Nobody can write a file while it runs; one that only lies there may be mapped by somebody who
   // then changes it without a trace. So what is not trusted is told, and not remembered.
   reading.remember = trust.trusted || at.expected != nullptr || at.must_be_unwritten;
-  if (reading.remember && !trust.trusted && !writes_show_) {
-    const bool roots_mount = (key->flags & MSEG_FILE_NO_PATH) == 0;
-    MSEG_RETURN_IF_ERROR(CheckChangesShow(fd, roots_mount ? at.proc : ""));
-  }
+  reading.must_be_unwritten = at.must_be_unwritten || (reading.remember && !trust.trusted);
+  if (reading.remember && !trust.trusted) MSEG_RETURN_IF_ERROR(CheckShowsChanges(fd));
   return reading;
 }
 
@@ -333,6 +348,11 @@ absl::StatusOr<Digest> ExeRegistry::Read(int fd, const Reading& reading) {
     return absl::AbortedError("its change time lies in the future of this host's clock");
   }
   return hash->digest;
+}
+
+mseg_grade ExeRegistry::GradeOf(int fd, const Reading& reading) {
+  if (HasVerity(fd)) return MSEG_GRADE_VERITY;
+  return reading.ima.has_value() ? MSEG_GRADE_IMA : MSEG_GRADE_HASH;
 }
 
 absl::StatusOr<ExeRegistry::Known> ExeRegistry::Finish(int fd, const Reading& reading,
@@ -349,13 +369,14 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::Finish(int fd, const Reading& re
   }
   if (const auto it = by_key_.find(reading.key); it != by_key_.end()) {
     const ExecutableInfo& info = by_ref_.at(it->second);  // somebody else was quicker
-    if (info.digest == digest && info.trusted_path == reading.info.trusted_path) {
+    if (info.digest == digest && info.trusted_path == reading.info.trusted_path &&
+        info.grade >= GradeOf(fd, reading)) {
       return Known{info, reading.key};
     }
   }
   StoredExecutable executable{.info = reading.info, .key = reading.key};
   executable.info.digest = digest;
-  executable.info.grade = reading.ima.has_value() ? MSEG_GRADE_IMA : MSEG_GRADE_HASH;
+  executable.info.grade = GradeOf(fd, reading);
   failures_.erase(executable.info.path);
   GiveId(&executable.info);
   if (!reading.remember) return Known{executable.info, reading.key};
@@ -439,8 +460,7 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnProcess(uint32_t tgid, cons
   if (!fd.ok()) return ErrnoStatus(errno, "open " + proc + "/exe");
   const ScopedFd root(open((proc + "/root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root.ok()) return ErrnoStatus(errno, "open " + proc + "/root");
-  auto known =
-      LearnFd(fd.get(), {.root_fd = root.get(), .proc = proc, .expected = &key, .ima = ima});
+  auto known = LearnFd(fd.get(), {.root_fd = root.get(), .expected = &key, .ima = ima});
   if (!known.ok() && !absl::IsAborted(known.status())) {
     NoteFailure(FdPath(fd.get()), tgid, known.status());
   }
@@ -462,7 +482,7 @@ absl::StatusOr<ExeRegistry::Reading> ExeRegistry::BeginOpened(int fd, uint32_t t
   const ScopedFd root(open((proc + "/root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   // Whoever was to execute it has been killed.
   if (!root.ok()) return absl::AbortedError("the process is gone");
-  auto reading = Begin(fd, {.root_fd = root.get(), .proc = proc, .must_be_unwritten = true});
+  auto reading = Begin(fd, {.root_fd = root.get(), .must_be_unwritten = true});
   if (absl::IsFailedPrecondition(reading.status())) NoteFailure(FdPath(fd), tgid, reading.status());
   return reading;
 }
@@ -490,8 +510,7 @@ absl::StatusOr<std::vector<ExeRegistry::Known>> ExeRegistry::RecheckTrust() {
     // Gone, replaced, or of a container: nobody can execute this key under this path here.
     if (!fd.ok() || fstat(fd.get(), &st) != 0 || st.st_ino != key.ino) continue;
     if (CheckTrustedPath(root.get(), info.path, fd.get()).trusted) continue;
-    if (const absl::Status status = CheckChangesShow(fd.get(), "/proc/self");
-        !writes_show_ && !status.ok()) {
+    if (const absl::Status status = CheckShowsChanges(fd.get()); !status.ok()) {
       NoteFailure(info.path, 0, status);
       unknown.push_back(key);
       continue;
@@ -499,12 +518,18 @@ absl::StatusOr<std::vector<ExeRegistry::Known>> ExeRegistry::RecheckTrust() {
     StoredExecutable executable{.info = info, .key = key};
     executable.info.trusted_path = false;
     auto stored = store_.PutExecutable(executable);
-    if (!stored.ok()) return stored.status();
+    if (!stored.ok()) {
+      NoteFailure(info.path, 0, stored.status());
+      unknown.push_back(key);
+      continue;
+    }
     ref = stored->info.ref;
     Remember(stored->info);
     lost.push_back({stored->info, key});
   }
-  MSEG_RETURN_IF_ERROR(Forget(unknown));
+  for (const mseg_exe_key& key : unknown) {
+    if (const absl::Status status = Forget({key}); !status.ok()) NoteFailure("", 0, status);
+  }
   return lost;
 }
 

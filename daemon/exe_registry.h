@@ -33,9 +33,8 @@ class ExeRegistry {
     uint32_t pid = 0;
   };
 
-  // `writes_show`: the kernel tells of every file that is opened for writing (full mode). Else the
-  // ctime must, and a file on a file system where it does not stays unknown, unless nobody but root
-  // can write it.
+  // `writes_show`: the kernel tells of every file that is opened for writing (full mode). Else a
+  // file that others than root can write stays unknown.
   ExeRegistry(const Dataplane& dataplane, Store& store, bool writes_show);
   ExeRegistry(const ExeRegistry&) = delete;
   ExeRegistry& operator=(const ExeRegistry&) = delete;
@@ -126,12 +125,12 @@ class ExeRegistry {
   // What is known of a file beside its descriptor.
   struct Circumstances {
     int root_fd = -1;                        // where its path begins
-    std::string proc = "/proc/self";         // of who sees it where it was opened
     const mseg_exe_key* expected = nullptr;  // it runs under this key, and so nobody writes it
     bool trusted_only = false;
     bool must_be_unwritten = false;  // Aborted if anybody has it open for writing
     std::optional<Digest> ima = std::nullopt;
   };
+  static mseg_grade GradeOf(int fd, const Reading& reading);
   absl::StatusOr<Reading> Begin(int fd, const Circumstances& at);
   absl::StatusOr<Known> Finish(int fd, const Reading& reading, const absl::StatusOr<Digest>& read);
   absl::StatusOr<Known> LearnFd(int fd, const Circumstances& at);
@@ -141,7 +140,8 @@ class ExeRegistry {
   void Remember(ExecutableInfo info);
   uint8_t RolesOf(const Digest& digest) const;
   absl::Status Forget(const std::vector<mseg_exe_key>& keys);
-  absl::Status ForgetIfWritten(const mseg_exe_key& key);
+  absl::Status WatchForWrites(const mseg_exe_key& key);
+  absl::Status CheckShowsChanges(int fd) const;
   absl::StatusOr<mseg_exe_key> KeyOf(int fd) const;
   void AddAliases(ExecutableInfo* info) const;
   void GiveId(ExecutableInfo* info);

@@ -38,19 +38,19 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr size_t kMaxHeld = 256;     // each keeps a descriptor open
-constexpr size_t kMaxKnown = 16384;  // then they are forgotten, and looked at again
-constexpr off_t kLarge = 32 << 20;   // bytes that take long enough to have a thread of their own
+constexpr size_t kMaxHeld = 256;       // each keeps a descriptor open
+constexpr size_t kMaxKnown = 16384;    // then they are forgotten, and looked at again
+constexpr uint64_t kLarge = 32 << 20;  // bytes that take long enough to have a thread of their own
 constexpr char kMounts[] = "/proc/self/mountinfo";
 
 // What changes when a file's content or its name does.
-using Stamp = std::tuple<std::string, dev_t, ino_t, off_t, time_t, long>;
+using Stamp = std::tuple<std::string, uint64_t, uint64_t, uint64_t, int64_t, uint32_t>;
 
 // Not O_NONBLOCK, and whoever holds a write lease on a file would hold the thread that answers all
 // others.
 absl::StatusOr<ScopedFd> OpenFanotify() {
   ScopedFd fd(fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC | FAN_NONBLOCK | FAN_UNLIMITED_QUEUE,
-                            O_RDONLY | O_CLOEXEC | O_LARGEFILE | O_NONBLOCK | O_NOATIME));
+                            O_RDONLY | O_CLOEXEC | O_LARGEFILE | O_NONBLOCK));
   if (!fd.ok()) return ErrnoStatus(errno, "fanotify");
   return fd;
 }
@@ -76,7 +76,7 @@ struct Held {
   ScopedFd fd;
   uint32_t tgid = 0;
   Stamp stamp;
-  off_t size = 0;
+  uint64_t size = 0;
   Clock::time_point until;
   bool answered = false;
   bool taken = false;  // by a thread that learns it
@@ -104,6 +104,7 @@ class FanotifyWatch final : public ExecWatch {
     eventfd_write(stop_.get(), 1);
     wake_.notify_all();
     threads_[kReader].join();
+    threads_[kMarker].join();
     {
       // Lets go whoever waits. What is being learned is not waited for.
       const std::lock_guard lock(mutex_);
@@ -128,9 +129,10 @@ class FanotifyWatch final : public ExecWatch {
     if (hierarchy.ok() && absl::StartsWith(options_.cgroup_root, *hierarchy + "/")) {
       inside_ = options_.cgroup_root.substr(hierarchy->size());
     }
-    MarkFileSystems();
     threads_.resize(kThreads);
     threads_[kReader] = std::thread([this]() { Answer(); });
+    // Whoever is marked waits for the reader. Those that come later are another thread's.
+    MarkFileSystems();
     threads_[kMarker] = std::thread([this]() { FollowMounts(); });
     threads_[kSmall] = std::thread([this]() { LearnHeld(/*large=*/false); });
     threads_[kLarger] = std::thread([this]() { LearnHeld(/*large=*/true); });
@@ -208,14 +210,17 @@ class FanotifyWatch final : public ExecWatch {
   }
 
   void OnExec(ScopedFd fd, uint32_t tgid) {
-    struct stat st {};
+    struct statx st {};
     char path[PATH_MAX];
     const ssize_t length =
         readlink(absl::StrCat("/proc/self/fd/", fd.get()).c_str(), path, sizeof(path));
-    const bool file = length > 0 && fstat(fd.get(), &st) == 0 && S_ISREG(st.st_mode);
+    const bool file = length > 0 &&
+                      statx(fd.get(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+                            STATX_BASIC_STATS | STATX_MNT_ID, &st) == 0 &&
+                      S_ISREG(st.stx_mode);
     if (!file) return Allow(fd.get());
-    Stamp stamp(std::string(path, static_cast<size_t>(length)), st.st_dev, st.st_ino, st.st_size,
-                st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
+    Stamp stamp(std::string(path, static_cast<size_t>(length)), st.stx_mnt_id, st.stx_ino,
+                st.stx_size, st.stx_ctime.tv_sec, st.stx_ctime.tv_nsec);
     if (IsKnown(stamp) || !IsInside(tgid)) return Allow(fd.get());
     const std::lock_guard lock(mutex_);
     held_count_++;
@@ -226,7 +231,7 @@ class FanotifyWatch final : public ExecWatch {
     held_.push_back({.fd = std::move(fd),
                      .tgid = tgid,
                      .stamp = std::move(stamp),
-                     .size = st.st_size,
+                     .size = st.stx_size,
                      .until = Clock::now() + options_.limit});
     wake_.notify_all();
   }

@@ -28,8 +28,9 @@ struct ExecWatchCounts {
 
 // Holds each exec of a file that nobody has looked at yet, until somebody has: fanotify(7),
 // FAN_OPEN_EXEC_PERM. It only ever delays; the kernel lets go what is held when this process ends.
-// The one exec that is refused is of a file on which somebody holds a write lease. Sees the file
-// systems that are mounted in this mount namespace, new ones as they come.
+// Refused is what the kernel cannot open for this process: a file on which somebody holds a write
+// lease, or when it is out of memory. Sees the file systems that are mounted in this mount
+// namespace, new ones as they come.
 //
 // From Start() on this process dumps no core: the program that core_pattern starts would wait for
 // this process, and this process for that program.

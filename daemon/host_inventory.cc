@@ -83,6 +83,14 @@ absl::StatusOr<ScopedFd> OpenRoot(const std::string& root) {
   return fd;
 }
 
+// A cgroup has dozens of files; which of them are directories need not be looked for where the
+// kernel counts none.
+bool HasChildren(int fd) {
+  constexpr nlink_t kNone = 2;  // its name, and `.`
+  struct stat st;
+  return fstat(fd, &st) != 0 || st.st_nlink != kNone;
+}
+
 // Adds the sub-directories of `fd`, which lies at `path` below the root. Takes the descriptor.
 void ListChildren(ScopedFd fd, const std::string& path, std::vector<std::string>* children) {
   const std::unique_ptr<DIR, DirCloser> dir(fdopendir(fd.get()));
@@ -177,7 +185,7 @@ absl::StatusOr<std::vector<CgroupInfo>> WalkCgroups(const std::string& root) {
     const uint64_t id = fd.ok() ? IdOfFd(fd.get()) : 0;
     if (id == 0) continue;
     cgroups.push_back({.id = id, .path = path});
-    ListChildren(std::move(fd), path, &pending);
+    if (HasChildren(fd.get())) ListChildren(std::move(fd), path, &pending);
   }
   if (cgroups.empty()) {
     return absl::UnavailableError(Cat("host: cannot read the cgroup root ", root));

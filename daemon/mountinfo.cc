@@ -5,7 +5,6 @@
 #include <fstream>
 #include <iterator>
 #include <sstream>
-#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -33,12 +32,13 @@ std::string Unescape(absl::string_view text) {
 
 bool HoldsPrograms(const Mount& mount) {
   static constexpr std::string_view kNone[] = {
-      "autofs",     "binfmt_misc", "bpf",       "cgroup", "cgroup2", "configfs", "debugfs",
-      "devpts",     "efivarfs",    "fusectl",   "mqueue", "nsfs",    "proc",     "pstore",
-      "rpc_pipefs", "securityfs",  "selinuxfs", "sysfs",  "tracefs", "9p",       "afs",
-      "ceph",       "cifs",        "nfs",       "nfs4",   "smb3",    "virtiofs"};
+      "autofs",     "binfmt_misc", "bpf",    "cgroup",  "cgroup2", "configfs", "debugfs",
+      "devpts",     "efivarfs",    "mqueue", "nsfs",    "proc",    "pstore",   "rpc_pipefs",
+      "securityfs", "selinuxfs",   "sysfs",  "tracefs", "9p",      "afs",      "ceph",
+      "cifs",       "coda",        "gfs2",   "lustre",  "nfs",     "nfs4",     "ocfs2",
+      "orangefs",   "smb3",        "vboxsf", "virtiofs"};
   if (std::find(std::begin(kNone), std::end(kNone), mount.type) != std::end(kNone)) return false;
-  if (mount.type == "fuse" || absl::StartsWith(mount.type, "fuse.")) return false;
+  if (absl::StartsWith(mount.type, "fuse")) return false;
   const std::vector<absl::string_view> options = absl::StrSplit(mount.options, ',');
   return std::find(options.begin(), options.end(), "noexec") == options.end();
 }
@@ -59,14 +59,7 @@ std::vector<Mount> ParseMounts(std::string_view mountinfo) {
                       .root = Unescape(mount[3]),
                       .point = Unescape(mount[4]),
                       .options = std::string(mount[5]),
-                      .type = std::string(system[0]),
-                      .settings = {}});
-    if (system.size() < 3) continue;
-    for (const absl::string_view setting : absl::StrSplit(system[2], ',')) {
-      const std::pair<absl::string_view, absl::string_view> parts =
-          absl::StrSplit(setting, absl::MaxSplits('=', 1));
-      mounts.back().settings[std::string(parts.first)] = Unescape(parts.second);
-    }
+                      .type = std::string(system[0])});
   }
   return mounts;
 }

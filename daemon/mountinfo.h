@@ -3,7 +3,6 @@
 #define MSEG_DAEMON_MOUNTINFO_H_
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,8 +16,7 @@ struct Mount {
   std::string root;    // the directory of the file system that is mounted
   std::string point;   // where
   std::string options;
-  std::string type;                             // ext4, overlay, ...
-  std::map<std::string, std::string> settings;  // of the file system: `upperdir` and the like
+  std::string type;  // ext4, overlay, ...
 };
 
 // Lines that are none are left out.

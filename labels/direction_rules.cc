@@ -2,6 +2,7 @@
 #include "labels/direction_rules.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace mseg {
 
@@ -9,18 +10,30 @@ DirectionRules::DirectionRules(const Program& program, const PeerGroups& groups,
                                mseg_direction direction)
     : groups_(groups),
       direction_(direction),
-      rules_of_(program.vocabulary->selectors.size()),
+      first_rule_(program.vocabulary->selectors.size() + 1),
       selects_of_(program.vocabulary->selectors.size()),
       for_end_(program.vocabulary->selectors.size()),
       for_tail_(program.vocabulary->selectors.size()) {
+  const auto local_of = [direction](const CompiledRule& rule) {
+    return direction == MSEG_EGRESS ? rule.from : rule.to;
+  };
+  const auto counts_here = [direction](const CompiledRule& rule) {
+    return direction == MSEG_EGRESS ? rule.at_from : rule.at_to;
+  };
   for (const CompiledRule& rule : program.rules) {
-    if (!(direction == MSEG_EGRESS ? rule.at_from : rule.at_to)) continue;
-    const uint32_t local = direction == MSEG_EGRESS ? rule.from : rule.to;
+    if (counts_here(rule) && local_of(rule) != kNone) ++first_rule_[local_of(rule) + 1];
+  }
+  std::partial_sum(first_rule_.begin(), first_rule_.end(), first_rule_.begin());
+  rules_.resize(first_rule_.back());
+  std::vector<uint32_t> next(first_rule_.begin(), first_rule_.end() - 1);
+  for (const CompiledRule& rule : program.rules) {
+    if (!counts_here(rule)) continue;
+    const uint32_t local = local_of(rule);
     if (local == kNone) {
       rules_of_any_.push_back(&rule);
       continue;
     }
-    rules_of_[local].push_back(&rule);
+    rules_[next[local]++] = &rule;
     for_end_[local] = true;
     if (IsCoarse(PeerOf(rule))) for_tail_[local] = true;
   }
@@ -70,10 +83,10 @@ void DirectionRules::AddRule(const CompiledRule& rule, const Judge& judge, Tri m
 void DirectionRules::AddRules(const Hits& locals, const Judge& judge, bool coarse,
                               PeerLedgers* peers, LedgerMap* base) const {
   size_t rules = 0;
-  for (const auto& [selector, tri] : locals) rules += rules_of_[selector].size();
+  for (const auto& [selector, tri] : locals) rules += RulesOf(selector).size();
   peers->reserve(std::min(rules, groups_.coarse.size()));
   for (const auto& [selector, tri] : locals) {
-    for (const CompiledRule* rule : rules_of_[selector]) {
+    for (const CompiledRule* rule : RulesOf(selector)) {
       if (IsCoarse(PeerOf(*rule)) == coarse) AddRule(*rule, judge, tri, peers, base);
     }
   }

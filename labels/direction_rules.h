@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/types/span.h"
 #include "labels/ledger.h"
 #include "labels/peer_groups.h"
 #include "labels/program.h"
@@ -67,8 +68,14 @@ class DirectionRules {
 
   const PeerGroups& groups_;
   const mseg_direction direction_;
+  absl::Span<const CompiledRule* const> RulesOf(uint32_t selector) const {
+    return absl::MakeConstSpan(rules_).subspan(first_rule_[selector],
+                                               first_rule_[selector + 1] - first_rule_[selector]);
+  }
+
   std::vector<const CompiledRule*> rules_of_any_;
-  std::vector<std::vector<const CompiledRule*>> rules_of_;
+  std::vector<const CompiledRule*> rules_;  // the others, by selector
+  std::vector<uint32_t> first_rule_;        // of each selector, and where the last one's end
   std::vector<const CompiledSelects*> selects_any_;
   std::vector<std::vector<const CompiledSelects*>> selects_of_;
   std::vector<bool> for_end_;

@@ -100,7 +100,7 @@ class Dataplane {
   MapView<mseg_script_key, mseg_exe> scripts() const {
     return View<mseg_script_key, mseg_exe>("mseg_scripts");
   }
-  // Files that were written to since they were hashed, and when.
+  // Files whose content is known, and when they were written to since they were hashed; 0: never.
   MapView<mseg_inode_key, uint64_t> written() const {
     return View<mseg_inode_key, uint64_t>("mseg_written");
   }

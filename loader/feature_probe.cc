@@ -92,9 +92,9 @@ std::vector<std::string> GapsOfFull() {
       "for workloads that say `libraries: trusted` it must be a file that nobody but root can have "
       "written, and memory that a process makes executable itself is not looked at",
       "fd_passing: a UDP socket that is not connected keeps the identity it was opened with when "
-      "another process gets it; a connection from this host that was accepted and handed on before "
-      "its first use, its listener closed, is not judged again; who only receives on a socket that "
-      "was kept over fork or exec is not asked, nor are sendfile() and splice() before 6.5",
+      "another process gets it; of more than 32768 accepted connections the oldest may be taken "
+      "for whose who listens at their address now; who only receives on a socket that was kept "
+      "over fork or exec is not asked, nor are sendfile() and splice() before 6.5",
       "af_unix: AF_UNIX is judged only for workloads that say `unix: judge`, when a connection is "
       "made or a datagram sent, not who uses a connection later; at the ends of a socketpair(), "
       "who sends on one that another program made, not who only receives",
@@ -119,8 +119,8 @@ std::vector<std::string> GapsOfCgroup() {
       "fd_passing: a socket handed to another process keeps the identity it was opened with",
       "write_invalidation: a changed executable is noticed by its ctime when it is next executed, "
       "not when it is written",
-      "volatile_files: an executable that others than root can write is known on ext4, XFS, Btrfs, "
-      "F2FS and bcachefs only: elsewhere (tmpfs, FAT) it can change without a trace",
+      "foreign_files: an executable that others than root can write has no identity, unless it has "
+      "fs-verity: its content could change unseen",
       "self_protection: root can detach mseg's programs, change its maps and state, and kill or "
       "trace the daemon",
       "single_hook: connections are judged at the cgroup hooks only, without a second lock at the "

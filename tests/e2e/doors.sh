@@ -109,7 +109,7 @@ while made.recv(1):
 CLIENT
 cat >"$WORK/server.py" <<'SERVER'
 import os, socket, sys
-program, listener, first = sys.argv[1:]
+program, listener, first, *trick = sys.argv[1:]
 server = socket.create_server(("", 7100))
 server.settimeout(60)
 taken, _ = server.accept()
@@ -118,10 +118,15 @@ if first == "used":
     taken.send(b"x")
 taken.set_inheritable(True)
 server.set_inheritable(listener == "open")
-use = "import socket, sys; socket.socket(fileno=int(sys.argv[1])).send(b'x')"
-os.execv(program, [program, "-SE", "-c", use, str(taken.fileno())])
+use = """
+import socket, sys
+taken = socket.socket(fileno=int(sys.argv[1]))
+if sys.argv[2:]:
+    print(taken.connect_ex(("127.0.0.1", 1)))
+taken.send(b"x")"""
+os.execv(program, [program, "-SE", "-c", use, str(taken.fileno()), *trick])
 SERVER
-# taken near|far PROGRAM open|closed used|unused: PROGRAM uses what $PYTHON accepted, and perhaps used
+# taken near|far PROGRAM open|closed used|unused [reconnect]: PROGRAM uses what $PYTHON accepted, and perhaps used
 # before, while its listening socket is open or not
 taken() {
   local client status=0
@@ -174,6 +179,8 @@ for how in "near open unused" "near closed used" "far open used" "far closed unu
   refused "accepted ($how): used by one that may not" "${not_served[@]}" rule=serves -- \
     taken "$where" "$OTHER" "$listener" "$first"
 done
+refused "accepted: nor is it his by another connect()" "${not_served[@]}" rule=serves -- \
+  taken far "$OTHER" open used reconnect
 served ', passing: allow'
 allowed "accepted, allow: used by whomever" taken far "$OTHER" open used
 served ', passing: deny'

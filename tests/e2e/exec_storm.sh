@@ -96,7 +96,7 @@ change_often() { # TIMES
 change_often 20
 
 # ---- exec_watch: also by path, and without a hash at exec, nobody is refused for being new
-# As the unit starts it, and programs that are not root's.
+# As the unit starts it, and programs that are not root's, or lie where others may put some.
 stop_msegd
 with_unit_capabilities
 echo 'exec_watch: true' >"$WORK/msegd.yaml"
@@ -138,12 +138,14 @@ mkdir "$PLACE/named"
 order_db_policy "{exe: $PLACE/named/*}" tcp/6379 >"$WORK/policy.yaml"
 apply "$WORK/policy.yaml"
 fresh_programs second
+mkdir -m 1777 "$PLACE/public"
+public() { mv "$PLACE/p$1" "$PLACE/public/" && ln -s "public/p$1" "$PLACE/p$1"; }
 digests=''
 for i in $(named); do
   if ((i < COUNT / 2)); then
     mv "$PLACE/p$i" "$PLACE/named/" && ln -s "named/p$i" "$PLACE/p$i"
   else
-    chown nobody "$PLACE/p$i"
+    if [[ -n $full ]]; then chown nobody "$PLACE/p$i"; else public "$i"; fi
     digests+="${digests:+, }\"$(digest_of "$PLACE/p$i")\""
   fi
 done

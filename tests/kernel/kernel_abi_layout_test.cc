@@ -87,7 +87,7 @@ const std::map<std::string, Layout>& Layouts() {
     }
     {
       using T = mseg_accepted;
-      all["mseg_accepted"] = {sizeof(T), {F(cookie), F(owner), F(holder)}};
+      all["mseg_accepted"] = {sizeof(T), {F(cookie), F(holder), F(owner)}};
     }
     {
       using T = mseg_peer_slot;

@@ -16,6 +16,7 @@
 #include <set>
 #include <thread>
 
+#include "loader/feature_probe.h"
 #include "tests/kernel/kernel_fixture.h"
 
 namespace mseg::testing {
@@ -118,11 +119,27 @@ TEST_CASE_METHOD(ExeKeys, "an executable in the cache gives its identity at exec
   const mseg_exe_key key = KeyOf(*plane, program);
   const mseg_exe exe{.exe_id = 0xabc, .ref = 17, .grade = MSEG_GRADE_HASH, .roles = 0, .pad = {}};
   REQUIRE(plane->exes().Update(key, exe).ok());
-  const Sleeper sleeper(program);
-  const mseg_task task = RecordOf(*plane, sleeper.pid(), self);
-  CHECK(task.id.exe_ref == 17);
-  CHECK(task.id.exe_id == 0xabc);
-  CHECK(task.id.grade == MSEG_GRADE_HASH);
+  const mseg_inode_key inode{.ino = key.ino, .dev = key.dev, .generation = key.generation};
+  REQUIRE(plane->written().Update(inode, 0).ok());
+  {
+    const Sleeper sleeper(program);
+    const mseg_task task = RecordOf(*plane, sleeper.pid(), self);
+    CHECK(task.id.exe_ref == 17);
+    CHECK(task.id.exe_id == 0xabc);
+    CHECK(task.id.grade == MSEG_GRADE_HASH);
+  }
+  // Full mode goes by who opens the file; else the key alone counts.
+  const bool full = ProbeFeatures().mode == MSEG_MODE_FULL;
+  const auto ref = [this] {
+    const Sleeper sleeper(program);
+    return RecordOf(*plane, sleeper.pid(), self).id.exe_ref;
+  };
+  close(open(program.c_str(), O_RDONLY | O_CLOEXEC));
+  CHECK(ref() == 17);
+  close(open(program.c_str(), O_WRONLY | O_CLOEXEC));
+  CHECK(ref() == (full ? 0 : 17));
+  REQUIRE(plane->written().Delete(inode).ok());
+  CHECK(ref() == (full ? 0 : 17));
 }
 
 TEST_CASE_METHOD(ExeKeys, "another name of a file is another path and the same inode") {

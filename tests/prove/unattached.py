@@ -568,9 +568,11 @@ def written(code):
         program = instance.dir / "written"
         program.write_bytes(b"#!/bin/true\n")
         os.chmod(program, 0o755)
+        instance.msegctl("identity", "show", program)  # what is known is watched
         subprocess.run([sys.executable, "-c", "import os, sys\n" + code, program], check=True)
         number = os.stat(program).st_ino
-        marked = any(key["ino"] == number for key, _ in instance.records("mseg_written"))
+        marked = any(key["ino"] == number and when
+                     for key, when in instance.records("mseg_written"))
         program.unlink()
         return "marked" if marked else "not marked"
     return run

@@ -105,9 +105,11 @@ enum mseg_file_flags {
 	MSEG_FILE_REMOTE = 1 << 1, /* network or FUSE file system: content may change unseen */
 	MSEG_FILE_NO_PATH = 1 << 2, /* detached mount, or a mount namespace of an unprivileged user */
 	MSEG_FILE_FINE_CTIME = 1 << 3, /* ctime moves with every change that follows a stat() */
+	/* On overlayfs, and not root's alone: whoever has it mapped may write it while it runs. */
+	MSEG_FILE_LAYERED = 1 << 4,
 };
 /* A file with one of these is never hashed: its identity stays unknown. */
-#define MSEG_FILE_UNHASHABLE (MSEG_FILE_UNLINKED | MSEG_FILE_REMOTE)
+#define MSEG_FILE_UNHASHABLE (MSEG_FILE_UNLINKED | MSEG_FILE_REMOTE | MSEG_FILE_LAYERED)
 
 /*
  * Exe cache: mseg_exe_key -> this. Inserted by the daemon after it hashed the content. In full mode
@@ -128,8 +130,9 @@ struct mseg_digest {
 MSEG_STATIC_ASSERT(sizeof(struct mseg_digest) == 32, "mseg_digest");
 
 /*
- * Files that were opened for writing or truncated since they were last hashed (full mode); by inode,
- * because the same file has many paths. The daemon removes a mark before it hashes.
+ * Files whose content is known (full mode) -> when they were last opened for writing or truncated
+ * since they were hashed, 0: never; by inode, because the same file has many paths. The daemon puts
+ * the 0 there before it hashes. Without an entry nobody would have noticed: such a file is unknown.
  */
 struct mseg_inode_key {
 	__u64 ino;
@@ -261,15 +264,16 @@ struct mseg_slot {
 MSEG_STATIC_ASSERT(sizeof(struct mseg_slot) == 96, "mseg_slot");
 
 /*
- * A connection that was accepted: who used it first, and who does now; in an array indexed by
- * cookie & (MSEG_ACCEPTED - 1). An entry may give way to another socket's: then it is made again.
+ * A connection that was accepted (full mode): who listened when it was established, and who uses it;
+ * in an array indexed by cookie & (MSEG_ACCEPTED - 1). An entry may give way to another socket's;
+ * what is made in its place then has an owner with MSEG_ID_NO_RECORD.
  */
 #define MSEG_ACCEPTED 32768
 #define MSEG_ACCEPTED_BUSY (~0ull) /* being written; no socket has this cookie */
 struct mseg_accepted {
 	__u64 cookie;
-	struct mseg_identity owner;
 	struct mseg_holder holder;
+	struct mseg_identity owner;
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_accepted) == 80, "mseg_accepted");
 

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSEG_ACCEPTED_BPF_H_
+#define MSEG_ACCEPTED_BPF_H_
+
+/* Whose is a connection that was accepted, and who uses it (abi.h). */
+
+#include "judge.bpf.h"
+
+static __always_inline struct mseg_accepted *mseg_accepted_place(__u64 cookie)
+{
+	__u32 index = cookie & (MSEG_ACCEPTED - 1);
+
+	return bpf_map_lookup_elem(&mseg_accepted, &index);
+}
+
+static __always_inline bool mseg_is_on_record(const struct mseg_accepted *place, __u64 cookie)
+{
+	return place && *(volatile const __u64 *)&place->cookie == cookie;
+}
+
+/* Whoever is writing there already goes first. */
+static __always_inline bool mseg_take_accepted(struct mseg_accepted *place, __u64 *was)
+{
+	*was = place ? *(volatile __u64 *)&place->cookie : MSEG_ACCEPTED_BUSY;
+	return *was != MSEG_ACCEPTED_BUSY &&
+	       __sync_val_compare_and_swap(&place->cookie, *was, MSEG_ACCEPTED_BUSY) == *was;
+}
+
+/* Whoever sees the cookie sees the rest. */
+static __always_inline void mseg_give_accepted(struct mseg_accepted *place, __u64 cookie)
+{
+	__sync_val_compare_and_swap(&place->cookie, MSEG_ACCEPTED_BUSY, cookie);
+}
+
+/* It is established, and the listener's: whoever listens there later has nothing to do with it. */
+static __always_inline void mseg_accepted_by(__u64 cookie, const struct mseg_listener *listener)
+{
+	struct mseg_accepted *place = mseg_accepted_place(cookie);
+	__u64 was;
+
+	if (!mseg_take_accepted(place, &was))
+		return;
+	place->owner = listener->owner.id;
+	place->holder = listener->holder;
+	mseg_give_accepted(place, cookie);
+}
+
+#endif /* MSEG_ACCEPTED_BPF_H_ */
