@@ -68,6 +68,15 @@ settled() {
 [[ -n $full ]] || learn $(named | sed "s,^,$PLACE/p,")
 check "all that the rule names are let through" wait_for 5 settled
 
+# ---- as fast as it goes, by fork, vfork and a thread's exec
+read -r execs rate let_in turned_away wrong right other < <(in_cgroup web "$MSEG_TESTS/e2e_storm" \
+  "$PLACE" "$COUNT" "$([[ -n $GUEST ]] && echo 15 || echo 5)" 127.0.0.1 6379)
+note "$execs execs, $rate a second; named: $let_in let in; others: $right refused"
+same "none under the wrong identity" 0 "$wrong"
+same "none that the rule names is refused" 0 "$turned_away"
+same "nothing else came of any" 0 "$other"
+check "and there were both" test "$let_in" -gt 0 -a "$right" -gt 0
+
 # ---- the same path with another content, while in use
 path=$PLACE/changing
 install_as() { # NUMBER: in place, or by a rename

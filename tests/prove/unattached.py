@@ -424,14 +424,16 @@ result = libc.syscall(425, 4, (ctypes.c_char * 120).from_buffer(params))
 # The parent is this script, which no policy confines: another class.
 TRACEME = LIBC + "result = libc.ptrace(0, 0, 0, 0)" + RAISE
 # What is handed over was made outside the cgroup: `act` joins it at JOIN.
-RECEIVE = """
-here, there = socket.socketpair()
-socket.send_fds(here, [b"x"], [made.fileno()])
-JOIN
+RECEIVED = """
 answer = socket.recv_fds(there, 1, 1)[1]
 if not answer:
     raise OSError(errno.ENOTCONN, "")
 """
+RECEIVE = """
+here, there = socket.socketpair()
+socket.send_fds(here, [b"x"], [made.fileno()])
+JOIN
+""" + RECEIVED
 RECEIVE_PACKET = "made = " + PACKET + RECEIVE
 TUN_OPEN = LIBC + """
 result = libc.unshare(0x40000000)
@@ -442,10 +444,6 @@ with open("/dev/net/tun", "r+b", buffering=0) as made:
 JOIN
 fcntl.ioctl(os.open("/dev/net/tun", os.O_RDWR), 0x400454ca, name)
 """
-RECEIVE_CONNECTED = """
-listener = socket.create_server(("127.0.0.1", 0))
-made = socket.create_connection(listener.getsockname())
-""" + RECEIVE
 
 # A process of its own goes on from here; the one before stays until that has ended.
 FORK = """
@@ -460,6 +458,13 @@ made = socket.create_connection(listener.getsockname())
 taken = listener.accept()[0]
 taken.send(b"x")
 """
+# Another process receives it: whom it was judged for has it anyway.
+RECEIVE_CONNECTED = """
+listener = socket.create_server(("127.0.0.1", 0))
+made = socket.create_connection(listener.getsockname())
+here, there = socket.socketpair()
+socket.send_fds(here, [b"x"], [made.fileno()])
+""" + FORK + RECEIVED
 SEND_HELD = CONNECTED + FORK + "made.send(b'x')"
 # The connection waits, judged for whoever listened.
 ACCEPT_HELD = """
