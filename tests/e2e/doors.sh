@@ -13,14 +13,13 @@ OTHER=$TRUSTED/other-python
 install -m 755 "$PYTHON" "$OTHER"
 echo >>"$OTHER"
 
-# document WORDS: what the Workload `web` says beside
+web_says() { # WORDS: what the Workload `web` says beside
+  workloads web | sed "s|^spec: {labels: {role: web}, match: {cgroup: /web}|&$1|"
+}
+# document WORDS
 document() {
-  cat >"$WORK/policy.yaml" <<YAML
-apiVersion: mseg.io/v1
-kind: Workload
-metadata: {name: web}
-spec: {labels: {role: web}, match: {cgroup: /web}$1}
----
+  web_says "$1" >"$WORK/policy.yaml"
+  cat >>"$WORK/policy.yaml" <<YAML
 apiVersion: mseg.io/v1
 kind: Policy
 metadata: {name: shut}
@@ -126,8 +125,8 @@ if sys.argv[2:]:
 taken.send(b"x")"""
 os.execv(program, [program, "-SE", "-c", use, str(taken.fileno()), *trick])
 SERVER
-# taken near|far PROGRAM open|closed used|unused [reconnect]: PROGRAM uses what $PYTHON accepted, and perhaps used
-# before, while its listening socket is open or not
+# taken near|far PROGRAM open|closed used|unused [reconnect]: PROGRAM uses what $PYTHON accepted, and
+# perhaps used before, while its listening socket is open or not
 taken() {
   local client status=0
   "$1_client" &
@@ -138,17 +137,8 @@ taken() {
   return $status
 }
 served() { # WORDS
-  cat >"$WORK/served.yaml" <<YAML
-apiVersion: mseg.io/v1
-kind: Workload
-metadata: {name: web}
-spec: {labels: {role: web}, match: {cgroup: /web}$1}
----
-apiVersion: mseg.io/v1
-kind: Workload
-metadata: {name: db}
-spec: {labels: {role: db}, match: {cgroup: /db}}
----
+  { web_says "$1" && workloads db; } >"$WORK/served.yaml"
+  cat >>"$WORK/served.yaml" <<YAML
 apiVersion: mseg.io/v1
 kind: AddressGroup
 metadata: {name: far}

@@ -13,13 +13,14 @@ CONNECT=$MSEG_TESTS/e2e_connect
 PLACE=$TRUSTED/storm
 mkdir "$PLACE"
 COUNT=100
-fresh_programs() { # SALT: each with a content of its own
+fresh_program() { # FILE SALT: with a content of its own
+  cp "$CONNECT" "$1.new"
+  printf %s "$2" >>"$1.new"
+  mv "$1.new" "$1"
+}
+fresh_programs() { # SALT
   local i
-  for ((i = 0; i < COUNT; i++)); do
-    cp "$CONNECT" "$PLACE/p$i.new"
-    printf '%s%04d' "$1" "$i" >>"$PLACE/p$i.new"
-    mv "$PLACE/p$i.new" "$PLACE/p$i"
-  done
+  for ((i = 0; i < COUNT; i++)); do fresh_program "$PLACE/p$i" "$1 $i"; done
 }
 fresh_programs first
 digests='' # every second one is named by the rule
@@ -143,20 +144,20 @@ PYTHON
   allowed_soon "exec_watch: its twin that is not changed" in_cgroup web "$PLACE/large" 127.0.0.1 6379
   rm "$PLACE/large"
 fi
+# Those that a rule names by digest are there when it is applied, those by path come later: nothing
+# that it names has been read before it runs.
 mkdir "$PLACE/named"
-order_db_policy "{exe: $PLACE/named/*}" tcp/6379 >"$WORK/policy.yaml"
-apply "$WORK/policy.yaml"
-fresh_programs second
 mkdir -m 1777 "$PLACE/public"
-public() { mv "$PLACE/p$1" "$PLACE/public/" && ln -s "public/p$1" "$PLACE/p$1"; }
+fresh_programs second
 digests=''
 for i in $(named); do
-  if ((i < COUNT / 2)); then
-    mv "$PLACE/p$i" "$PLACE/named/" && ln -s "named/p$i" "$PLACE/p$i"
+  ((i >= COUNT / 2)) || continue
+  if [[ -n $full ]]; then
+    chown nobody "$PLACE/p$i"
   else
-    if [[ -n $full ]]; then chown nobody "$PLACE/p$i"; else public "$i"; fi
-    digests+="${digests:+, }\"$(digest_of "$PLACE/p$i")\""
+    mv "$PLACE/p$i" "$PLACE/public/" && ln -s "public/p$i" "$PLACE/p$i"
   fi
+  digests+="${digests:+, }\"$(digest_of "$PLACE/p$i")\""
 done
 {
   order_db_policy "{exe: $PLACE/named/*}" tcp/6379
@@ -164,6 +165,11 @@ done
   printf '    to: {labels: {role: db}}\n    services: [tcp/6379]\n'
 } >"$WORK/policy.yaml"
 apply "$WORK/policy.yaml"
+for i in $(named); do
+  ((i < COUNT / 2)) || continue
+  fresh_program "$PLACE/named/p$i" "third $i"
+  ln -sf "named/p$i" "$PLACE/p$i"
+done
 held=$(status counters.execs_held)
 # A guest's processor is emulated: more at a time would wait for longer than the second there is.
 in_groups() {

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Executes the programs p0 ... p(COUNT-1) of a directory for some seconds, as fast as it goes:
 // after fork, after vfork, and from a thread that is not its process' first. Each is given the
-// address and ends with 0 (connected), 1 (EPERM) or something else. Usage: e2e_storm DIRECTORY
-// COUNT SECONDS ADDRESS PORT Prints: execs, execs a second; of programs with even numbers how many
-// connected and were refused, the same of odd ones; anything else.
+// address and ends with 0 (connected), 1 (EPERM) or something else.
+//
+// Usage: e2e_storm DIRECTORY COUNT SECONDS ADDRESS PORT
+//
+// Prints: execs, execs a second; of programs with even numbers how many connected and were refused,
+// the same of odd ones; anything else.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdio.h>
