@@ -34,6 +34,12 @@ static __always_inline bool mseg_fs_is_remote(unsigned long magic)
 	return false;
 }
 
+static __always_inline bool mseg_only_root_writes(struct inode *inode)
+{
+	return !BPF_CORE_READ(inode, i_uid.val) &&
+	       !(BPF_CORE_READ(inode, i_mode) & (S_IWGRP | S_IWOTH));
+}
+
 /*
  * Can nobody but root have written what is in this file? An owner says something only where the
  * kernel would believe a set-user-ID bit: not below a `nosuid` mount (a medium that a user brought)
@@ -44,24 +50,13 @@ static __always_inline bool mseg_only_root_wrote(struct file *file)
 {
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
 	struct super_block *sb = BPF_CORE_READ(inode, i_sb);
-	__u32 mode = BPF_CORE_READ(inode, i_mode);
 
-	return (mode & S_IFMT) == S_IFREG && !(mode & (S_IWGRP | S_IWOTH)) &&
-	       BPF_CORE_READ(inode, i_uid.val) == 0 && BPF_CORE_READ(inode, i_nlink) &&
+	return (BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFREG && mseg_only_root_writes(inode) &&
+	       BPF_CORE_READ(inode, i_nlink) &&
 	       BPF_CORE_READ(inode, i_writecount.counter) <= 0 &&
 	       !(BPF_CORE_READ(file, f_path.mnt, mnt_flags) & MNT_NOSUID) &&
 	       BPF_CORE_READ(sb, s_user_ns, level) == 0 &&
 	       !mseg_fs_is_remote(BPF_CORE_READ(sb, s_magic));
-}
-
-/*
- * On overlayfs a mapping is one of the layer's file: executing does not know of it, nor does ctime.
- * Without a look at who may write there, that is.
- */
-static __always_inline bool mseg_is_layered(struct inode *inode, unsigned long magic)
-{
-	return magic == OVERLAYFS_SUPER_MAGIC &&
-	       (BPF_CORE_READ(inode, i_uid.val) || BPF_CORE_READ(inode, i_mode) & (S_IWGRP | S_IWOTH));
 }
 
 static __always_inline void mseg_read_ctime(struct inode *inode, struct mseg_exe_key *key)
@@ -189,6 +184,7 @@ static __always_inline void mseg_read_exe_key(struct file *file, struct mseg_exe
 {
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
 	struct super_block *sb = BPF_CORE_READ(inode, i_sb);
+	unsigned long magic = BPF_CORE_READ(sb, s_magic);
 
 	key->ino = BPF_CORE_READ(inode, i_ino);
 	key->size = BPF_CORE_READ(inode, i_size);
@@ -198,9 +194,10 @@ static __always_inline void mseg_read_exe_key(struct file *file, struct mseg_exe
 	key->flags = 0;
 	if (!BPF_CORE_READ(inode, i_nlink))
 		key->flags |= MSEG_FILE_UNLINKED;
-	if (mseg_fs_is_remote(BPF_CORE_READ(sb, s_magic)))
+	if (mseg_fs_is_remote(magic))
 		key->flags |= MSEG_FILE_REMOTE;
-	if (mseg_is_layered(inode, BPF_CORE_READ(sb, s_magic)))
+	/* A mapping there is one of the layer's file: executing does not know of it, nor does ctime. */
+	if (magic == OVERLAYFS_SUPER_MAGIC && !mseg_only_root_writes(inode))
 		key->flags |= MSEG_FILE_LAYERED;
 	if (BPF_CORE_READ(sb, s_type, fs_flags) & FS_MGTIME)
 		key->flags |= MSEG_FILE_FINE_CTIME;

@@ -615,8 +615,10 @@ static __noinline int mseg_listening_starts(struct bpf_sock_ops *ctx)
 	return 0;
 }
 
-/* Full mode asks who uses a connection (passing.bpf.c). A function of its own, for the sake of the
- * stack. */
+/*
+ * Full mode asks who uses a connection (passing.bpf.c). A function of its own, for the sake of the
+ * stack.
+ */
 static __noinline int mseg_note_acceptor(struct bpf_sock_ops *ctx)
 {
 	struct mseg_addr local = mseg_local_of(ctx);

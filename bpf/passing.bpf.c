@@ -10,8 +10,9 @@
  * changed hands.
  *
  * A connection that this host's process opened is judged as if its new user had opened it; one that
- * was accepted, as if its new user had been the one to accept. A listening socket belongs to whoever accepts; connections that wait already were judged for its
- * former user, so a confined process that takes it over has to wait until there are none.
+ * was accepted, as if its new user had been the one to accept. A listening socket belongs to whoever
+ * accepts; connections that wait already were judged for its former user, so a confined process that
+ * takes it over has to wait until there are none.
  *
  * Hooks: lsm/file_receive, socket_sendmsg, socket_accept.
  */
@@ -112,6 +113,17 @@ static __noinline int mseg_judge_user(struct sock *sk, struct mseg_slot *slot, _
 	return true;
 }
 
+/* As mseg_refuse(), of who serves at `port`. */
+static __always_inline bool mseg_refuse_server(const struct mseg_conn *conn,
+					       const struct mseg_identity *self, int reason,
+					       __u16 port, __u32 generation)
+{
+	struct mseg_decision d = mseg_refusal(reason);
+
+	mseg_report(conn, self, NULL, &d, MSEG_INGRESS, port, generation);
+	return false;
+}
+
 /* ---- accepted connections ---- */
 
 /*
@@ -182,16 +194,6 @@ static __noinline int mseg_acceptor_on_record(__u64 cookie, const struct mseg_id
 									     MSEG_ACCEPTOR_OTHER;
 }
 
-static __always_inline bool mseg_refuse_accepted(const struct mseg_conn *conn,
-						 const struct mseg_identity *self, int reason,
-						 __u16 port, __u32 generation)
-{
-	struct mseg_decision d = mseg_refusal(reason);
-
-	mseg_report(conn, self, NULL, &d, MSEG_INGRESS, port, generation);
-	return false;
-}
-
 /*
  * The other end: proven, or what its address says; of a process of this host nobody can tell here
  * which one it is. A function of its own, for the sake of the stack.
@@ -235,7 +237,7 @@ static __always_inline bool mseg_judge_heir(struct sock *sk, __u64 cookie, __u8 
 	mseg_read_connection(sk, &conn);
 	conn.cookie = cookie;
 	if (!mseg_current(&self, generation))
-		return mseg_refuse_accepted(&conn, &self, MSEG_REASON_NO_ROW, port, generation);
+		return mseg_refuse_server(&conn, &self, MSEG_REASON_NO_ROW, port, generation);
 	doors = mseg_doors_of(self.cgroup_id, generation);
 	acceptor = mseg_acceptor_on_record(cookie, &self, generation);
 	if (acceptor == MSEG_ACCEPTOR_UNKNOWN) {
@@ -249,8 +251,8 @@ static __always_inline bool mseg_judge_heir(struct sock *sk, __u64 cookie, __u8 
 	}
 	if (!(doors & MSEG_DOOR_PASSING_ALLOW) && acceptor != MSEG_ACCEPTOR_LIKE) {
 		if (doors & MSEG_DOOR_PASSING_DENY && acceptor == MSEG_ACCEPTOR_OTHER)
-			return mseg_refuse_accepted(&conn, &self, MSEG_REASON_PASSING, port,
-						    generation);
+			return mseg_refuse_server(&conn, &self, MSEG_REASON_PASSING, port,
+						  generation);
 		if (!mseg_judge_accepted(&conn, &self, port, generation))
 			return false;
 	}
@@ -347,20 +349,10 @@ static __noinline int mseg_take_listener(struct mseg_listener_key *key, __u32 ge
 	return bpf_map_update_elem(&mseg_listeners, key, &taken, BPF_EXIST);
 }
 
-static __always_inline bool mseg_refuse_listener(const struct mseg_listener_key *key,
-						 const struct mseg_identity *self,
-						 enum mseg_reason reason, __u32 generation)
-{
-	struct mseg_conn conn = { .hook = MSEG_HOOK_LSM_ACCEPT, .protocol = IPPROTO_TCP };
-	struct mseg_decision d = mseg_refusal(reason);
-
-	mseg_report(&conn, self, NULL, &d, MSEG_INGRESS, key->port, generation);
-	return false;
-}
-
 static __always_inline bool mseg_judge_acceptor(struct mseg_listener_key *key,
 						struct mseg_listener *listener, __u32 waiting)
 {
+	struct mseg_conn conn = { .hook = MSEG_HOOK_LSM_ACCEPT, .protocol = IPPROTO_TCP };
 	__u32 generation = mseg_active_generation();
 	struct mseg_identity self, owner;
 	__u16 doors;
@@ -368,7 +360,8 @@ static __always_inline bool mseg_judge_acceptor(struct mseg_listener_key *key,
 	if (!generation || !mseg_asks_current() || listener->owner.id.flags & MSEG_ID_AMBIGUOUS)
 		return true;
 	if (!mseg_current(&self, generation))
-		return mseg_refuse_listener(key, &self, MSEG_REASON_NO_ROW, generation);
+		return mseg_refuse_server(&conn, &self, MSEG_REASON_NO_ROW, key->port,
+					  generation);
 	doors = mseg_doors_of(self.cgroup_id, generation);
 	if (doors & MSEG_DOOR_PASSING_ALLOW ||
 	    (mseg_owner(listener, &owner, generation) && owner.cls == self.cls)) {
@@ -376,10 +369,12 @@ static __always_inline bool mseg_judge_acceptor(struct mseg_listener_key *key,
 		return true;
 	}
 	if (doors & MSEG_DOOR_PASSING_DENY)
-		return mseg_refuse_listener(key, &self, MSEG_REASON_PASSING, generation);
+		return mseg_refuse_server(&conn, &self, MSEG_REASON_PASSING, key->port,
+					  generation);
 	if (waiting &&
 	    mseg_judge_nameless(self.cls, MSEG_INGRESS, 0, MSEG_SIDE(generation)).verdict == MSEG_DENY)
-		return mseg_refuse_listener(key, &self, MSEG_REASON_PASSING, generation);
+		return mseg_refuse_server(&conn, &self, MSEG_REASON_PASSING, key->port,
+					  generation);
 	mseg_take_listener(key, generation);
 	return true;
 }

@@ -378,6 +378,11 @@ absl::Status Controller::EnrolPair(const ExecutableInfo& interpreter,
   return *ready ? exes_.PublishPair(interpreter.ref, script.ref) : absl::OkStatus();
 }
 
+void Controller::LogIfNotEnrolled(const std::string& path, const absl::Status& status) const {
+  if (status.ok()) return;
+  log_(absl::StrCat("identity: cannot enrol ", path, ": ", std::string(status.message())));
+}
+
 void Controller::OnExe(const mseg_exe_event& event) {
   std::optional<Digest> ima(std::to_array(event.ima.sha256));
   if (*ima == Digest{}) ima.reset();
@@ -393,10 +398,7 @@ void Controller::OnExe(const mseg_exe_event& event) {
   if (started_ && known.ok()) status = Enrol(*exe);  // else it enters with the first generation
   const auto script = exes_.ByKey(event.script);
   if (status.ok() && script) status = EnrolPair(exe->info, script->info);
-  if (!status.ok()) {
-    log_(absl::StrCat("identity: cannot enrol ", exe->info.path, ": ",
-                      std::string(status.message())));
-  }
+  LogIfNotEnrolled(exe->info.path, status);
 }
 
 // Its event was lost, and the script's own too, unless another exec brought that.
@@ -404,20 +406,14 @@ void Controller::LearnPending(const mseg_task& task) {
   const ExecutableInfo* interpreter = exes_.ByRef(task.id.exe_ref);
   const auto script = exes_.ByKey(task.exe);
   if (interpreter == nullptr || !script) return;
-  if (const absl::Status status = EnrolPair(ExecutableInfo(*interpreter), script->info);
-      !status.ok()) {
-    log_(absl::StrCat("identity: cannot enrol ", script->info.path, ": ",
-                      std::string(status.message())));
-  }
+  LogIfNotEnrolled(script->info.path, EnrolPair(ExecutableInfo(*interpreter), script->info));
 }
 
 void Controller::OnScript(const mseg_script_event& event) {
   const std::string path(event.path, strnlen(event.path, sizeof(event.path)));
   auto known = exes_.LearnScript(event.tgid, event.script, path);
   if (!known.ok() || !started_) return;
-  if (const absl::Status status = Enrol(*known); !status.ok()) {
-    log_(absl::StrCat("identity: cannot enrol ", path, ": ", std::string(status.message())));
-  }
+  LogIfNotEnrolled(path, Enrol(*known));
 }
 
 absl::Status Controller::StartExecWatch() {
@@ -449,9 +445,7 @@ bool Controller::LearnBeforeExec(int fd, uint32_t tgid) {
   }
   const std::string path = known->info.path;
   const absl::Status status = EnrolFile(*std::move(known)).status();
-  if (!status.ok()) {
-    log_(absl::StrCat("identity: cannot enrol ", path, ": ", std::string(status.message())));
-  }
+  LogIfNotEnrolled(path, status);
   return status.ok();
 }
 

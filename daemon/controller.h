@@ -161,6 +161,7 @@ class Controller : public api::Service {
   // What becomes of a file when it is executed, ready for that: a script's pair, or the file.
   absl::StatusOr<ExeRegistry::Known> EnrolFile(ExeRegistry::Known known);
   absl::Status EnrolPair(const ExecutableInfo& interpreter, const ExecutableInfo& script);
+  void LogIfNotEnrolled(const std::string& path, const absl::Status& status) const;
   // False: it has to be compiled first, and is in force now.
   absl::StatusOr<bool> SetExeClasses(const ExecutableInfo& info);
   void LearnUnknownTasks();

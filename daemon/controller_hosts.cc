@@ -203,15 +203,14 @@ absl::StatusOr<std::vector<api::RecordImported>> Controller::ImportRecords(
   const std::lock_guard lock(mutex_);
   std::vector<RemoteDirectory::File> files;
   for (const api::PolicyFile& file : request.files) files.push_back({file.name, file.text});
-  for (const RemoteDirectory::File& file : files) {
-    auto bundle = ReadBundle(file.text, file.name);
-    if (!bundle.ok()) continue;  // said below
-    for (const ExecutableRecord& record : bundle->executables) {
+  const auto check = [this](const IdentityBundle& bundle) {
+    for (const ExecutableRecord& record : bundle.executables) {
       MSEG_RETURN_IF_ERROR(exes_.CheckId(InfoOf(record)));
     }
-  }
+    return absl::OkStatus();
+  };
   auto imported = directory_.Import(
-      files, {.time_us = NowUs(), .author = request.author, .peer = PeerOf(request.caller)});
+      files, {.time_us = NowUs(), .author = request.author, .peer = PeerOf(request.caller)}, check);
   if (!imported.ok()) return imported.status();
   std::vector<api::RecordImported> out;
   bool changed = false;

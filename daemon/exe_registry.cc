@@ -2,7 +2,6 @@
 #include "daemon/exe_registry.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,12 +21,6 @@ namespace mseg {
 namespace {
 
 constexpr size_t kMaxFailures = 256;
-
-std::string FdPath(int fd) {
-  char path[PATH_MAX];
-  const ssize_t n = readlink(absl::StrCat("/proc/self/fd/", fd).c_str(), path, sizeof(path) - 1);
-  return n > 0 ? std::string(path, static_cast<size_t>(n)) : "";
-}
 
 // What the kernel makes of a `#!` line; empty: nothing.
 std::string InterpreterOf(int fd) {
@@ -56,21 +49,6 @@ void WaitForSettledCtime(const mseg_exe_key& key) {
   absl::SleepFor(std::min(SettleWait(ctime), absl::Milliseconds(50)));
 }
 
-// OK if nobody has the file open for writing; a shared mapping that can be written to counts, too.
-// A lease is for such files; it is given back at once, and who opens the file meanwhile is told by
-// a signal that nobody notices.
-absl::Status CheckUnwritten(int fd) {
-  fcntl(fd, F_SETSIG, SIGURG);
-  if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
-    fcntl(fd, F_SETLEASE, F_UNLCK);
-    return absl::OkStatus();
-  }
-  if (errno == EAGAIN) return absl::AbortedError("somebody has it open for writing");
-  return absl::FailedPreconditionError(absl::StrCat(
-      "whether somebody has it open for writing cannot be told (F_SETLEASE: ", strerror(errno),
-      ")"));
-}
-
 absl::Status CheckHashable(const mseg_exe_key& key) {
   if (key.flags & MSEG_FILE_UNLINKED) {
     return absl::FailedPreconditionError("the file has no name any more (deleted, or a memfd)");
@@ -82,8 +60,7 @@ absl::Status CheckHashable(const mseg_exe_key& key) {
   if (key.flags & MSEG_FILE_LAYERED) {
     return absl::FailedPreconditionError(
         "the file lies on overlayfs, and others than root can write it: who has it mapped can do "
-        "so "
-        "unseen, even while it runs");
+        "so unseen, even while it runs");
   }
   return absl::OkStatus();
 }
@@ -310,14 +287,14 @@ absl::StatusOr<ExeRegistry::Reading> ExeRegistry::Begin(int fd, const Circumstan
     const ExecutableInfo& info = by_ref_.at(it->second);
     // A path that was not trusted when it was looked at may be so by now.
     const bool read = info.digest != Digest{};
+    const bool trusted = info.trusted_path || !at.trusted_only;
     // And fs-verity comes without a change of the ctime.
-    const bool better = info.grade != MSEG_GRADE_VERITY && HasVerity(fd);
-    if (read && !better && (info.trusted_path || !at.trusted_only)) {
+    if (read && trusted && (info.grade == MSEG_GRADE_VERITY || !HasVerity(fd))) {
       reading.known = Known{info, *key};
       return reading;
     }
   }
-  reading.info.path = FdPath(fd);
+  reading.info.path = PathOfFd(fd);
   PathTrust trust;
   if (key->flags & MSEG_FILE_NO_PATH) {
     trust.reason = "its mount namespace belongs to an unprivileged user";
@@ -367,16 +344,17 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::Finish(int fd, const Reading& re
   if (reading.ima.has_value() && *reading.ima != digest) {
     return absl::DataLossError("the kernel read another content at its exec");
   }
+  const mseg_grade grade = GradeOf(fd, reading);
   if (const auto it = by_key_.find(reading.key); it != by_key_.end()) {
     const ExecutableInfo& info = by_ref_.at(it->second);  // somebody else was quicker
     if (info.digest == digest && info.trusted_path == reading.info.trusted_path &&
-        info.grade >= GradeOf(fd, reading)) {
+        info.grade >= grade) {
       return Known{info, reading.key};
     }
   }
   StoredExecutable executable{.info = reading.info, .key = reading.key};
   executable.info.digest = digest;
-  executable.info.grade = GradeOf(fd, reading);
+  executable.info.grade = grade;
   failures_.erase(executable.info.path);
   GiveId(&executable.info);
   if (!reading.remember) return Known{executable.info, reading.key};
@@ -406,7 +384,7 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnScript(uint32_t tgid, const
                            O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
   if (!fd.ok()) return ErrnoStatus(errno, "open " + path);
   auto known = LearnFd(fd.get(), {.root_fd = root.get(), .expected = &key, .trusted_only = true});
-  if (absl::IsPermissionDenied(known.status())) return RememberUnread(key, FdPath(fd.get()));
+  if (absl::IsPermissionDenied(known.status())) return RememberUnread(key, PathOfFd(fd.get()));
   if (!known.ok() && !absl::IsAborted(known.status())) NoteFailure(path, tgid, known.status());
   return known;
 }
@@ -462,7 +440,7 @@ absl::StatusOr<ExeRegistry::Known> ExeRegistry::LearnProcess(uint32_t tgid, cons
   if (!root.ok()) return ErrnoStatus(errno, "open " + proc + "/root");
   auto known = LearnFd(fd.get(), {.root_fd = root.get(), .expected = &key, .ima = ima});
   if (!known.ok() && !absl::IsAborted(known.status())) {
-    NoteFailure(FdPath(fd.get()), tgid, known.status());
+    NoteFailure(PathOfFd(fd.get()), tgid, known.status());
   }
   return known;
 }
@@ -483,7 +461,8 @@ absl::StatusOr<ExeRegistry::Reading> ExeRegistry::BeginOpened(int fd, uint32_t t
   // Whoever was to execute it has been killed.
   if (!root.ok()) return absl::AbortedError("the process is gone");
   auto reading = Begin(fd, {.root_fd = root.get(), .must_be_unwritten = true});
-  if (absl::IsFailedPrecondition(reading.status())) NoteFailure(FdPath(fd), tgid, reading.status());
+  if (absl::IsFailedPrecondition(reading.status()))
+    NoteFailure(PathOfFd(fd), tgid, reading.status());
   return reading;
 }
 

@@ -12,9 +12,8 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <climits>
-#include <cstring>
 #include <condition_variable>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <list>
@@ -28,6 +27,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "daemon/file_system.h"
 #include "daemon/host_inventory.h"
 #include "daemon/mountinfo.h"
 #include "loader/errno_status.h"
@@ -185,7 +185,7 @@ class FanotifyWatch final : public ExecWatch {
     }
   }
 
-  // ---- who waits: does nothing that could make itself wait ----
+  // ---- who waits: nothing here asks a file system, or waits for a lock that is held long ----
 
   static void Wait(pollfd* fds, size_t count, int milliseconds) {
     if (poll(fds, count, milliseconds) >= 0) return;
@@ -211,16 +211,14 @@ class FanotifyWatch final : public ExecWatch {
 
   void OnExec(ScopedFd fd, uint32_t tgid) {
     struct statx st {};
-    char path[PATH_MAX];
-    const ssize_t length =
-        readlink(absl::StrCat("/proc/self/fd/", fd.get()).c_str(), path, sizeof(path));
-    const bool file = length > 0 &&
+    std::string path = PathOfFd(fd.get());
+    const bool file = !path.empty() &&
                       statx(fd.get(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
                             STATX_BASIC_STATS | STATX_MNT_ID, &st) == 0 &&
                       S_ISREG(st.stx_mode);
     if (!file) return Allow(fd.get());
-    Stamp stamp(std::string(path, static_cast<size_t>(length)), st.stx_mnt_id, st.stx_ino,
-                st.stx_size, st.stx_ctime.tv_sec, st.stx_ctime.tv_nsec);
+    Stamp stamp(std::move(path), st.stx_mnt_id, st.stx_ino, st.stx_size, st.stx_ctime.tv_sec,
+                st.stx_ctime.tv_nsec);
     if (IsKnown(stamp) || !IsInside(tgid)) return Allow(fd.get());
     const std::lock_guard lock(mutex_);
     held_count_++;

@@ -21,6 +21,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "daemon/file_system.h"
 #include "daemon/mountinfo.h"
 #include "labels/text.h"
 #include "loader/scoped_fd.h"
@@ -109,12 +110,6 @@ void ListChildren(ScopedFd fd, const std::string& path, std::vector<std::string>
   }
 }
 
-std::string LinkOf(int fd) {
-  char target[PATH_MAX];
-  const ssize_t size = readlink(Cat("/proc/self/fd/", fd).c_str(), target, sizeof(target));
-  return size < 0 ? std::string() : std::string(target, static_cast<size_t>(size));
-}
-
 // Asks the kernel for the cgroup by its id (CAP_DAC_READ_SEARCH). Empty: no answer that holds.
 std::string PathByHandle(int root_fd, uint64_t id) {
   KernfsHandle handle{};
@@ -123,8 +118,8 @@ std::string PathByHandle(int root_fd, uint64_t id) {
   handle.id = id;
   const ScopedFd fd(open_by_handle_at(root_fd, &handle.header, O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!fd.ok()) return "";
-  const std::string root = LinkOf(root_fd);
-  const std::string target = LinkOf(fd.get());
+  const std::string root = PathOfFd(root_fd);
+  const std::string target = PathOfFd(fd.get());
   if (target == root) return "/";
   if (root.empty() || target.rfind(Cat(root, "/"), 0) != 0) return "";
   const std::string path = target.substr(root.size());

@@ -259,12 +259,13 @@ absl::StatusOr<IdentityBundle> RemoteDirectory::Accept(const File& file) const {
 }
 
 absl::StatusOr<std::vector<RemoteDirectory::Imported>> RemoteDirectory::Import(
-    const std::vector<File>& files, const Recorded& by) {
+    const std::vector<File>& files, const Recorded& by, const Check& check) {
   std::vector<Imported> imported;
   std::map<uint32_t, StoredBundle> fresh;
   for (const File& file : files) {
     auto bundle = Accept(file);
     if (!bundle.ok()) return bundle.status();
+    if (check != nullptr) MSEG_RETURN_IF_ERROR(check(*bundle));
     const uint32_t id = bundle->host_id;
     const StoredBundle* known = fresh.contains(id) ? &fresh.at(id) : nullptr;
     if (known == nullptr && bundles_.contains(id)) known = &bundles_.at(id);

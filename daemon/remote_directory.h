@@ -3,6 +3,7 @@
 #define MSEG_DAEMON_REMOTE_DIRECTORY_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -68,8 +69,11 @@ class RemoteDirectory {
   absl::Status Trust(const HostRecord& record, const Claims& limits, bool replace,
                      const Recorded& by);
   absl::Status Distrust(uint32_t host_id, const Recorded& by);
-  // Bundles of trusted hosts: all of them, or none and the first that is refused.
-  absl::StatusOr<std::vector<Imported>> Import(const std::vector<File>& files, const Recorded& by);
+  // Bundles of trusted hosts: all of them, or none and the first that is refused. `check` may
+  // refuse one that is its host's.
+  using Check = std::function<absl::Status(const IdentityBundle&)>;
+  absl::StatusOr<std::vector<Imported>> Import(const std::vector<File>& files, const Recorded& by,
+                                               const Check& check = nullptr);
   // What this host tells others of itself, signed, newer than whatever it told before.
   absl::StatusOr<IdentityBundle> Issue(const OwnIdentities& own, int64_t now_us);
 
