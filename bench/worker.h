@@ -50,7 +50,7 @@ struct Slice {
   Work work = Work::kConnect;
   uint32_t port = 0;
   int32_t want = 0;
-  uint32_t pad = 0;
+  uint32_t ports = 1;  // kRate: so many from `port` on, in turn
   uint64_t max_ns = 0;
   uint64_t max_ops = UINT64_MAX;
 };

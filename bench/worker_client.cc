@@ -284,13 +284,15 @@ void Client::Watch(const Slice& slice, Outcome* out) const {
 }
 
 void Client::Rate(const Slice& slice, Outcome* out) {
+  Slice one = slice;
   const uint64_t start = NowNs();
   constexpr uint64_t kBurst = 32;
   while (out->ops < slice.max_ops && NowNs() - start < 2 * slice.max_ns) {
     const uint64_t due = start + slice.max_ns * out->ops / slice.max_ops;
     if (NowNs() < due) continue;
     for (uint64_t i = 0; i < kBurst && out->ops < slice.max_ops; i++, out->ops++) {
-      Fail(Refused(slice), out);
+      one.port = slice.port + static_cast<uint32_t>(out->ops % slice.ports);
+      Fail(Refused(one), out);
     }
   }
 }

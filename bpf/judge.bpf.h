@@ -8,20 +8,8 @@
  */
 
 #include "peers.bpf.h"
+#include "report.bpf.h"
 #include "wire.bpf.h"
-
-/* One connection or datagram, from the side of the socket that the hook runs for. */
-struct mseg_conn {
-	__u64 netns_cookie;
-	__u64 cookie;
-	struct mseg_addr peer;
-	__u16 peer_port;
-	__u8 protocol;
-	__u8 hook; /* enum mseg_hook */
-	__u8 family; /* of a socket that is judged by its kind */
-	__u8 proof; /* enum mseg_proof_kind, of the other end */
-	__u16 door; /* enum mseg_doors: what would open it, of a kind */
-};
 
 /* The other end. */
 struct mseg_peer {
@@ -151,94 +139,6 @@ mseg_judge_end(__u32 local, __u32 peer, __u8 direction, __u16 port_class, __u32 
 
 	mseg_judge(&query, &d);
 	return d;
-}
-
-static __always_inline bool mseg_reports_allowed(void)
-{
-	__u32 zero = 0;
-	const struct mseg_config *config = bpf_map_lookup_elem(&mseg_config, &zero);
-
-	return config && config->report_allowed;
-}
-
-static __always_inline void mseg_count_decision(const struct mseg_decision *d,
-						const struct mseg_identity *local)
-{
-	mseg_count(d->verdict == MSEG_ALLOW ? MSEG_CNT_ALLOWED : MSEG_CNT_DENIED);
-	if (d->verdict == MSEG_ALLOW && d->would_be == MSEG_DENY)
-		mseg_count(MSEG_CNT_WOULD_DENY);
-	if (d->reason == MSEG_REASON_NO_ROW)
-		mseg_count(MSEG_CNT_NO_ROW);
-	if (!local->exe_ref)
-		mseg_count(MSEG_CNT_UNKNOWN_EXE);
-}
-
-/*
- * Decides first, reports after: a full ring costs a line in the log, never a verdict. `peer` is NULL
- * unless it is a process of this host. A global function: every hook reports, some in several places,
- * and the verifier looks at it once in each hook.
- */
-__weak __noinline int mseg_report_decision(const struct mseg_conn *conn,
-					   const struct mseg_identity *local,
-					   const struct mseg_identity *peer,
-					   const struct mseg_decision *d, __u64 place)
-{
-	__u32 generation = place;
-	__u16 port = place >> 32;
-	__u8 direction = place >> 48;
-	struct mseg_flow_event *event;
-
-	if (!conn || !local || !d)
-		return 0;
-	mseg_count_decision(d, local);
-	if (d->verdict == MSEG_ALLOW && d->would_be == MSEG_ALLOW && !mseg_reports_allowed())
-		return 0;
-	event = bpf_ringbuf_reserve(&mseg_flows, sizeof(*event), 0);
-	if (!event) {
-		mseg_count(MSEG_CNT_FLOW_EVENTS_LOST);
-		return 0;
-	}
-	event->type = MSEG_EVENT_FLOW;
-	event->generation = generation;
-	event->time_ns = bpf_ktime_get_ns();
-	event->local = *local;
-	if (peer)
-		event->peer = *peer;
-	else
-		__builtin_memset(&event->peer, 0, sizeof(event->peer));
-	__builtin_memcpy(event->peer_addr, conn->peer.bytes, sizeof(event->peer_addr));
-	event->rule = d->rule;
-	event->would_rule = d->would_rule;
-	event->port = port;
-	/* At connect the client has no port yet, and conn's is the service's. */
-	event->peer_port = direction == MSEG_INGRESS && conn->hook != MSEG_HOOK_INGRESS &&
-					   conn->hook != MSEG_HOOK_ESTABLISHED ?
-				   0 : conn->peer_port;
-	event->protocol = conn->protocol;
-	event->direction = direction;
-	event->verdict = d->verdict;
-	event->would_be = d->would_be;
-	event->reason = d->reason;
-	event->would_reason = d->would_reason;
-	event->peer_known = peer ? 1 : 0;
-	event->hook = conn->hook;
-	event->family = conn->family;
-	event->proof = conn->proof;
-	__builtin_memset(event->pad, 0, sizeof(event->pad));
-	/* The reader polls; waking it for every flow would cost more than the flow. */
-	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
-	return 0;
-}
-
-/* The service port is the responder's. */
-static __always_inline void mseg_report(const struct mseg_conn *conn,
-					const struct mseg_identity *local,
-					const struct mseg_identity *peer,
-					const struct mseg_decision *d, __u8 direction, __u16 port,
-					__u32 generation)
-{
-	mseg_report_decision(conn, local, peer, d,
-			     generation | (__u64)port << 32 | (__u64)direction << 48);
 }
 
 /* ---- sockets and their owners ---- */
@@ -462,7 +362,7 @@ static __always_inline bool mseg_judge_remote(const struct mseg_conn *conn,
 		*wire |= MSEG_SLOT_BY_ADDRESS;
 		return true;
 	}
-	if (mseg_anyone_class(side, &anyone_class))
+	if (mseg_anyone_class(generation, &anyone_class))
 		anyone = mseg_judge_end(self->cls, anyone_class, MSEG_EGRESS, port_class, side);
 	if (anyone.may)
 		return true;

@@ -308,6 +308,14 @@ struct {
 	__type(value, __u64);
 } mseg_remotes MSEG_MAP;
 
+/* What somebody of whom nothing is known came out as: generation << 32 | class, in one store. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} mseg_anyone MSEG_MAP;
+
 /* (label id, executable id) -> fingerprint: made once, needed at every answer. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -372,8 +380,15 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 * 1024 * 1024);
+	__uint(max_entries, MSEG_FLOWS_BYTES);
 } mseg_flows MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MSEG_FLOW_COUNTS);
+	__type(key, __u32);
+	__type(value, struct mseg_flow_count);
+} mseg_flow_counts MSEG_MAP;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -396,13 +411,18 @@ struct {
 	__type(value, struct mseg_manifest);
 } mseg_manifest MSEG_MAP;
 
-static __always_inline void mseg_count(enum mseg_counter which)
+static __always_inline void mseg_count_many(enum mseg_counter which, __u32 many)
 {
 	__u32 key = which;
 	__u64 *n = bpf_map_lookup_elem(&mseg_counters, &key);
 
 	if (n)
-		*n += 1;
+		*n += many;
+}
+
+static __always_inline void mseg_count(enum mseg_counter which)
+{
+	mseg_count_many(which, 1);
 }
 
 /* ---- which sockets have entries in the tables keyed by their cookie ---- */

@@ -228,15 +228,28 @@ static __always_inline struct mseg_identity mseg_identity_of_claim(const struct 
 	return id;
 }
 
-/* Somebody who may be anyone: for the verdict before the other end has answered. */
-static __always_inline bool mseg_anyone_class(__u32 side, __u32 *cls)
+/*
+ * Somebody who may be anyone: for the verdict before the other end has answered. One word says what
+ * that is in this generation, once it was looked up. False: the tables have no answer.
+ */
+static __always_inline bool mseg_anyone_class(__u32 generation, __u32 *cls)
 {
-	const struct mseg_identity_value *value = mseg_identity_chain(
-		MSEG_CGROUP_PENDING, MSEG_EXE_UNKNOWN, MSEG_USER_UNKNOWN, side);
+	const struct mseg_identity_value *value;
+	__u32 zero = 0;
+	__u64 *known = bpf_map_lookup_elem(&mseg_anyone, &zero), word;
 
+	word = known ? *(volatile __u64 *)known : 0;
+	if (word >> 32 == generation) {
+		*cls = word;
+		return true;
+	}
+	value = mseg_identity_chain(MSEG_CGROUP_PENDING, MSEG_EXE_UNKNOWN, MSEG_USER_UNKNOWN,
+				    MSEG_SIDE(generation));
 	if (!value)
 		return false;
 	*cls = value->cls;
+	if (known)
+		*(volatile __u64 *)known = (__u64)generation << 32 | value->cls;
 	return true;
 }
 

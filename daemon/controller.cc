@@ -559,7 +559,9 @@ void Controller::HandleControlEvents() {
 void Controller::Tick() {
   const std::lock_guard lock(mutex_);
   flows_.BeginBatch();
-  if (const absl::Status status = events_->DrainFlows(); !status.ok()) {
+  absl::Status collected = dataplane_.CollectFlows();
+  collected.Update(events_->DrainFlows());
+  if (const absl::Status status = std::move(collected); !status.ok()) {
     log_(absl::StrCat("events: ", std::string(status.message())));
   }
   if (recompile_wanted_) {

@@ -115,6 +115,7 @@ absl::StatusOr<api::Status> Controller::GetStatus() {
   for (size_t i = 0; i < counters->size(); i++) {
     status.counters.emplace_back(std::string(kCounterNames[i]), (*counters)[i]);
   }
+  status.counters.emplace_back("flow_events", flows_.judged());
   status.counters.emplace_back("malformed_events", events_->malformed());
   status.counters.emplace_back("drift", drift_);
   status.counters.emplace_back("connections_closed", connections_closed_);

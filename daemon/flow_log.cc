@@ -24,10 +24,9 @@ int64_t Micros(clockid_t clock) {
   return int64_t{now.tv_sec} * 1000000 + now.tv_nsec / 1000;
 }
 
-// Everything but when it happened and the cached fields that say nothing of the flow.
-std::string EventKey(mseg_flow_event event) {
-  event.time_ns = 0;
-  return std::string(reinterpret_cast<const char*>(&event), sizeof(event));
+// What the kernel counts as equal, too.
+std::string EventKey(const mseg_flow_event& event) {
+  return std::string(reinterpret_cast<const char*>(&event), MSEG_FLOW_EQUAL_BYTES);
 }
 
 std::string RuleName(const GenerationNames* names, uint32_t rule) {
@@ -160,15 +159,20 @@ void FlowLog::BeginBatch() {
 
 void FlowLog::Add(const mseg_flow_event& event) {
   const int64_t time_us = static_cast<int64_t>(event.time_ns / 1000) + clock_offset_us_;
+  judged_ += event.count;
   const auto [it, fresh] = batch_.try_emplace(EventKey(event), next_number_);
   if (!fresh && it->second >= first_number()) {
     Record& record = records_[it->second - first_number()];
-    record.count++;
-    record.time_us = time_us;
+    record.count += event.count;
+    // What was counted may come after what happened later on another processor.
+    if (time_us >= record.time_us) {
+      record.time_us = time_us;
+      record.event.peer_port = event.peer_port;
+    }
     return;
   }
   it->second = next_number_++;
-  records_.push_back({event, time_us, 1, FindNames(event.generation)});
+  records_.push_back({event, time_us, event.count, FindNames(event.generation)});
   if (records_.size() > capacity_) records_.pop_front();
 }
 

@@ -42,6 +42,9 @@ class FlowLog {
   void BeginBatch();
   void Add(const mseg_flow_event& event);
 
+  // How often something was judged, of all that was ever added.
+  uint64_t judged() const { return judged_; }
+
   api::FlowPage Read(const api::FlowsRequest& request, const FindExe& exes) const;
 
   // The last refusal that is kept, of a process at either end (0: any). Null: there is none.
@@ -65,9 +68,9 @@ class FlowLog {
   size_t capacity_;
   std::deque<Record> records_;
   uint64_t next_number_ = 1;
+  uint64_t judged_ = 0;
   std::deque<std::shared_ptr<const GenerationNames>> generations_;
-  std::map<std::string, size_t> batch_;  // event bytes without time -> index from the end
-  uint64_t batch_first_ = 1;
+  std::map<std::string, size_t> batch_;  // what equal events share -> number of their record
   int64_t clock_offset_us_ = 0;  // CLOCK_REALTIME minus CLOCK_MONOTONIC
 };
 

@@ -255,6 +255,7 @@ mseg_flow_event EventOf(const mseg_socket_record& at, bool initiator, const Part
   event.reason = d.reason;
   event.would_reason = d.would_reason;
   event.hook = MSEG_HOOK_REVOKE;
+  event.count = 1;
   return event;
 }
 

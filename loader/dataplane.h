@@ -78,6 +78,8 @@ class Dataplane {
   absl::StatusOr<std::optional<mseg_identity>> SocketOwner(uint64_t cookie) const;
   // Runs mseg_explain in the kernel.
   absl::Status Explain(mseg_explain* args) const;
+  // Sends what the kernel counted of equal flows to the ring `flows`; what finds no room stays.
+  absl::Status CollectFlows() const;
   absl::StatusOr<std::array<uint64_t, MSEG_CNT_MAX>> Counters() const;
   // Tells the kernel how many sockets have left the quarantine.
   absl::Status CountQuarantine() const;
@@ -142,6 +144,7 @@ class Dataplane {
   absl::Status VerifyCgroupProgram(size_t program) const;
   absl::StatusOr<uint32_t> PinnedLinkProgram(size_t program) const;
   std::string LinkPin(size_t program) const;
+  absl::Status RunTool(const char* program, void* args, uint32_t size) const;
 
   DataplaneOptions options_;
   ScopedFd pin_lock_;

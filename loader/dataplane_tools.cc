@@ -142,15 +142,26 @@ absl::Status Dataplane::ForgetPeer(uint64_t cookie) const {
   return View<uint64_t, mseg_identity>("mseg_peers").Delete(cookie);
 }
 
-absl::Status Dataplane::Explain(mseg_explain* args) const {
+absl::Status Dataplane::RunTool(const char* program, void* args, uint32_t size) const {
   LIBBPF_OPTS(bpf_test_run_opts, options);
   options.ctx_in = args;
-  options.ctx_size_in = sizeof(*args);
+  options.ctx_size_in = size;
   // The result comes back in ctx_in: programs of this type refuse a ctx_out.
-  if (bpf_prog_test_run_opts(programs_[ProgramIndex("mseg_explain")].get(), &options) != 0) {
-    return ErrnoStatus(errno, "run mseg_explain");
+  if (bpf_prog_test_run_opts(programs_[ProgramIndex(program)].get(), &options) != 0) {
+    return ErrnoStatus(errno, absl::StrCat("run ", program));
   }
   return absl::OkStatus();
+}
+
+absl::Status Dataplane::Explain(mseg_explain* args) const {
+  return RunTool("mseg_explain", args, sizeof(*args));
+}
+
+absl::Status Dataplane::CollectFlows() const {
+  const int cpus = libbpf_num_possible_cpus();
+  if (cpus < 0) return ErrnoStatus(cpus, "count processors");
+  mseg_collect args{.processors = static_cast<uint32_t>(cpus), .left = 0};
+  return RunTool("mseg_collect_flows", &args, sizeof(args));
 }
 
 absl::StatusOr<std::array<uint64_t, MSEG_CNT_MAX>> Dataplane::Counters() const {

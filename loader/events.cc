@@ -38,6 +38,7 @@ int EventReader::OnEvent(void* context, void* data, size_t size) {
     mseg_quarantine_event quarantine;
     mseg_tamper_event tamper;
     mseg_script_event script;
+    if (type == MSEG_EVENT_FLOWS_WAIT) return 0;  // whoever is awake drains the flows, too
     if (type == MSEG_EVENT_TAMPER && Read(data, size, &tamper)) {
       self->handlers_.tamper(tamper);
       return 0;

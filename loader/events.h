@@ -31,7 +31,8 @@ class EventReader {
   EventReader(const EventReader&) = delete;
   EventReader& operator=(const EventReader&) = delete;
 
-  // Readable when a control event waits. Flow events wake nobody: drain them from time to time.
+  // Readable when a control event waits, or flow events fill half of their ring. Fewer of these
+  // wake nobody: drain them from time to time.
   int control_fd() const;
   absl::Status DrainControl();
   absl::Status DrainFlows();

@@ -133,6 +133,8 @@ inline constexpr std::array kPrograms = {
                 "lsm/socket_sendmsg"},
     ProgramSpec{"mseg_lsm_mprotect", Attach::kLsm, BPF_LSM_MAC, Stage::kLibraries,
                 "lsm/file_mprotect"},
+    ProgramSpec{"mseg_collect_flows", Attach::kNone, BPF_CGROUP_INET_INGRESS, Stage::kTool,
+                "syscall"},
 };
 
 // Index into kPrograms; the name must be one of its.

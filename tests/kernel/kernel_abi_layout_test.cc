@@ -225,10 +225,22 @@ const std::map<std::string, Layout>& Layouts() {
       using T = mseg_flow_event;
       all["mseg_flow_event"] = {
           sizeof(T),
-          {F(type),    F(generation), F(time_ns), F(local),        F(peer),       F(peer_addr),
-           F(rule),    F(would_rule), F(port),    F(peer_port),    F(protocol),   F(direction),
-           F(verdict), F(would_be),   F(reason),  F(would_reason), F(peer_known), F(hook),
-           F(family),  F(proof),      F(pad)}};
+          {F(type),         F(generation), F(local),    F(peer),       F(peer_addr), F(rule),
+           F(would_rule),   F(port),       F(protocol), F(direction),  F(verdict),   F(would_be),
+           F(reason),       F(would_reason), F(peer_known), F(hook),   F(family),    F(proof),
+           F(pad),          F(time_ns),    F(count),    F(peer_port),  F(pad2)}};
+    }
+    {
+      using T = mseg_flows_wait_event;
+      all["mseg_flows_wait_event"] = {sizeof(T), {F(type), F(pad)}};
+    }
+    {
+      using T = mseg_flow_count;
+      all["mseg_flow_count"] = {sizeof(T), {F(busy), F(event), F(next)}};
+    }
+    {
+      using T = mseg_collect;
+      all["mseg_collect"] = {sizeof(T), {F(processors), F(left)}};
     }
     {
       using T = mseg_config;

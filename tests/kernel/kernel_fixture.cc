@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/kernel/kernel_fixture.h"
 
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -18,6 +20,7 @@
 #include <thread>
 
 #include "loader/feature_probe.h"
+#include "loader/pins.h"
 
 namespace mseg::testing {
 namespace {
@@ -140,6 +143,16 @@ void Scratch::Join(const std::string& cgroup) { WriteFile(cgroup + "/cgroup.proc
 Instance& SharedInstance() {
   static Instance instance;
   return instance;
+}
+
+void UseMapsOf(const Instance& instance, bpf_object* object) {
+  bpf_map* map;
+  bpf_object__for_each_map(map, object) {
+    const std::string pin =
+        instance.scratch.pin_dir() + "/" + kMapPins + "/" + std::string(bpf_map__name(map));
+    const ScopedFd fd(bpf_obj_get(pin.c_str()));
+    if (fd.ok()) REQUIRE(bpf_map__reuse_fd(map, fd.get()) == 0);
+  }
 }
 
 bool Eventually(const std::function<bool()>& question, std::chrono::milliseconds limit) {

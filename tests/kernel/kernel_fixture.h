@@ -15,6 +15,8 @@
 #include "loader/dataplane.h"
 #include "loader/scoped_fd.h"
 
+struct bpf_object;
+
 namespace mseg::testing {
 
 // A number from the environment, as for seeds.
@@ -62,6 +64,9 @@ struct Instance {
 // One for all test cases of a program that ask for it, removed at its end: on an emulated processor
 // loading takes longer than everything else.
 Instance& SharedInstance();
+
+// For an object of the test's own that is about to be loaded: its maps are those of the instance.
+void UseMapsOf(const Instance& instance, bpf_object* object);
 
 // Asks until the answer is true; false after the limit. For what the kernel does a moment later.
 bool Eventually(const std::function<bool()>& question,

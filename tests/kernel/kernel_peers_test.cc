@@ -10,7 +10,6 @@
 #include <random>
 #include <vector>
 
-#include "loader/pins.h"
 #include "tests/kernel/kernel_fixture.h"
 #include "tests/kernel/peers.skel.h"
 #include "tests/kernel/peers_args.h"
@@ -23,12 +22,7 @@ class Hooks {
  public:
   explicit Hooks(const Instance& instance) : object_(mseg_peers_test__open()) {
     REQUIRE(object_ != nullptr);
-    bpf_map* map;
-    bpf_object__for_each_map(map, object_->obj) {
-      const std::string pins = instance.scratch.pin_dir() + "/" + kMapPins + "/";
-      const ScopedFd fd(bpf_obj_get((pins + bpf_map__name(map)).c_str()));
-      if (fd.ok()) REQUIRE(bpf_map__reuse_fd(map, fd.get()) == 0);
-    }
+    UseMapsOf(instance, object_->obj);
     REQUIRE(mseg_peers_test__load(object_) == 0);
   }
   ~Hooks() { mseg_peers_test__destroy(object_); }

@@ -37,7 +37,7 @@
 #endif
 
 /* Raised by every change of a struct, a map or a meaning in this file. */
-#define MSEG_ABI_VERSION 10
+#define MSEG_ABI_VERSION 11
 
 enum mseg_direction {
 	MSEG_EGRESS = 0,
@@ -660,6 +660,7 @@ enum mseg_event_type {
 	MSEG_EVENT_QUARANTINE = 4, /* a socket that must be closed */
 	MSEG_EVENT_TAMPER = 5,
 	MSEG_EVENT_SCRIPT = 6, /* a script that is not in the cache */
+	MSEG_EVENT_FLOWS_WAIT = 7, /* ring `flows` is half full */
 };
 
 /* Ring `control`: what the daemon must act on. */
@@ -698,18 +699,27 @@ struct mseg_quarantine_event {
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_quarantine_event) == 24, "mseg_quarantine_event");
 
-/* Ring `flows`: one judged end of one connection or datagram. */
+/* Wakes the reader before ring `flows` is full: its own events wake nobody. */
+struct mseg_flows_wait_event {
+	__u32 type; /* MSEG_EVENT_FLOWS_WAIT */
+	__u32 pad;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_flows_wait_event) == 8, "mseg_flows_wait_event");
+#define MSEG_FLOWS_BYTES (4 * 1024 * 1024) /* of ring `flows` */
+
+/*
+ * Ring `flows`: one judged end of one connection or datagram; or of several that are equal in all but
+ * time and peer_port, which are then the last one's.
+ */
 struct mseg_flow_event {
 	__u32 type; /* MSEG_EVENT_FLOW */
 	__u32 generation;
-	__u64 time_ns; /* CLOCK_MONOTONIC */
 	struct mseg_identity local;
 	struct mseg_identity peer; /* all zero unless peer_known */
 	__u8 peer_addr[16];
 	__u32 rule;
 	__u32 would_rule;
 	__u16 port; /* the service: the responder's port */
-	__u16 peer_port; /* 0 where it is not known */
 	__u8 protocol;
 	__u8 direction;
 	__u8 verdict;
@@ -720,9 +730,27 @@ struct mseg_flow_event {
 	__u8 hook; /* enum mseg_hook: who decided */
 	__u8 family; /* of a socket that was refused for its kind, else 0 */
 	__u8 proof; /* enum mseg_proof_kind */
-	__u8 pad[2];
+	__u8 pad[4];
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u32 count; /* how many */
+	__u16 peer_port; /* 0 where it is not known */
+	__u8 pad2[2];
 };
-MSEG_STATIC_ASSERT(sizeof(struct mseg_flow_event) == 152, "mseg_flow_event");
+MSEG_STATIC_ASSERT(sizeof(struct mseg_flow_event) == 160, "mseg_flow_event");
+#define MSEG_FLOW_EQUAL_BYTES 144 /* up to time_ns */
+
+/*
+ * Map `flow_counts`, an array for each processor: a flow's first event goes to the ring at once, equal
+ * ones are counted here until the daemon collects them (collect.bpf.c) or another flow takes the
+ * place. event.count is what has not been in the ring yet.
+ */
+#define MSEG_FLOW_COUNTS 512
+struct mseg_flow_count {
+	__u64 busy; /* 1: somebody is at it */
+	struct mseg_flow_event event;
+	struct mseg_flow_event next; /* where an event is put together */
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_flow_count) == 328, "mseg_flow_count");
 
 /* By what the other end of a connection between hosts is known. */
 enum mseg_proof_kind {
@@ -887,6 +915,13 @@ struct mseg_explain {
 	__u8 pad[6];
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_explain) == 136, "mseg_explain");
+
+/* Argument of the program mseg_collect_flows. */
+struct mseg_collect {
+	__u32 processors; /* in: possible ones */
+	__u32 left; /* out: 1 if the ring was full before all was in it */
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_collect) == 8, "mseg_collect");
 
 /* What the iterator mseg_file_keys writes for each open file of a process. */
 struct mseg_file_record {
