@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Connects to 127.0.0.1:PORT again and again, at RATE attempts a second, and counts what happens.
 //
-//   e2e_churn PORT RATE [COUNT]  until SIGTERM or COUNT attempts; prints one JSON object then
+//   e2e_churn PORT RATE [COUNT [PORTS]]  until SIGTERM or COUNT attempts, at so many ports in turn;
+//                                        prints one JSON object then
 //   e2e_churn --serve PORT       accepts and closes, for ever
 //
 // Each attempt is a whole connection: connect, the server's byte, close by the server first (so
@@ -77,12 +78,13 @@ int Connect(const sockaddr_in& to) {
   return error;
 }
 
-int Churn(const char* port, double rate, uint64_t limit) {
+int Churn(const char* port, double rate, uint64_t limit, uint64_t ports) {
   struct sigaction action {};
   action.sa_handler = [](int) { stop = 1; };
   sigaction(SIGTERM, &action, nullptr);
   sigaction(SIGINT, &action, nullptr);
-  const sockaddr_in to = Address(port);
+  sockaddr_in to = Address(port);
+  const uint16_t first = ntohs(to.sin_port);
   std::map<int, uint64_t> errors;
   uint64_t attempts = 0, ok = 0;
   double slowest = 0;
@@ -91,6 +93,7 @@ int Churn(const char* port, double rate, uint64_t limit) {
     // Paced from the start: after a pause it catches up, so that the mean rate holds.
     const auto due = start + std::chrono::duration<double>(static_cast<double>(attempts) / rate);
     std::this_thread::sleep_until(due);
+    to.sin_port = htons(static_cast<uint16_t>(first + attempts % ports));
     const auto before = Clock::now();
     const int error = Connect(to);
     if (error == EINTR && stop) break;  // told to stop in the middle of it: no answer, no attempt
@@ -121,9 +124,12 @@ int Churn(const char* port, double rate, uint64_t limit) {
 int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
   if (argc == 3 && strcmp(argv[1], "--serve") == 0) return Serve(argv[2]);
-  if ((argc == 3 || argc == 4) && atof(argv[2]) > 0) {
-    return Churn(argv[1], atof(argv[2]), argc == 4 ? strtoull(argv[3], nullptr, 10) : UINT64_MAX);
+  const auto number = [&](int at, uint64_t otherwise) {
+    return argc > at ? strtoull(argv[at], nullptr, 10) : otherwise;
+  };
+  if (argc >= 3 && argc <= 5 && atof(argv[2]) > 0 && number(4, 1) > 0) {
+    return Churn(argv[1], atof(argv[2]), number(3, UINT64_MAX), number(4, 1));
   }
-  fprintf(stderr, "usage: e2e_churn PORT RATE [COUNT] | --serve PORT\n");
+  fprintf(stderr, "usage: e2e_churn PORT RATE [COUNT [PORTS]] | --serve PORT\n");
   return 2;
 }
