@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -53,6 +54,7 @@ void GoTo(const Place& place) {
     if (sched_setaffinity(0, sizeof(set), &set) != 0) Fail("pin to a processor");
   }
   if (place.nice != 0) setpriority(PRIO_PROCESS, 0, place.nice);
+  if (place.fixed_layout && personality(ADDR_NO_RANDOMIZE) < 0) Fail("fix the layout of memory");
 }
 
 [[noreturn]] void Exec(const std::vector<std::string>& arguments, const Place& place,

@@ -26,6 +26,7 @@ struct Place {
   std::string cgroup = {};  // a directory; empty: this process's
   int cpu = -1;             // -1: all of them
   int nice = 0;
+  bool fixed_layout = false;  // the same addresses every time: no randomization
 };
 
 struct Finished {

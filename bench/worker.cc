@@ -52,7 +52,10 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(std::vector<std::string> a
   const ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
   if (length < 0) return ErrnoStatus(errno, "read /proc/self/exe");
   arguments.insert(arguments.begin(), {std::string(self, static_cast<size_t>(length)), "worker"});
-  auto child = Child::Start(arguments, place, log, theirs.get());
+  // How many page tables a fork copies depends on where things happen to lie.
+  Place fixed = place;
+  fixed.fixed_layout = true;
+  auto child = Child::Start(arguments, fixed, log, theirs.get());
   if (!child.ok()) return child.status();
   out->child_ = *std::move(child);
   theirs.Reset();
