@@ -55,6 +55,17 @@ class DirectionRules {
   void AddRulesOfAny(const Judge& judge, bool coarse, PeerLedgers* peers, LedgerMap* base) const;
   // What selectors say, by the classes that they match.
   ClassLedgers ByClass(const PeerLedgers& peers) const;
+
+  // The same for a few pairs of an end and a peer, by end and then by peer, from one look at each
+  // rule: rules for any and for coarse peers left out, and those of port sets that do not count.
+  struct JudgingEnd {
+    const Hits* hits;
+    Judge judge;
+  };
+  std::vector<LedgerMap> ByPair(const std::vector<JudgingEnd>& ends,
+                                const std::vector<const Hits*>& peers,
+                                const std::vector<bool>& counts) const;
+
   // The first default that selects a class, by view; kNone if none does.
   void FindDefaults(const Signature& signature, uint32_t selecting[2]) const;
 
@@ -62,20 +73,39 @@ class DirectionRules {
   uint32_t PeerOf(const CompiledRule& rule) const {
     return direction_ == MSEG_EGRESS ? rule.to : rule.from;
   }
+  uint32_t LocalOf(const CompiledRule& rule) const {
+    return direction_ == MSEG_EGRESS ? rule.from : rule.to;
+  }
+  bool CountsHere(const CompiledRule& rule) const {
+    return direction_ == MSEG_EGRESS ? rule.at_from : rule.at_to;
+  }
   bool IsCoarse(uint32_t peer) const { return peer == kNone || groups_.coarse[peer]; }
   void AddRule(const CompiledRule& rule, const Judge& judge, Tri match, PeerLedgers* peers,
                LedgerMap* base) const;
 
-  const PeerGroups& groups_;
-  const mseg_direction direction_;
-  absl::Span<const CompiledRule* const> RulesOf(uint32_t selector) const {
-    return absl::MakeConstSpan(rules_).subspan(first_rule_[selector],
-                                               first_rule_[selector + 1] - first_rule_[selector]);
+  // Rules by the selector of the end that judges.
+  struct Index {
+    std::vector<const CompiledRule*> rules;
+    std::vector<uint32_t> first;  // of each selector, and where the last one's end
+
+    absl::Span<const CompiledRule* const> Of(uint32_t selector) const {
+      return absl::MakeConstSpan(rules).subspan(first[selector],
+                                                first[selector + 1] - first[selector]);
+    }
+  };
+  Index IndexOf(bool coarse) const;
+  // Most rules are not for coarse peers; where few ends are made they are not asked for.
+  const Index& Others() const {
+    if (others_.first.empty()) others_ = IndexOf(false);
+    return others_;
   }
 
+  const Program& program_;
+  const PeerGroups& groups_;
+  const mseg_direction direction_;
   std::vector<const CompiledRule*> rules_of_any_;
-  std::vector<const CompiledRule*> rules_;  // the others, by selector
-  std::vector<uint32_t> first_rule_;        // of each selector, and where the last one's end
+  Index coarse_;
+  mutable Index others_;  // empty until it is asked for
   std::vector<const CompiledSelects*> selects_any_;
   std::vector<std::vector<const CompiledSelects*>> selects_of_;
   std::vector<bool> for_end_;

@@ -25,15 +25,15 @@ class Comparison {
     while (i < are.size() || j < were.size()) {
       const uint32_t place = j < were.size() ? place_now_[were[j].number] : kNone;
       if (j < were.size() && place == kNone) {
-        Note(were[j++]);
+        Note(were[j++], before_.ports);
       } else if (i < are.size() && are[i].number < place) {
-        Note(are[i++]);
+        Note(are[i++], ports_);
       } else if (i == are.size() || place < are[i].number) {
-        Note(were[j++]);
+        Note(were[j++], before_.ports);
       } else {
         if (!Same(were[j], are[i])) {
-          Note(were[j]);
-          Note(are[i]);
+          Note(were[j], before_.ports);
+          Note(are[i], ports_);
         }
         ++i;
         ++j;
@@ -42,12 +42,15 @@ class Comparison {
     for (RuleChanges::Direction& direction : out_.directions) {
       Sort(&direction.selectors);
       Sort(&direction.tail_selectors);
+      Sort(&direction.peers);
+      Sort(&direction.ports);
     }
     return std::move(out_);
   }
 
  private:
-  static void Sort(std::vector<uint32_t>* list) {
+  template <typename Number>
+  static void Sort(std::vector<Number>* list) {
     std::sort(list->begin(), list->end());
     list->erase(std::unique(list->begin(), list->end()), list->end());
   }
@@ -83,13 +86,19 @@ class Comparison {
            before_.ports.of_set[a.ports] == ports_.of_set[b.ports];
   }
 
-  void Note(const CompiledRule& rule) {
-    if (rule.at_from) Note(MSEG_EGRESS, rule.from, rule.to);
-    if (rule.at_to) Note(MSEG_INGRESS, rule.to, rule.from);
+  void Note(const CompiledRule& rule, const PortClasses& ports) {
+    if (rule.at_from) Note(MSEG_EGRESS, rule.from, rule.to, rule.ports, ports);
+    if (rule.at_to) Note(MSEG_INGRESS, rule.to, rule.from, rule.ports, ports);
   }
-  void Note(mseg_direction direction, uint32_t local, uint32_t peer) {
+  void Note(mseg_direction direction, uint32_t local, uint32_t peer, uint32_t set,
+            const PortClasses& ports) {
     RuleChanges::Direction& out = out_.directions[direction];
     const bool tail = peer == kNone || groups_.coarse[peer];
+    if (!tail) {
+      out.peers.push_back(peer);
+      out.ports.insert(out.ports.end(), ports.of_set[set].begin(), ports.of_set[set].end());
+      out.every_port = out.every_port || set == 0;
+    }
     if (local == kNone) {
       (tail ? out.any_tail : out.any_end) = true;
       return;
