@@ -282,6 +282,7 @@ absl::Status CopyClasses(const GenerationImage& previous, const Inventory& inven
   if (previous.identities.size() > options.max_identities) {
     return TooManyIdentities(options);
   }
+  if (absl::Status status = CheckExecutableIds(inventory); !status.ok()) return status;
   image->cgroups = previous.cgroups;
   image->exe_classes = previous.exe_classes;
   image->users = previous.users;
