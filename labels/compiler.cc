@@ -112,14 +112,19 @@ void FillIdentities(IdentityTables tables, std::set<uint32_t>* locals, Generatio
 // The table of rules by number: Program::rule_table is in the order of naming.
 void FillRules(const GenerationImage* previous, Workings* workings, GenerationImage* image) {
   const Program& program = workings->program;
-  RuleTable rules(1 + *std::max_element(program.numbers.begin(), program.numbers.end()));
+  std::vector<RuleInfo> rules(1 +
+                              *std::max_element(program.numbers.begin(), program.numbers.end()));
   for (size_t i = 0; i < program.numbers.size(); ++i) {
     rules[program.numbers[i]] = program.rule_table[i];
   }
-  image->rules = std::make_shared<const RuleTable>(std::move(rules));
+  std::vector<DocumentRef> documents = program.said_by;
+  for (const Program::Part& part : program.parts) documents.push_back(part.policy);
+  image->rules = std::make_shared<const RuleTable>(std::move(rules), std::move(documents));
   const Workings* before = previous == nullptr ? nullptr : previous->workings.get();
-  if (before != nullptr && before->program.rule_members == program.rule_members &&
-      before->program.numbers == program.numbers) {
+  const bool same = before != nullptr && (program.remade.has_value() ||
+                                          (before->program.rule_members == program.rule_members &&
+                                           before->program.numbers == program.numbers));
+  if (same) {
     workings->rule_book = before->rule_book;
     return;
   }

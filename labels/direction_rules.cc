@@ -9,24 +9,13 @@
 namespace mseg {
 
 DirectionRules::DirectionRules(const Program& program, const PeerGroups& groups,
-                               mseg_direction direction)
+                               mseg_direction direction,
+                               std::shared_ptr<const DirectionShape> shape)
     : program_(program),
       groups_(groups),
       direction_(direction),
-      selects_of_(program.vocabulary->selectors.size()),
-      for_end_(program.vocabulary->selectors.size()),
-      for_tail_(program.vocabulary->selectors.size()) {
-  for (const CompiledRule& rule : program.rules) {
-    if (!CountsHere(rule)) continue;
-    const uint32_t local = LocalOf(rule);
-    if (local == kNone) {
-      rules_of_any_.push_back(&rule);
-      continue;
-    }
-    for_end_[local] = true;
-    if (IsCoarse(PeerOf(rule))) for_tail_[local] = true;
-  }
-  coarse_ = IndexOf(true);
+      shape_(std::move(shape)),
+      selects_of_(program.vocabulary->selectors.size()) {
   for (const CompiledSelects& item : program.selects) {
     if (!(direction == MSEG_EGRESS ? item.egress : item.ingress)) continue;
     if (item.selector == kNone) {
@@ -34,16 +23,39 @@ DirectionRules::DirectionRules(const Program& program, const PeerGroups& groups,
       continue;
     }
     selects_of_[item.selector].push_back(&item);
-    for_end_[item.selector] = true;
-    for_tail_[item.selector] = true;
   }
+  if (shape_ == nullptr) shape_ = std::make_shared<const DirectionShape>(ShapeOf());
 }
 
-DirectionRules::Index DirectionRules::IndexOf(bool coarse) const {
+DirectionShape DirectionRules::ShapeOf() const {
+  DirectionShape out;
+  out.for_end.resize(selects_of_.size());
+  out.for_tail.resize(selects_of_.size());
+  for (uint32_t place = 0; place < program_.rules.size(); ++place) {
+    const CompiledRule& rule = program_.rules[place];
+    if (!CountsHere(rule)) continue;
+    const uint32_t local = LocalOf(rule);
+    if (local == kNone) {
+      out.rules_of_any.push_back(place);
+      continue;
+    }
+    out.for_end[local] = true;
+    if (IsCoarse(PeerOf(rule))) out.for_tail[local] = true;
+  }
+  for (size_t selector = 0; selector < selects_of_.size(); ++selector) {
+    if (selects_of_[selector].empty()) continue;
+    out.for_end[selector] = true;
+    out.for_tail[selector] = true;
+  }
+  out.coarse = IndexOf(true);
+  return out;
+}
+
+RuleIndex DirectionRules::IndexOf(bool coarse) const {
   const auto belongs = [&](const CompiledRule& rule) {
     return CountsHere(rule) && LocalOf(rule) != kNone && IsCoarse(PeerOf(rule)) == coarse;
   };
-  Index out;
+  RuleIndex out;
   out.first.resize(selects_of_.size() + 1);
   for (const CompiledRule& rule : program_.rules) {
     if (belongs(rule)) ++out.first[LocalOf(rule) + 1];
@@ -51,8 +63,9 @@ DirectionRules::Index DirectionRules::IndexOf(bool coarse) const {
   std::partial_sum(out.first.begin(), out.first.end(), out.first.begin());
   out.rules.resize(out.first.back());
   std::vector<uint32_t> next(out.first.begin(), out.first.end() - 1);
-  for (const CompiledRule& rule : program_.rules) {
-    if (belongs(rule)) out.rules[next[LocalOf(rule)]++] = &rule;
+  for (uint32_t place = 0; place < program_.rules.size(); ++place) {
+    const CompiledRule& rule = program_.rules[place];
+    if (belongs(rule)) out.rules[next[LocalOf(rule)]++] = place;
   }
   return out;
 }
@@ -104,19 +117,22 @@ void DirectionRules::AddRule(const CompiledRule& rule, const Judge& judge, Tri m
 
 void DirectionRules::AddRules(const Hits& locals, const Judge& judge, bool coarse,
                               PeerLedgers* peers, LedgerMap* base) const {
-  const Index& index = coarse ? coarse_ : Others();
+  const RuleIndex& index = coarse ? shape_->coarse : Others();
   size_t rules = 0;
   for (const auto& [selector, tri] : locals) rules += index.Of(selector).size();
   peers->reserve(std::min(rules, groups_.coarse.size()));
   for (const auto& [selector, tri] : locals) {
-    for (const CompiledRule* rule : index.Of(selector)) AddRule(*rule, judge, tri, peers, base);
+    for (const uint32_t place : index.Of(selector)) {
+      AddRule(program_.rules[place], judge, tri, peers, base);
+    }
   }
 }
 
 void DirectionRules::AddRulesOfAny(const Judge& judge, bool coarse, PeerLedgers* peers,
                                    LedgerMap* base) const {
-  for (const CompiledRule* rule : rules_of_any_) {
-    if (IsCoarse(PeerOf(*rule)) == coarse) AddRule(*rule, judge, Tri::kYes, peers, base);
+  for (const uint32_t place : shape_->rules_of_any) {
+    const CompiledRule& rule = program_.rules[place];
+    if (IsCoarse(PeerOf(rule)) == coarse) AddRule(rule, judge, Tri::kYes, peers, base);
   }
 }
 

@@ -3,6 +3,7 @@
 #define MSEG_LABELS_DIRECTION_RULES_H_
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -28,15 +29,35 @@ struct SelectorLedgers {
 using PeerLedgers = absl::flat_hash_map<uint32_t, SelectorLedgers>;  // by selector of the peer
 using ClassLedgers = absl::flat_hash_map<uint32_t, LedgerMap>;       // by class of the peer
 
-// The rules and defaults of one direction, by the selector of the end that judges; private to
-// labels/.
+// Rules, as places in Program::rules, by the selector of the end that judges.
+struct RuleIndex {
+  std::vector<uint32_t> rules;
+  std::vector<uint32_t> first;  // of each selector, and where the last one's end
+
+  absl::Span<const uint32_t> Of(uint32_t selector) const {
+    return absl::MakeConstSpan(rules).subspan(first[selector],
+                                              first[selector + 1] - first[selector]);
+  }
+};
+
+// What the selectors of the rules and defaults of one direction make of it, whatever their verdicts
+// and ports.
+struct DirectionShape {
+  // Selectors that tell local classes apart here: at all, and by coarse rules or defaults.
+  std::vector<bool> for_end;
+  std::vector<bool> for_tail;
+  std::vector<uint32_t> rules_of_any;  // places in Program::rules
+  RuleIndex coarse;                    // the others for coarse peers
+};
+
+// The rules and defaults of one direction; private to labels/.
 class DirectionRules {
  public:
-  DirectionRules(const Program& program, const PeerGroups& groups, mseg_direction direction);
+  // `shape`: that of the same rules and groups, if it is known.
+  DirectionRules(const Program& program, const PeerGroups& groups, mseg_direction direction,
+                 std::shared_ptr<const DirectionShape> shape);
 
-  // Selectors that tell local classes apart here: at all, and by coarse rules or defaults.
-  const std::vector<bool>& for_end() const { return for_end_; }
-  const std::vector<bool>& for_tail() const { return for_tail_; }
+  const std::shared_ptr<const DirectionShape>& shape() const { return shape_; }
 
   // What the judging end is, as far as its rules are read.
   struct Judge {
@@ -83,19 +104,10 @@ class DirectionRules {
   void AddRule(const CompiledRule& rule, const Judge& judge, Tri match, PeerLedgers* peers,
                LedgerMap* base) const;
 
-  // Rules by the selector of the end that judges.
-  struct Index {
-    std::vector<const CompiledRule*> rules;
-    std::vector<uint32_t> first;  // of each selector, and where the last one's end
-
-    absl::Span<const CompiledRule* const> Of(uint32_t selector) const {
-      return absl::MakeConstSpan(rules).subspan(first[selector],
-                                                first[selector + 1] - first[selector]);
-    }
-  };
-  Index IndexOf(bool coarse) const;
+  DirectionShape ShapeOf() const;
+  RuleIndex IndexOf(bool coarse) const;
   // Most rules are not for coarse peers; where few ends are made they are not asked for.
-  const Index& Others() const {
+  const RuleIndex& Others() const {
     if (others_.first.empty()) others_ = IndexOf(false);
     return others_;
   }
@@ -103,13 +115,10 @@ class DirectionRules {
   const Program& program_;
   const PeerGroups& groups_;
   const mseg_direction direction_;
-  std::vector<const CompiledRule*> rules_of_any_;
-  Index coarse_;
-  mutable Index others_;  // empty until it is asked for
+  std::shared_ptr<const DirectionShape> shape_;
+  mutable RuleIndex others_;  // empty until it is asked for
   std::vector<const CompiledSelects*> selects_any_;
   std::vector<std::vector<const CompiledSelects*>> selects_of_;
-  std::vector<bool> for_end_;
-  std::vector<bool> for_tail_;
 };
 
 }  // namespace mseg

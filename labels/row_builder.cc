@@ -97,7 +97,8 @@ bool IsFar(const mseg_coarse& coarse) {
 class RowBuilder {
  public:
   RowBuilder(const Program& program, const PortClasses& ports, const Signatures& signatures,
-             const PeerGroups& groups, mseg_direction direction, const CompileOptions& options,
+             const PeerGroups& groups, mseg_direction direction,
+             std::shared_ptr<const DirectionShape> shape, const CompileOptions& options,
              GenerationImage* image)
       : program_(program),
         ports_(ports),
@@ -106,7 +107,7 @@ class RowBuilder {
         direction_(direction),
         options_(options),
         image_(image),
-        rules_(program, groups, direction) {}
+        rules_(program, groups, direction, std::move(shape)) {}
 
   // Ends and tails of the direction whose rows were made; the others are those of before.
   struct Made {
@@ -121,9 +122,8 @@ class RowBuilder {
     bool Holds(const mseg_row_key& key) const {
       if (all) return true;
       if ((key.peer & MSEG_PEER_CELL) != 0) return tails.contains(key.local);
-      return ends.contains(key.local) ||
-             (peers.size() > key.peer && peers[key.peer] && ports[key.port] &&
-              in_part.contains(key.local));
+      return ends.contains(key.local) || (peers.size() > key.peer && peers[key.peer] &&
+                                          ports[key.port] && in_part.contains(key.local));
     }
   };
 
@@ -200,8 +200,7 @@ class RowBuilder {
         image_->tails.emplace_back(part.number, tail->mask);
       }
     }
-    workings->for_end[direction_] = rules_.for_end();
-    workings->for_tail[direction_] = rules_.for_tail();
+    workings->shapes[direction_] = rules_.shape();
     return made;
   }
 
@@ -240,8 +239,8 @@ class RowBuilder {
     Partition ends;
     Partition tails;
     for (const uint32_t cls : locals) {
-      ends.Add(Restricted(*signatures_[cls], rules_.for_end()), cls);
-      tails.Add(Restricted(*signatures_[cls], rules_.for_tail()), cls);
+      ends.Add(Restricted(*signatures_[cls], rules_.shape()->for_end), cls);
+      tails.Add(Restricted(*signatures_[cls], rules_.shape()->for_tail), cls);
     }
     NumberBook end_book;
     NumberBook tail_book;
@@ -265,8 +264,9 @@ class RowBuilder {
 
   // Whether the classes of before, which are those of now, are the same ends and tails, too.
   bool SameParts(const Workings& before) const {
-    return rules_.for_end() == before.for_end[direction_] &&
-           rules_.for_tail() == before.for_tail[direction_];
+    const DirectionShape& was = *before.shapes[direction_];
+    const DirectionShape& is = *rules_.shape();
+    return &is == &was || (is.for_end == was.for_end && is.for_tail == was.for_tail);
   }
   Parts PartsBefore() const {
     Parts parts;
@@ -478,9 +478,9 @@ class RowBuilder {
 
   bool WasByPeer(uint32_t local) const {
     const auto& classes = options_.previous->classes;
-    const auto it = std::lower_bound(
-        classes.begin(), classes.end(), local,
-        [](const auto& entry, uint32_t cls) { return entry.first < cls; });
+    const auto it =
+        std::lower_bound(classes.begin(), classes.end(), local,
+                         [](const auto& entry, uint32_t cls) { return entry.first < cls; });
     return it != classes.end() && it->first == local && it->second.by_peer[direction_] != 0;
   }
 
@@ -777,7 +777,13 @@ absl::Status BuildRows(const Program& program, const PortClasses& ports,
   std::vector<mseg_class> classes(signatures.size());
   std::vector<RowBuilder::Made> made;
   for (mseg_direction direction : {MSEG_EGRESS, MSEG_INGRESS}) {
-    RowBuilder builder(program, ports, signatures, groups, direction, options, image);
+    std::shared_ptr<const DirectionShape> shape;
+    // Rules that were remade in their places have the shape that they had.
+    if (changes != nullptr && program.remade.has_value()) {
+      shape = options.previous->workings->shapes[direction];
+    }
+    RowBuilder builder(program, ports, signatures, groups, direction, std::move(shape), options,
+                       image);
     absl::StatusOr<RowBuilder::Made> built = builder.Build(locals, changes, workings, &classes);
     if (!built.ok()) return built.status();
     made.push_back(*std::move(built));

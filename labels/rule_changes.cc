@@ -16,6 +16,14 @@ class Comparison {
       : before_(before), program_(program), ports_(ports), groups_(groups) {}
 
   std::optional<RuleChanges> Run() {
+    if (program_.remade.has_value() && before_.ports.of_set.size() <= ports_.of_set.size() &&
+        std::equal(before_.ports.of_set.begin(), before_.ports.of_set.end(),
+                   ports_.of_set.begin())) {
+      for (const size_t place : *program_.remade) {
+        NoteIfOther(before_.program.rules[place], program_.rules[place]);
+      }
+      return Sorted();
+    }
     FindPlaces();
     if (!SameSelects()) return std::nullopt;
     const std::vector<CompiledRule>& were = before_.program.rules;
@@ -31,14 +39,16 @@ class Comparison {
       } else if (i == are.size() || place < are[i].number) {
         Note(were[j++], before_.ports);
       } else {
-        if (!Same(were[j], are[i])) {
-          Note(were[j], before_.ports);
-          Note(are[i], ports_);
-        }
+        NoteIfOther(were[j], are[i]);
         ++i;
         ++j;
       }
     }
+    return Sorted();
+  }
+
+ private:
+  RuleChanges Sorted() {
     for (RuleChanges::Direction& direction : out_.directions) {
       Sort(&direction.selectors);
       Sort(&direction.tail_selectors);
@@ -47,8 +57,6 @@ class Comparison {
     }
     return std::move(out_);
   }
-
- private:
   template <typename Number>
   static void Sort(std::vector<Number>* list) {
     std::sort(list->begin(), list->end());
@@ -86,6 +94,11 @@ class Comparison {
            before_.ports.of_set[a.ports] == ports_.of_set[b.ports];
   }
 
+  void NoteIfOther(const CompiledRule& was, const CompiledRule& is) {
+    if (Same(was, is)) return;
+    Note(was, before_.ports);
+    Note(is, ports_);
+  }
   void Note(const CompiledRule& rule, const PortClasses& ports) {
     if (rule.at_from) Note(MSEG_EGRESS, rule.from, rule.to, rule.ports, ports);
     if (rule.at_to) Note(MSEG_INGRESS, rule.to, rule.from, rule.ports, ports);
