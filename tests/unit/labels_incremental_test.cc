@@ -62,7 +62,8 @@ class Edits {
     inventory_.cgroups = {{1, "/"}};
     for (uint64_t i = 0; i < 5; ++i) inventory_.cgroups.push_back({2 + i, Cat("/w", i)});
     inventory_.executables = {Executable(1, "/bin/x", 1), Executable(2, "/usr/bin/y", 2)};
-    options_.few_classes = Below(6);
+    // So many that rules for every service have peers that are spelled out, too.
+    options_.few_classes = Below(3) == 0 ? 64 : Below(6);
     options_.wide = Below(2) == 0 ? 256 : 4;
     options_.failsafe = DefaultFailsafe();
   }
