@@ -172,7 +172,7 @@ absl::Status Controller::StartTables() {
   auto generation = tables_.Generation();
   if (!generation.ok()) return generation.status();
   generation_ = *generation;
-  const Mentions mentions = CollectMentions(policy_);
+  const Mentions mentions = mentions_.Of(policy_);
   LearnMentioned(mentions);
   LearnUnknownTasks();
   MSEG_RETURN_IF_ERROR(guard_.NameOwn(self_));
@@ -305,7 +305,7 @@ absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings
 // The policy is the same, the host is not: a new executable or cgroup needs classes of its own.
 absl::Status Controller::Recompile(const char* why) {
   Diagnostics diagnostics;
-  auto image = CompileNow(policy_, CollectMentions(policy_), &diagnostics);
+  auto image = CompileNow(policy_, mentions_.Of(policy_), &diagnostics);
   if (!image.ok()) return image.status();
   api::Timings timings;
   MSEG_RETURN_IF_ERROR(PutInForce(*std::move(image), &timings));

@@ -281,6 +281,7 @@ class Controller : public api::Service {
   PolicySet policy_;  // in force
   PolicySet stored_;  // what the store held at a revision; the same, unless the kernel refused it
   std::optional<uint64_t> stored_at_;
+  MentionsBook mentions_;
   std::shared_ptr<const GenerationImage> image_;
   // What each side of the kernel's tables holds; null where that is not known for certain.
   std::shared_ptr<const GenerationImage> sides_[2];

@@ -2,6 +2,7 @@
 // Do the kernel's tables and the image that they were made from decide alike?
 #include <netinet/in.h>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "daemon/controller.h"
 #include "labels/simulator.h"
@@ -20,19 +21,32 @@ struct Sample {
   uint16_t port = 0;
 };
 
-// A class that judges by this row, looked for from a random one on.
-std::optional<uint32_t> LocalOf(const GenerationImage& image, const mseg_row_key& key,
-                                uint64_t start) {
-  const bool of_tail = (key.peer & MSEG_PEER_CELL) != 0;
-  for (size_t i = 0; i < image.classes.size(); i++) {
-    const auto& [cls, entry] = image.classes[(start + i) % image.classes.size()];
-    if ((of_tail ? entry.tail : entry.end)[key.direction] == key.local) return cls;
+// For each end and tail a class that has it: the first from a random one on.
+class Judges {
+ public:
+  Judges(const GenerationImage& image, uint64_t start) {
+    for (size_t i = 0; i < image.classes.size(); i++) {
+      const auto& [cls, entry] = image.classes[(start + i) % image.classes.size()];
+      for (int direction = 0; direction < 2; direction++) {
+        of_end_[direction].try_emplace(entry.end[direction], cls);
+        of_tail_[direction].try_emplace(entry.tail[direction], cls);
+      }
+    }
   }
-  return std::nullopt;
-}
+  // One that judges by this row.
+  std::optional<uint32_t> Of(const mseg_row_key& key) const {
+    const bool of_tail = (key.peer & MSEG_PEER_CELL) != 0;
+    const auto& classes = (of_tail ? of_tail_ : of_end_)[key.direction];
+    const auto it = classes.find(key.local);
+    return it == classes.end() ? std::nullopt : std::optional(it->second);
+  }
+
+ private:
+  absl::flat_hash_map<uint32_t, uint32_t> of_end_[2], of_tail_[2];  // by direction
+};
 
 // What rows and ports name, and now and then anything else: an entry too many is a fault as well.
-Sample Draw(const GenerationImage& image, std::mt19937_64& random) {
+Sample Draw(const GenerationImage& image, const Judges& judges, std::mt19937_64& random) {
   Sample sample;
   const auto any_class = [&] {
     return static_cast<uint32_t>(random() % (image.budget.classes + 1));
@@ -45,7 +59,7 @@ Sample Draw(const GenerationImage& image, std::mt19937_64& random) {
     const mseg_row_key& key = image.rows[random() % image.rows.size()].first;
     sample.direction = static_cast<mseg_direction>(key.direction);
     if ((key.peer & MSEG_PEER_CELL) == 0) sample.peer = key.peer;
-    sample.local = LocalOf(image, key, random()).value_or(sample.local);
+    sample.local = judges.Of(key).value_or(sample.local);
   }
   if (!image.ports.empty() && random() % 4 != 0) {
     constexpr uint8_t kProtocols[MSEG_PORT_SPACES] = {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, 0};
@@ -71,8 +85,9 @@ std::string DecisionText(uint8_t verdict, uint8_t would_be, uint8_t reason, uint
 absl::StatusOr<std::string> Controller::FindDifference(const GenerationImage& image,
                                                        uint32_t generation) {
   const Simulator simulator(image);
+  const Judges judges(image, random_());
   for (int i = 0; i < kSample; i++) {
-    const Sample sample = Draw(image, random_);
+    const Sample sample = Draw(image, judges, random_);
     mseg_explain args{};
     args.local_class = sample.local;
     args.peer_class = sample.peer;

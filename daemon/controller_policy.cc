@@ -344,7 +344,7 @@ absl::StatusOr<api::ApplyReport> Controller::Apply(Change change, const PolicySe
                                                    api::ApplyReport report,
                                                    Diagnostics* diagnostics) {
   auto start = std::chrono::steady_clock::now();
-  const Mentions mentions = CollectMentions(policy);
+  const Mentions mentions = mentions_.Of(policy);
   MSEG_RETURN_IF_ERROR(exes_.CheckDigestIds(mentions.digests));
   LearnMentioned(mentions);
   auto image = CompileNow(policy, mentions, diagnostics);

@@ -39,6 +39,9 @@ struct KernfsHandle {
 // The handle's bytes begin where its header ends.
 static_assert(offsetof(KernfsHandle, id) == sizeof(file_handle));
 
+// On 64-bit kernels a kernfs inode number is the id itself.
+constexpr bool kNumberIsId = sizeof(ino_t) == sizeof(uint64_t) && sizeof(void*) == 8;
+
 struct DirCloser {
   void operator()(DIR* dir) const { closedir(dir); }
 };
@@ -67,7 +70,6 @@ uint64_t IdOfFd(int fd) {
       handle.header.handle_bytes == sizeof(handle.id)) {
     return handle.id;
   }
-  // On 64-bit kernels a kernfs inode number is the id itself.
   struct stat st;
   return fstat(fd, &st) == 0 ? st.st_ino : 0;
 }
@@ -86,27 +88,34 @@ absl::StatusOr<ScopedFd> OpenRoot(const std::string& root) {
 
 // A cgroup has dozens of files; which of them are directories need not be looked for where the
 // kernel counts none.
-bool HasChildren(int fd) {
+bool HasChildren(const struct stat& st) {
   constexpr nlink_t kNone = 2;  // its name, and `.`
-  struct stat st;
-  return fstat(fd, &st) != 0 || st.st_nlink != kNone;
+  return st.st_nlink != kNone;
 }
 
-// Adds the sub-directories of `fd`, which lies at `path` below the root. Takes the descriptor.
-void ListChildren(ScopedFd fd, const std::string& path, std::vector<std::string>* children) {
+// Adds the sub-directories of `fd`, which lies at `path` below the root: to `cgroups` those that
+// have none themselves, the others to `pending`. Takes the descriptor.
+void ListChildren(ScopedFd fd, const std::string& path, std::vector<CgroupInfo>* cgroups,
+                  std::vector<std::string>* pending) {
   const std::unique_ptr<DIR, DirCloser> dir(fdopendir(fd.get()));
   if (dir == nullptr) return;
   fd.Release();
   while (const dirent* entry = readdir(dir.get())) {
     const std::string_view name = entry->d_name;
     if (name == "." || name == "..") continue;
-    bool is_dir = entry->d_type == DT_DIR;
-    if (entry->d_type == DT_UNKNOWN) {
-      struct stat st;
-      is_dir = fstatat(dirfd(dir.get()), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-               S_ISDIR(st.st_mode);
+    if (entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN) continue;
+    struct stat st;
+    if (fstatat(dirfd(dir.get()), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+        !S_ISDIR(st.st_mode)) {
+      continue;
     }
-    if (is_dir) children->push_back(Cat(path == "/" ? "" : path, "/", name));
+    std::string child = Cat(path == "/" ? "" : path, "/", name);
+    // Most cgroups have no others below them, and are not opened: their number is their id.
+    if (kNumberIsId && !HasChildren(st)) {
+      cgroups->push_back({.id = st.st_ino, .path = std::move(child)});
+    } else {
+      pending->push_back(std::move(child));
+    }
   }
 }
 
@@ -180,7 +189,7 @@ absl::StatusOr<std::vector<CgroupInfo>> WalkCgroups(const std::string& root) {
     const uint64_t id = fd.ok() ? IdOfFd(fd.get()) : 0;
     if (id == 0) continue;
     cgroups.push_back({.id = id, .path = path});
-    if (HasChildren(fd.get())) ListChildren(std::move(fd), path, &pending);
+    ListChildren(std::move(fd), path, &cgroups, &pending);
   }
   if (cgroups.empty()) {
     return absl::UnavailableError(Cat("host: cannot read the cgroup root ", root));

@@ -1,10 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "labels/classifier.h"
 
+#include <algorithm>
+#include <map>
+
 #include "labels/classifier_impl.h"
 #include "labels/identity_tables.h"
 
 namespace mseg {
+
+bool Classifier::Impl::SameExecutables(const std::vector<ExecutableInfo>& other) const {
+  if (inventory.executables == other) return true;
+  std::map<uint32_t, const ExecutableInfo*> known;  // by ref
+  for (const ExecutableInfo& executable : inventory.executables) {
+    known.emplace(executable.ref, &executable);
+  }
+  const auto is_named = [this](const ExecutableInfo& executable) {
+    return ExeClassOf(executable, executable.grade) != MSEG_EXE_OTHER ||
+           ExeClassOf(executable, MSEG_GRADE_PATH) != MSEG_EXE_OTHER;
+  };
+  for (const ExecutableInfo& executable : other) {
+    const auto it = known.find(executable.ref);
+    const bool same = it != known.end() && *it->second == executable;
+    if (same) known.erase(it);
+    if (!same && is_named(executable)) return false;
+  }
+  return std::none_of(known.begin(), known.end(),
+                      [&](const auto& gone) { return is_named(*gone.second); });
+}
+
+uint64_t Classifier::Impl::ExeClassOf(const ExecutableInfo& executable, mseg_grade grade) const {
+  return ExeClassNumber(*matcher.vocabulary(), matcher.ExeVectorOf(executable, grade));
+}
 
 Classifier::Classifier(std::shared_ptr<const Impl> impl, State highest_state)
     : impl_(std::move(impl)), highest_state_(highest_state) {}
@@ -21,8 +48,7 @@ uint16_t Classifier::DoorsOf(std::string_view path) const {
 bool Classifier::AnyDoor(uint16_t doors) const { return impl_->matcher.AnyDoor(doors); }
 
 ExeClass Classifier::ExeClassOf(const ExecutableInfo& executable, mseg_grade grade) const {
-  const ExeVector exe = impl_->matcher.ExeVectorOf(executable, grade);
-  const uint64_t cls = ExeClassNumber(*impl_->matcher.vocabulary(), exe);
+  const uint64_t cls = impl_->ExeClassOf(executable, grade);
   return ExeClass{.cls = cls, .known = cls == MSEG_EXE_OTHER || impl_->exe_classes.contains(cls)};
 }
 

@@ -30,9 +30,14 @@ class Classifier::Impl {
   // Whether these inputs would give the same again.
   bool IsOf(const std::shared_ptr<const Vocabulary>& vocabulary, const Inventory& other,
             const CompileOptions& options) const {
-    return matcher.vocabulary() == vocabulary && inventory == other && salt == options.salt &&
-           wire == options.wire;
+    return matcher.vocabulary() == vocabulary && salt == options.salt && wire == options.wire &&
+           inventory.cgroups == other.cgroups && SameExecutables(other.executables) &&
+           inventory.uids == other.uids && inventory.identities == other.identities &&
+           inventory.remote_labels == other.remote_labels &&
+           inventory.remote_executables == other.remote_executables;
   }
+
+  uint64_t ExeClassOf(const ExecutableInfo& executable, mseg_grade grade) const;
 
   const Inventory inventory;
   const Salt salt;
@@ -45,6 +50,10 @@ class Classifier::Impl {
   std::set<uint64_t> cgroup_classes;
   std::shared_ptr<const AddressRegions> regions;
   std::vector<ClassRegistry::Handle> region_classes;  // of regions
+
+ private:
+  // But for those that no selector names: a host executes new files all the time.
+  bool SameExecutables(const std::vector<ExecutableInfo>& other) const;
 };
 
 }  // namespace mseg

@@ -112,14 +112,19 @@ void FillIdentities(IdentityTables tables, std::set<uint32_t>* locals, Generatio
 // The table of rules by number: Program::rule_table is in the order of naming.
 void FillRules(const GenerationImage* previous, Workings* workings, GenerationImage* image) {
   const Program& program = workings->program;
-  RuleTable rules(1 + *std::max_element(program.numbers.begin(), program.numbers.end()));
+  std::vector<RuleInfo> rules(1 +
+                              *std::max_element(program.numbers.begin(), program.numbers.end()));
   for (size_t i = 0; i < program.numbers.size(); ++i) {
     rules[program.numbers[i]] = program.rule_table[i];
   }
-  image->rules = std::make_shared<const RuleTable>(std::move(rules));
+  std::vector<DocumentRef> documents = program.said_by;
+  for (const Program::Part& part : program.parts) documents.push_back(part.policy);
+  image->rules = std::make_shared<const RuleTable>(std::move(rules), std::move(documents));
   const Workings* before = previous == nullptr ? nullptr : previous->workings.get();
-  if (before != nullptr && before->program.rule_members == program.rule_members &&
-      before->program.numbers == program.numbers) {
+  const bool same = before != nullptr && (program.remade.has_value() ||
+                                          (before->program.rule_members == program.rule_members &&
+                                           before->program.numbers == program.numbers));
+  if (same) {
     workings->rule_book = before->rule_book;
     return;
   }
@@ -282,6 +287,7 @@ absl::Status CopyClasses(const GenerationImage& previous, const Inventory& inven
   if (previous.identities.size() > options.max_identities) {
     return TooManyIdentities(options);
   }
+  if (absl::Status status = CheckExecutableIds(inventory); !status.ok()) return status;
   image->cgroups = previous.cgroups;
   image->exe_classes = previous.exe_classes;
   image->users = previous.users;
@@ -336,41 +342,54 @@ absl::Status Fill(const PolicySet& policy, const Inventory& inventory,
 
 }  // namespace
 
-Mentions CollectMentions(const PolicySet& policy) {
-  Mentions out;
-  auto add_users = [&out](const std::vector<SpottedText>& users) {
-    for (const SpottedText& user : users) {
-      if (!ParseDecimal(user.value)) out.users.insert(user.value);
+namespace {
+
+void AddUsers(const std::vector<std::string>& users, Mentions* out) {
+  for (const std::string& user : users) {
+    if (!ParseDecimal(user)) out->users.insert(user);
+  }
+}
+
+void AddWorkload(const Workload& workload, Mentions* out) {
+  for (const SpottedText& exe : workload.match.exes) out->exe_paths.insert(exe.value);
+  for (const Spotted<Digest>& digest : workload.match.digests) out->digests.insert(digest.value);
+  AddUsers(SortedValues(workload.match.users), out);
+}
+
+void AddExecutables(const ExeMatcher& exe, Mentions* out) {
+  for (const PathPattern& path : exe.exes) out->exe_paths.insert(path.text());
+  out->exe_names.insert(exe.names.begin(), exe.names.end());
+  out->digests.insert(exe.digests.begin(), exe.digests.end());
+  for (const PathPattern& script : exe.scripts) out->script_paths.insert(script.text());
+  out->scripts |= !exe.scripts.empty() || !exe.script_digests.empty();
+}
+
+}  // namespace
+
+Mentions CollectMentions(const PolicySet& policy) { return MentionsBook().Of(policy); }
+
+Mentions MentionsBook::Of(const PolicySet& policy) {
+  const std::vector<DocumentRef>& documents = policy.documents();
+  const std::vector<size_t>& workloads = policy.OfKind(DocumentKind::kWorkload);
+  if (!std::equal(workloads.begin(), workloads.end(), workloads_.begin(), workloads_.end(),
+                  [&](size_t i, const DocumentRef& known) { return documents[i] == known; })) {
+    workloads_.clear();
+    by_workloads_ = Mentions();
+    for (size_t i : workloads) {
+      workloads_.push_back(documents[i]);
+      AddWorkload(std::get<Workload>(documents[i]->spec), &by_workloads_);
     }
-  };
-  auto add_exes = [&out](const std::vector<SpottedText>& exes) {
-    for (const SpottedText& exe : exes) out.exe_paths.insert(exe.value);
-  };
-  auto add_digests = [&out](const std::vector<Spotted<Digest>>& digests) {
-    for (const Spotted<Digest>& digest : digests) out.digests.insert(digest.value);
-  };
+  }
+  Mentions out = by_workloads_;
   absl::flat_hash_set<const ExeMatcher*> seen;  // thousands of rules name one executable
-  auto add_selector = [&](const SelectorForm& selector) {
-    for (const std::string& user : selector.users) {
-      if (!ParseDecimal(user)) out.users.insert(user);
-    }
-    if (selector.exe == nullptr || !seen.insert(selector.exe.get()).second) return;
-    for (const PathPattern& exe : selector.exe->exes) out.exe_paths.insert(exe.text());
-    out.exe_names.insert(selector.exe->names.begin(), selector.exe->names.end());
-    out.digests.insert(selector.exe->digests.begin(), selector.exe->digests.end());
-    for (const PathPattern& script : selector.exe->scripts) out.script_paths.insert(script.text());
-    out.scripts |= !selector.exe->scripts.empty() || !selector.exe->script_digests.empty();
-  };
   SelectorForms forms;
-  for (const DocumentRef& document : policy.documents()) {
-    if (const Workload* workload = std::get_if<Workload>(&document->spec)) {
-      add_exes(workload->match.exes);
-      add_digests(workload->match.digests);
-      add_users(workload->match.users);
-    } else if (const Policy* rules = std::get_if<Policy>(&document->spec)) {
-      const auto form =
-          rules->form != nullptr ? rules->form : forms.OfPolicy(document->name, *rules);
-      for (const SelectorFormRef& selector : form->selectors) add_selector(*selector);
+  for (size_t i : policy.OfKind(DocumentKind::kPolicy)) {
+    const Policy& rules = std::get<Policy>(documents[i]->spec);
+    const auto form =
+        rules.form != nullptr ? rules.form : forms.OfPolicy(documents[i]->name, rules);
+    AddUsers(form->users, &out);
+    for (const ExeMatcherRef& exe : form->exes) {
+      if (seen.insert(exe.get()).second) AddExecutables(*exe, &out);
     }
   }
   return out;

@@ -53,6 +53,17 @@ struct Mentions {
 };
 Mentions CollectMentions(const PolicySet& policy);
 
+// The same of one policy after another: what the Workloads mention is kept for the next one, where
+// they are the very same documents.
+class MentionsBook {
+ public:
+  Mentions Of(const PolicySet& policy);
+
+ private:
+  std::vector<DocumentRef> workloads_;
+  Mentions by_workloads_;
+};
+
 // Compiles the whole policy for this host. Deterministic: the same input gives the same image, byte
 // for byte. Semantic errors go to `diagnostics` and give InvalidArgument; what does not fit gives
 // ResourceExhausted with the budget in the message.

@@ -3,40 +3,19 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
+#include <utility>
 
 namespace mseg {
 
 DirectionRules::DirectionRules(const Program& program, const PeerGroups& groups,
-                               mseg_direction direction)
-    : groups_(groups),
+                               mseg_direction direction,
+                               std::shared_ptr<const DirectionShape> shape)
+    : program_(program),
+      groups_(groups),
       direction_(direction),
-      first_rule_(program.vocabulary->selectors.size() + 1),
-      selects_of_(program.vocabulary->selectors.size()),
-      for_end_(program.vocabulary->selectors.size()),
-      for_tail_(program.vocabulary->selectors.size()) {
-  const auto local_of = [direction](const CompiledRule& rule) {
-    return direction == MSEG_EGRESS ? rule.from : rule.to;
-  };
-  const auto counts_here = [direction](const CompiledRule& rule) {
-    return direction == MSEG_EGRESS ? rule.at_from : rule.at_to;
-  };
-  for (const CompiledRule& rule : program.rules) {
-    if (counts_here(rule) && local_of(rule) != kNone) ++first_rule_[local_of(rule) + 1];
-  }
-  std::partial_sum(first_rule_.begin(), first_rule_.end(), first_rule_.begin());
-  rules_.resize(first_rule_.back());
-  std::vector<uint32_t> next(first_rule_.begin(), first_rule_.end() - 1);
-  for (const CompiledRule& rule : program.rules) {
-    if (!counts_here(rule)) continue;
-    const uint32_t local = local_of(rule);
-    if (local == kNone) {
-      rules_of_any_.push_back(&rule);
-      continue;
-    }
-    rules_[next[local]++] = &rule;
-    for_end_[local] = true;
-    if (IsCoarse(PeerOf(rule))) for_tail_[local] = true;
-  }
+      shape_(std::move(shape)),
+      selects_of_(program.vocabulary->selectors.size()) {
   for (const CompiledSelects& item : program.selects) {
     if (!(direction == MSEG_EGRESS ? item.egress : item.ingress)) continue;
     if (item.selector == kNone) {
@@ -44,9 +23,51 @@ DirectionRules::DirectionRules(const Program& program, const PeerGroups& groups,
       continue;
     }
     selects_of_[item.selector].push_back(&item);
-    for_end_[item.selector] = true;
-    for_tail_[item.selector] = true;
   }
+  if (shape_ == nullptr) shape_ = std::make_shared<const DirectionShape>(ShapeOf());
+}
+
+DirectionShape DirectionRules::ShapeOf() const {
+  DirectionShape out;
+  out.for_end.resize(selects_of_.size());
+  out.for_tail.resize(selects_of_.size());
+  for (uint32_t place = 0; place < program_.rules.size(); ++place) {
+    const CompiledRule& rule = program_.rules[place];
+    if (!CountsHere(rule)) continue;
+    const uint32_t local = LocalOf(rule);
+    if (local == kNone) {
+      out.rules_of_any.push_back(place);
+      continue;
+    }
+    out.for_end[local] = true;
+    if (IsCoarse(PeerOf(rule))) out.for_tail[local] = true;
+  }
+  for (size_t selector = 0; selector < selects_of_.size(); ++selector) {
+    if (selects_of_[selector].empty()) continue;
+    out.for_end[selector] = true;
+    out.for_tail[selector] = true;
+  }
+  out.coarse = IndexOf(true);
+  return out;
+}
+
+RuleIndex DirectionRules::IndexOf(bool coarse) const {
+  const auto belongs = [&](const CompiledRule& rule) {
+    return CountsHere(rule) && LocalOf(rule) != kNone && IsCoarse(PeerOf(rule)) == coarse;
+  };
+  RuleIndex out;
+  out.first.resize(selects_of_.size() + 1);
+  for (const CompiledRule& rule : program_.rules) {
+    if (belongs(rule)) ++out.first[LocalOf(rule) + 1];
+  }
+  std::partial_sum(out.first.begin(), out.first.end(), out.first.begin());
+  out.rules.resize(out.first.back());
+  std::vector<uint32_t> next(out.first.begin(), out.first.end() - 1);
+  for (uint32_t place = 0; place < program_.rules.size(); ++place) {
+    const CompiledRule& rule = program_.rules[place];
+    if (belongs(rule)) out.rules[next[LocalOf(rule)]++] = place;
+  }
+  return out;
 }
 
 namespace {
@@ -59,14 +80,28 @@ bool MattersPerhaps(const CompiledRule& rule, State effective, const DirectionRu
   return judge.selected[1] || (effective == State::kEnforce && judge.selected[0]);
 }
 
+// How a rule counts at an end that its selector matches.
+struct Weight {
+  State effective = State::kEnforce;
+  bool perhaps = false;  // also for peers that are only perhaps meant
+};
+// Nothing: it does not count.
+std::optional<Weight> WeightOf(const CompiledRule& rule, const DirectionRules::Judge& judge,
+                               Tri match) {
+  const State effective = rule.failsafe ? State::kEnforce : std::min(rule.state, judge.state);
+  if (effective == State::kBuild) return std::nullopt;
+  const bool perhaps = MattersPerhaps(rule, effective, judge);
+  if (match != Tri::kYes && !perhaps) return std::nullopt;
+  return Weight{.effective = effective, .perhaps = perhaps};
+}
+
 }  // namespace
 
 void DirectionRules::AddRule(const CompiledRule& rule, const Judge& judge, Tri match,
                              PeerLedgers* peers, LedgerMap* base) const {
-  const State effective = rule.failsafe ? State::kEnforce : std::min(rule.state, judge.state);
-  if (effective == State::kBuild) return;
-  const bool perhaps = MattersPerhaps(rule, effective, judge);
-  if (match != Tri::kYes && !perhaps) return;
+  const std::optional<Weight> weight = WeightOf(rule, judge, match);
+  if (!weight) return;
+  const auto [effective, perhaps] = *weight;
   if (PeerOf(rule) == kNone) {
     (*base)[rule.ports].Add(rule, effective, match);
     return;
@@ -82,20 +117,22 @@ void DirectionRules::AddRule(const CompiledRule& rule, const Judge& judge, Tri m
 
 void DirectionRules::AddRules(const Hits& locals, const Judge& judge, bool coarse,
                               PeerLedgers* peers, LedgerMap* base) const {
+  const RuleIndex& index = coarse ? shape_->coarse : Others();
   size_t rules = 0;
-  for (const auto& [selector, tri] : locals) rules += RulesOf(selector).size();
+  for (const auto& [selector, tri] : locals) rules += index.Of(selector).size();
   peers->reserve(std::min(rules, groups_.coarse.size()));
   for (const auto& [selector, tri] : locals) {
-    for (const CompiledRule* rule : RulesOf(selector)) {
-      if (IsCoarse(PeerOf(*rule)) == coarse) AddRule(*rule, judge, tri, peers, base);
+    for (const uint32_t place : index.Of(selector)) {
+      AddRule(program_.rules[place], judge, tri, peers, base);
     }
   }
 }
 
 void DirectionRules::AddRulesOfAny(const Judge& judge, bool coarse, PeerLedgers* peers,
                                    LedgerMap* base) const {
-  for (const CompiledRule* rule : rules_of_any_) {
-    if (IsCoarse(PeerOf(*rule)) == coarse) AddRule(*rule, judge, Tri::kYes, peers, base);
+  for (const uint32_t place : shape_->rules_of_any) {
+    const CompiledRule& rule = program_.rules[place];
+    if (IsCoarse(PeerOf(rule)) == coarse) AddRule(rule, judge, Tri::kYes, peers, base);
   }
 }
 
@@ -117,6 +154,65 @@ ClassLedgers DirectionRules::ByClass(const PeerLedgers& peers) const {
     }
   }
   return classes;
+}
+
+namespace {
+
+// Whom each selector matches, and how: places in a list of hits.
+class Matched {
+ public:
+  using Place = std::pair<uint32_t, Tri>;
+
+  Matched(size_t selectors, const std::vector<const Hits*>& list) : first_(selectors + 1) {
+    for (const Hits* hits : list) {
+      for (const auto& [selector, tri] : *hits) ++first_[selector + 1];
+    }
+    std::partial_sum(first_.begin(), first_.end(), first_.begin());
+    places_.resize(first_.back());
+    std::vector<uint32_t> next(first_.begin(), first_.end() - 1);
+    for (uint32_t i = 0; i < list.size(); ++i) {
+      for (const auto& [selector, tri] : *list[i]) places_[next[selector]++] = {i, tri};
+      everybody_.emplace_back(i, Tri::kYes);
+    }
+  }
+  // kNone matches anyone.
+  absl::Span<const Place> Of(uint32_t selector) const {
+    if (selector == kNone) return everybody_;
+    return absl::MakeConstSpan(places_).subspan(first_[selector],
+                                                first_[selector + 1] - first_[selector]);
+  }
+
+ private:
+  std::vector<uint32_t> first_;
+  std::vector<Place> places_;
+  std::vector<Place> everybody_;
+};
+
+}  // namespace
+
+std::vector<LedgerMap> DirectionRules::ByPair(const std::vector<JudgingEnd>& ends,
+                                              const std::vector<const Hits*>& peers,
+                                              const std::vector<bool>& counts) const {
+  std::vector<const Hits*> hits;
+  for (const JudgingEnd& end : ends) hits.push_back(end.hits);
+  const Matched at_ends(selects_of_.size(), hits);
+  const Matched at_peers(selects_of_.size(), peers);
+  std::vector<LedgerMap> out(ends.size() * peers.size());
+  for (const CompiledRule& rule : program_.rules) {
+    if (!counts[rule.ports] || !CountsHere(rule) || IsCoarse(PeerOf(rule))) continue;
+    const absl::Span<const Matched::Place> who = at_peers.Of(PeerOf(rule));
+    if (who.empty()) continue;
+    for (const auto& [end, match] : at_ends.Of(LocalOf(rule))) {
+      const std::optional<Weight> weight = WeightOf(rule, ends[end].judge, match);
+      if (!weight) continue;
+      for (const auto& [peer, tri] : who) {
+        if (tri != Tri::kYes && !weight->perhaps) continue;
+        out[end * peers.size() + peer][rule.ports].Add(rule, weight->effective,
+                                                       tri == Tri::kYes ? match : Tri::kMaybe);
+      }
+    }
+  }
+  return out;
 }
 
 void DirectionRules::FindDefaults(const Signature& signature, uint32_t selecting[2]) const {

@@ -3,6 +3,7 @@
 #define MSEG_LABELS_DIRECTION_RULES_H_
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -28,15 +29,35 @@ struct SelectorLedgers {
 using PeerLedgers = absl::flat_hash_map<uint32_t, SelectorLedgers>;  // by selector of the peer
 using ClassLedgers = absl::flat_hash_map<uint32_t, LedgerMap>;       // by class of the peer
 
-// The rules and defaults of one direction, by the selector of the end that judges; private to
-// labels/.
+// Rules, as places in Program::rules, by the selector of the end that judges.
+struct RuleIndex {
+  std::vector<uint32_t> rules;
+  std::vector<uint32_t> first;  // of each selector, and where the last one's end
+
+  absl::Span<const uint32_t> Of(uint32_t selector) const {
+    return absl::MakeConstSpan(rules).subspan(first[selector],
+                                              first[selector + 1] - first[selector]);
+  }
+};
+
+// What the selectors of the rules and defaults of one direction make of it, whatever their verdicts
+// and ports.
+struct DirectionShape {
+  // Selectors that tell local classes apart here: at all, and by coarse rules or defaults.
+  std::vector<bool> for_end;
+  std::vector<bool> for_tail;
+  std::vector<uint32_t> rules_of_any;  // places in Program::rules
+  RuleIndex coarse;                    // the others for coarse peers
+};
+
+// The rules and defaults of one direction; private to labels/.
 class DirectionRules {
  public:
-  DirectionRules(const Program& program, const PeerGroups& groups, mseg_direction direction);
+  // `shape`: that of the same rules and groups, if it is known.
+  DirectionRules(const Program& program, const PeerGroups& groups, mseg_direction direction,
+                 std::shared_ptr<const DirectionShape> shape);
 
-  // Selectors that tell local classes apart here: at all, and by coarse rules or defaults.
-  const std::vector<bool>& for_end() const { return for_end_; }
-  const std::vector<bool>& for_tail() const { return for_tail_; }
+  const std::shared_ptr<const DirectionShape>& shape() const { return shape_; }
 
   // What the judging end is, as far as its rules are read.
   struct Judge {
@@ -55,6 +76,17 @@ class DirectionRules {
   void AddRulesOfAny(const Judge& judge, bool coarse, PeerLedgers* peers, LedgerMap* base) const;
   // What selectors say, by the classes that they match.
   ClassLedgers ByClass(const PeerLedgers& peers) const;
+
+  // The same for a few pairs of an end and a peer, by end and then by peer, from one look at each
+  // rule: rules for any and for coarse peers left out, and those of port sets that do not count.
+  struct JudgingEnd {
+    const Hits* hits;
+    Judge judge;
+  };
+  std::vector<LedgerMap> ByPair(const std::vector<JudgingEnd>& ends,
+                                const std::vector<const Hits*>& peers,
+                                const std::vector<bool>& counts) const;
+
   // The first default that selects a class, by view; kNone if none does.
   void FindDefaults(const Signature& signature, uint32_t selecting[2]) const;
 
@@ -62,24 +94,31 @@ class DirectionRules {
   uint32_t PeerOf(const CompiledRule& rule) const {
     return direction_ == MSEG_EGRESS ? rule.to : rule.from;
   }
+  uint32_t LocalOf(const CompiledRule& rule) const {
+    return direction_ == MSEG_EGRESS ? rule.from : rule.to;
+  }
+  bool CountsHere(const CompiledRule& rule) const {
+    return direction_ == MSEG_EGRESS ? rule.at_from : rule.at_to;
+  }
   bool IsCoarse(uint32_t peer) const { return peer == kNone || groups_.coarse[peer]; }
   void AddRule(const CompiledRule& rule, const Judge& judge, Tri match, PeerLedgers* peers,
                LedgerMap* base) const;
 
-  const PeerGroups& groups_;
-  const mseg_direction direction_;
-  absl::Span<const CompiledRule* const> RulesOf(uint32_t selector) const {
-    return absl::MakeConstSpan(rules_).subspan(first_rule_[selector],
-                                               first_rule_[selector + 1] - first_rule_[selector]);
+  DirectionShape ShapeOf() const;
+  RuleIndex IndexOf(bool coarse) const;
+  // Most rules are not for coarse peers; where few ends are made they are not asked for.
+  const RuleIndex& Others() const {
+    if (others_.first.empty()) others_ = IndexOf(false);
+    return others_;
   }
 
-  std::vector<const CompiledRule*> rules_of_any_;
-  std::vector<const CompiledRule*> rules_;  // the others, by selector
-  std::vector<uint32_t> first_rule_;        // of each selector, and where the last one's end
+  const Program& program_;
+  const PeerGroups& groups_;
+  const mseg_direction direction_;
+  std::shared_ptr<const DirectionShape> shape_;
+  mutable RuleIndex others_;  // empty until it is asked for
   std::vector<const CompiledSelects*> selects_any_;
   std::vector<std::vector<const CompiledSelects*>> selects_of_;
-  std::vector<bool> for_end_;
-  std::vector<bool> for_tail_;
 };
 
 }  // namespace mseg

@@ -40,6 +40,20 @@ struct UserGroup {
   UserFacts user;
 };
 
+bool SameContent(const ExecutableInfo& a, const ExecutableInfo& b) {
+  return a.digest == b.digest && a.script.has_value() == b.script.has_value() &&
+         (!a.script || a.script->digest == b.script->digest);
+}
+
+std::string Described(const ExecutableInfo& executable) {
+  std::string text = Cat(executable.path, " (", DigestText(executable.digest), ")");
+  if (executable.script) {
+    Append(&text, " with the script ", executable.script->path, " (",
+           DigestText(executable.script->digest), ")");
+  }
+  return text;
+}
+
 class TablesBuilder {
  public:
   TablesBuilder(const Matcher& matcher, const CompileOptions& options, ClassRegistry* registry)
@@ -74,36 +88,6 @@ class TablesBuilder {
       return label_id == other.label_id && cls == other.cls;
     }
   };
-
-  static bool SameContent(const ExecutableInfo& a, const ExecutableInfo& b) {
-    return a.digest == b.digest && a.script.has_value() == b.script.has_value() &&
-           (!a.script || a.script->digest == b.script->digest);
-  }
-
-  static std::string Described(const ExecutableInfo& executable) {
-    std::string text = Cat(executable.path, " (", DigestText(executable.digest), ")");
-    if (executable.script) {
-      Append(&text, " with the script ", executable.script->path, " (",
-             DigestText(executable.script->digest), ")");
-    }
-    return text;
-  }
-
-  static absl::Status CheckExecutableIds(const Inventory& inventory) {
-    std::map<uint64_t, const ExecutableInfo*> by_id;
-    for (const auto* executables : {&inventory.executables, &inventory.remote_executables}) {
-      for (const ExecutableInfo& executable : *executables) {
-        if (executable.exe_id == 0) continue;
-        const auto [it, added] = by_id.emplace(executable.exe_id, &executable);
-        if (added || SameContent(*it->second, executable)) continue;
-        return absl::InvalidArgumentError(Cat("two executables have one short id: ",
-                                              Described(*it->second), " and ",
-                                              Described(executable),
-                                              "; one of them must be replaced"));
-      }
-    }
-    return absl::OkStatus();
-  }
 
   // What processes of other hosts may be. An executable may have several paths there: what any of
   // them matches counts, since its digest is the same.
@@ -402,6 +386,21 @@ absl::Status RegisterLabelSet(uint64_t id, const LabelSet& labels,
   return absl::InvalidArgumentError(Cat("two label sets have one short id: `", it->second.Text(),
                                         "` and `", labels.Text(),
                                         "`; change a label of one of them"));
+}
+
+absl::Status CheckExecutableIds(const Inventory& inventory) {
+  std::map<uint64_t, const ExecutableInfo*> by_id;
+  for (const auto* executables : {&inventory.executables, &inventory.remote_executables}) {
+    for (const ExecutableInfo& executable : *executables) {
+      if (executable.exe_id == 0) continue;
+      const auto [it, added] = by_id.emplace(executable.exe_id, &executable);
+      if (added || SameContent(*it->second, executable)) continue;
+      return absl::InvalidArgumentError(
+          Cat("two executables have one short id: ", Described(*it->second), " and ",
+              Described(executable), "; one of them must be replaced"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<IdentityTables> BuildIdentityTables(const Matcher& matcher,

@@ -47,6 +47,9 @@ struct IdentityTables {
   std::set<uint64_t> known_exe_classes;
   std::set<uint64_t> known_cgroup_classes;
 };
+// Also part of that: no two executables may have one short id.
+absl::Status CheckExecutableIds(const Inventory& inventory);
+
 absl::StatusOr<IdentityTables> BuildIdentityTables(const Matcher& matcher,
                                                    const Inventory& inventory,
                                                    const CompileOptions& options,

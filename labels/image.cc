@@ -5,15 +5,6 @@
 
 namespace mseg {
 
-RuleInfo::RuleInfo(std::string policy, std::string rule) : rule_(0) {
-  Document document;
-  document.name = std::move(policy);
-  Policy spec;
-  spec.rules.emplace_back().name = std::move(rule);
-  document.spec = std::move(spec);
-  document_ = std::make_shared<const Document>(std::move(document));
-}
-
 namespace {
 const std::string& Nothing() {
   static const std::string nothing;

@@ -20,16 +20,14 @@ namespace mseg {
 class Classifier;
 struct Workings;
 
-// One rule or default that can decide. Number 0 of the table is "none". Points into its document,
-// because there may be a hundred thousand of them.
+// One rule or default that can decide. Points into its document, which its table keeps: there may
+// be a hundred thousand of them.
 class RuleInfo {
  public:
   static constexpr size_t kDefault = SIZE_MAX;
 
   RuleInfo() = default;
-  RuleInfo(DocumentRef policy, size_t rule) : document_(std::move(policy)), rule_(rule) {}
-  // What no document says, such as a fail-safe entry.
-  RuleInfo(std::string policy, std::string rule);
+  RuleInfo(const Document* policy, size_t rule) : document_(policy), rule_(rule) {}
 
   const std::string& policy() const;
   const std::string& rule() const;  // empty for a policy's default
@@ -37,10 +35,26 @@ class RuleInfo {
   std::string Name() const;         // POLICY/RULE, or the policy's alone
 
  private:
-  DocumentRef document_;
+  const Document* document_ = nullptr;
   size_t rule_ = kDefault;
 };
-using RuleTable = std::vector<RuleInfo>;
+
+// Number 0 is "none".
+class RuleTable {
+ public:
+  RuleTable() = default;
+  RuleTable(std::vector<RuleInfo> rules, std::vector<DocumentRef> documents)
+      : rules_(std::move(rules)), documents_(std::move(documents)) {}
+
+  size_t size() const { return rules_.size(); }
+  const RuleInfo& operator[](size_t number) const { return rules_[number]; }
+  auto begin() const { return rules_.begin(); }
+  auto end() const { return rules_.end(); }
+
+ private:
+  std::vector<RuleInfo> rules_;
+  std::vector<DocumentRef> documents_;  // in which they are
+};
 
 // The addresses that are in `prefix` and in no longer one of the list.
 struct AddressRegion {

@@ -205,7 +205,11 @@ absl::StatusOr<PeerGroups> BuildPeerGroups(const Program& program, const Signatu
 }
 
 bool SameGroups(const PeerGroups& groups, const Program& program, const GroupOptions& options) {
-  return groups.options.few_classes == options.few_classes && groups.options.wide == options.wide &&
+  if (groups.options.few_classes != options.few_classes || groups.options.wide != options.wide) {
+    return false;
+  }
+  // Rules that were remade in their places weigh what they weighed.
+  return program.remade.has_value() ||
          groups.coarse_selectors == CoarseSelectors(program, options.few_classes, groups);
 }
 

@@ -55,7 +55,7 @@ absl::StatusOr<PeerGroups> BuildPeerGroups(const Program& program, const Signatu
                                            const GenerationImage* previous, NumberBook* bit_book);
 
 // Whether the rules of `program`, over the very classes of `groups`, would give these groups again,
-// but for the choice of bits.
+// but for the choice of bits. `groups` must be those of the program before.
 bool SameGroups(const PeerGroups& groups, const Program& program, const GroupOptions& options);
 
 }  // namespace mseg

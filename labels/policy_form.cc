@@ -5,6 +5,7 @@
 
 #include <tuple>
 
+#include "absl/container/flat_hash_set.h"
 #include "labels/stable_numbers.h"
 #include "labels/text.h"
 
@@ -162,6 +163,16 @@ std::shared_ptr<const PolicyForm> SelectorForms::OfPolicy(const std::string& nam
   }
   form.selects = add_selector(policy.selects);
   form.selects_member = MemberKey(name, "");
+  absl::flat_hash_set<const ExeMatcher*> exes;
+  absl::flat_hash_set<std::string> users;
+  for (const SelectorFormRef& selector : form.selectors) {
+    if (selector->exe != nullptr && exes.insert(selector->exe.get()).second) {
+      form.exes.push_back(selector->exe);
+    }
+    for (const std::string& user : selector->users) {
+      if (users.insert(user).second) form.users.push_back(user);
+    }
+  }
   return std::make_shared<const PolicyForm>(std::move(form));
 }
 

@@ -63,6 +63,9 @@ struct PolicyForm {
   std::vector<RuleForm> rules;                    // of Policy::rules
   uint32_t selects = kNone;
   uint64_t selects_member = 0;
+  // What its selectors say of executables and users, each once.
+  std::vector<ExeMatcherRef> exes;
+  std::vector<std::string> users;
   bool names_ports = false;     // some rule names a port
   bool names_services = false;  // some rule depends on a Service, or might contradict one
 };

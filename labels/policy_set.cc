@@ -2,7 +2,10 @@
 #include "labels/policy_set.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
+#include <numeric>
+#include <set>
 #include <tuple>
 
 #include "labels/policy_form.h"
@@ -21,8 +24,9 @@ class Checker {
  public:
   Checker(const PolicySet& set, Diagnostics* diagnostics) : set_(set), diagnostics_(diagnostics) {}
 
-  void Check(const PolicySet* checked) {
-    CheckNames();
+  // `fresh`: places of documents that are not in `checked`.
+  void Check(const PolicySet* checked, const std::vector<size_t>& fresh) {
+    for (const size_t place : fresh) CheckName(place);
     CheckServices();
     const bool same_workloads = SameAsIn(checked, DocumentKind::kWorkload);
     if (!same_workloads) CheckWorkloads();
@@ -62,16 +66,15 @@ class Checker {
 
   const Document& DocumentAt(size_t index) const { return *set_.documents()[index]; }
 
-  void CheckNames() {
-    const std::vector<DocumentRef>& documents = set_.documents();
-    for (size_t i = 1; i < documents.size(); ++i) {
-      const Document& first = *documents[i - 1];
-      const Document& second = *documents[i];
-      if (first.kind != second.kind || first.name != second.name) continue;
-      Error(second, second.name_spot,
-            Cat(DocumentKindName(second.kind), " `", second.name, "` is already in ",
-                At(first, first.name_spot)));
-    }
+  // One of the two is fresh, so that both places are asked for: it is said of the second.
+  void CheckName(size_t place) {
+    if (place == 0) return;
+    const Document& first = DocumentAt(place - 1);
+    const Document& second = DocumentAt(place);
+    if (first.kind != second.kind || first.name != second.name) return;
+    Error(second, second.name_spot,
+          Cat(DocumentKindName(second.kind), " `", second.name, "` is already in ",
+              At(first, first.name_spot)));
   }
 
   void CheckServices() {
@@ -187,25 +190,64 @@ class Checker {
 }  // namespace
 
 const Document* PolicySet::Find(DocumentKind kind, std::string_view name) const {
-  const auto it = std::lower_bound(documents_.begin(), documents_.end(), std::tie(kind, name),
+  const auto it = std::lower_bound(documents().begin(), documents().end(), std::tie(kind, name),
                                    [](const DocumentRef& document, const auto& wanted) {
                                      const std::string_view text = document->name;
                                      return std::tie(document->kind, text) < wanted;
                                    });
-  if (it == documents_.end() || (*it)->kind != kind || (*it)->name != name) return nullptr;
+  if (it == documents().end() || (*it)->kind != kind || (*it)->name != name) return nullptr;
   return it->get();
+}
+
+const std::shared_ptr<const PolicySet::Content>& PolicySet::Nothing() {
+  static const auto nothing = std::make_shared<const Content>();
+  return nothing;
 }
 
 namespace {
 
-// Most often all but the last few are in order already.
-void SortDocuments(std::vector<DocumentRef>* documents) {
-  const auto before = [](const DocumentRef& a, const DocumentRef& b) {
-    return std::tie(a->kind, a->name) < std::tie(b->kind, b->name);
-  };
-  const auto rest = std::is_sorted_until(documents->begin(), documents->end(), before);
-  std::stable_sort(rest, documents->end(), before);
-  std::inplace_merge(documents->begin(), rest, documents->end(), before);
+bool Before(const DocumentRef& a, const DocumentRef& b) {
+  return std::tie(a->kind, a->name) < std::tie(b->kind, b->name);
+}
+
+// How many of the first documents are those of `checked`, in its order. A fleet has tens of
+// thousands, and nobody should have to look into them for one that changed.
+size_t CheckedAlready(const std::vector<DocumentRef>& documents, const PolicySet* checked) {
+  size_t found = 0;
+  if (checked == nullptr) return found;
+  for (const DocumentRef& document : checked->documents()) {
+    if (found < documents.size() && documents[found] == document) ++found;
+  }
+  return found;
+}
+
+// The first `sorted` are in order, and most often nearly all are.
+void SortDocuments(size_t sorted, std::vector<DocumentRef>* documents) {
+  constexpr size_t kFew = 16;
+  auto rest = documents->begin() + static_cast<ptrdiff_t>(sorted);
+  if (documents->size() - sorted > kFew) {
+    rest = std::is_sorted_until(documents->begin(), documents->end(), Before);
+    std::stable_sort(rest, documents->end(), Before);
+    std::inplace_merge(documents->begin(), rest, documents->end(), Before);
+    return;
+  }
+  for (; rest != documents->end(); ++rest) {
+    std::rotate(std::upper_bound(documents->begin(), rest, *rest, Before), rest, rest + 1);
+  }
+}
+
+// Where in the sorted documents there may be two of one name: those that were checked have none.
+std::vector<size_t> PlacesOf(const std::vector<DocumentRef>& fresh,
+                             const std::vector<DocumentRef>& documents) {
+  std::set<size_t> places;
+  for (const DocumentRef& document : fresh) {
+    const auto [first, last] =
+        std::equal_range(documents.begin(), documents.end(), document, Before);
+    for (auto it = first; it != last; ++it) {
+      places.insert(static_cast<size_t>(it - documents.begin()));
+    }
+  }
+  return {places.begin(), places.end()};
 }
 
 }  // namespace
@@ -230,15 +272,29 @@ absl::StatusOr<PolicySet> BuildPolicySet(std::vector<Document> documents,
 
 absl::StatusOr<PolicySet> BuildPolicySet(std::vector<DocumentRef> documents,
                                          Diagnostics* diagnostics, const PolicySet* checked) {
-  PolicySet set;
   DropRepeatedSentences(&documents);
-  set.documents_ = std::move(documents);
-  SortDocuments(&set.documents_);
-  for (size_t i = 0; i < set.documents_.size(); ++i) {
-    set.by_kind_[static_cast<size_t>(set.documents_[i]->kind)].push_back(i);
+  const size_t known = CheckedAlready(documents, checked);
+  const std::vector<DocumentRef> fresh(documents.begin() + static_cast<ptrdiff_t>(known),
+                                       documents.end());
+  SortDocuments(known, &documents);
+  auto content = std::make_shared<PolicySet::Content>();
+  content->documents = std::move(documents);
+  auto end = content->documents.begin();
+  for (size_t kind = 0; kind < std::size(content->by_kind); ++kind) {
+    const auto begin = end;
+    const auto belongs = [kind](const DocumentRef& document) {
+      return static_cast<size_t>(document->kind) == kind;
+    };
+    end = std::partition_point(begin, content->documents.end(), belongs);
+    std::vector<size_t>& places = content->by_kind[kind];
+    places.resize(static_cast<size_t>(end - begin));
+    const auto first = static_cast<size_t>(begin - content->documents.begin());
+    std::iota(places.begin(), places.end(), first);
   }
+  PolicySet set;
+  set.content_ = std::move(content);
   const size_t errors_before = diagnostics->size();
-  Checker(set, diagnostics).Check(checked);
+  Checker(set, diagnostics).Check(checked, PlacesOf(fresh, set.documents()));
   SortDiagnostics(errors_before, diagnostics);
   const size_t errors = diagnostics->size() - errors_before;
   if (errors > 0) {

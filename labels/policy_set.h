@@ -3,6 +3,7 @@
 #define MSEG_LABELS_POLICY_SET_H_
 
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -21,19 +22,24 @@ class PolicySet {
   PolicySet() = default;
 
   // Sorted by (kind, name).
-  const std::vector<DocumentRef>& documents() const { return documents_; }
+  const std::vector<DocumentRef>& documents() const { return content_->documents; }
   const Document* Find(DocumentKind kind, std::string_view name) const;
   // Indices into documents(), by name.
   const std::vector<size_t>& OfKind(DocumentKind kind) const {
-    return by_kind_[static_cast<size_t>(kind)];
+    return content_->by_kind[static_cast<size_t>(kind)];
   }
 
  private:
   friend absl::StatusOr<PolicySet> BuildPolicySet(std::vector<DocumentRef> documents,
                                                   Diagnostics* diagnostics,
                                                   const PolicySet* checked);
-  std::vector<DocumentRef> documents_;
-  std::vector<size_t> by_kind_[4];
+  struct Content {
+    std::vector<DocumentRef> documents;
+    std::vector<size_t> by_kind[4];
+  };
+  static const std::shared_ptr<const Content>& Nothing();
+
+  std::shared_ptr<const Content> content_ = Nothing();
 };
 
 // Two sentences that say the same rule are one, the first: it may be said in both languages.
@@ -43,7 +49,7 @@ void DropRepeatedSentences(std::vector<DocumentRef>* documents);
 std::vector<DocumentRef> ShareDocuments(std::vector<Document> documents);
 
 // Checks documents against each other. Collects every error; gives InvalidArgument if there was
-// one. What is the same as in `checked` is not checked again.
+// one. What is the same as in `checked` is not checked again; it is best given first, in order.
 absl::StatusOr<PolicySet> BuildPolicySet(std::vector<DocumentRef> documents,
                                          Diagnostics* diagnostics,
                                          const PolicySet* checked = nullptr);

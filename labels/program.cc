@@ -45,6 +45,7 @@ class ProgramBuilder {
     } else if (vocabulary_->documents != documents || vocabulary_->port_names != port_names) {
       return std::nullopt;
     }
+    program_.failsafe = options_.failsafe;
     for (const FailsafeEntry& entry : options_.failsafe) AddFailsafe(entry);
     for (size_t i : policy.OfKind(DocumentKind::kPolicy)) AddPolicy(policy, policy.documents()[i]);
     AddPart(nullptr, State::kBuild);
@@ -57,6 +58,24 @@ class ProgramBuilder {
     program_.vocabulary = own_ != nullptr ? own_ : before_->vocabulary;
     NumberRules(options_.previous);
     return std::move(program_);
+  }
+
+  // The program before, with a few policies made anew that say other verdicts, services or words in
+  // the same places. Nothing where more than that differs.
+  std::optional<Program> Remake(const PolicySet& policy) {
+    const std::optional<std::vector<size_t>> parts = ChangedParts(policy);
+    if (!parts) return std::nullopt;
+    program_.port_sets = before_->port_sets;
+    for (uint32_t i = 0; i < program_.port_sets.size(); ++i) {
+      port_set_ids_.emplace(program_.port_sets[i], i);
+    }
+    Program out = *before_;
+    out.remade.emplace();
+    for (const size_t part : *parts) {
+      if (!RemakePart(policy, part, &out)) return std::nullopt;
+    }
+    out.port_sets = std::move(program_.port_sets);
+    return AllPortSetsUsed(out) ? std::optional(std::move(out)) : std::nullopt;
   }
 
  private:
@@ -243,7 +262,7 @@ class ProgramBuilder {
   }
 
   uint32_t AddToTable(RuleInfo rule, uint64_t member) {
-    program_.rule_table.push_back(std::move(rule));
+    program_.rule_table.push_back(rule);
     program_.rule_members.push_back(member);
     return static_cast<uint32_t>(program_.rule_table.size() - 1);
   }
@@ -276,8 +295,19 @@ class ProgramBuilder {
     std::string name = entry.direction == MSEG_EGRESS ? "egress" : "ingress";
     for (const PortRange& range : entry.ports) Append(&name, " ", PortRangeText(range));
     if (!entry.exe.empty()) Append(&name, " ", entry.exe);
-    compiled.number = AddToTable(RuleInfo("failsafe", name), MemberKey("failsafe", name));
+    program_.said_by.push_back(FailsafeDocument(name));
+    compiled.number =
+        AddToTable(RuleInfo(program_.said_by.back().get(), 0), MemberKey("failsafe", name));
     program_.rules.push_back(compiled);
+  }
+
+  static DocumentRef FailsafeDocument(const std::string& rule) {
+    Document document;
+    document.name = "failsafe";
+    Policy spec;
+    spec.rules.emplace_back().name = rule;
+    document.spec = std::move(spec);
+    return std::make_shared<const Document>(std::move(document));
   }
 
   void AddPart(DocumentRef policy, State state) {
@@ -331,6 +361,83 @@ class ProgramBuilder {
     return true;
   }
 
+  // Parts of the program before whose policies are others now, and those that other documents have
+  // a say in.
+  std::optional<std::vector<size_t>> ChangedParts(const PolicySet& policy) {
+    constexpr size_t kMost = 16;
+    if (before_->failsafe != options_.failsafe ||
+        vocabulary_->documents != LabelDocuments(policy) ||
+        vocabulary_->port_names != CollectPortNames(policy)) {
+      return std::nullopt;
+    }
+    std::vector<size_t> changed;
+    size_t next = 0;
+    now_.assign(before_->parts.size(), nullptr);
+    for (size_t i : policy.OfKind(DocumentKind::kPolicy)) {
+      const DocumentRef& document = policy.documents()[i];
+      const Policy& said = std::get<Policy>(document->spec);
+      const State state = std::min(said.state, options_.highest_state);
+      if (state == State::kBuild) continue;
+      const Program::Part& part = before_->parts[next];
+      if (part.policy == nullptr || part.state != state) return std::nullopt;
+      if (part.policy != document || said.form == nullptr || said.form->names_ports ||
+          said.form->names_services) {
+        if (part.policy->name != document->name || changed.size() == kMost) return std::nullopt;
+        changed.push_back(next);
+        now_[next] = &document;
+      }
+      ++next;
+    }
+    if (before_->parts[next].policy != nullptr) return std::nullopt;
+    return changed;
+  }
+
+  bool RemakePart(const PolicySet& policy, size_t number, Program* out) {
+    const Program::Part& part = before_->parts[number];
+    const Program::Part& end = before_->parts[number + 1];
+    program_.rules.clear();
+    program_.selects.clear();
+    program_.rule_table.clear();
+    program_.rule_members.clear();
+    AddPolicy(policy, *now_[number]);
+    const auto at = [](auto& list, size_t place) {
+      return list.begin() + static_cast<ptrdiff_t>(place);
+    };
+    for (CompiledRule& rule : program_.rules) {
+      rule.number += static_cast<uint32_t>(part.table);
+    }
+    for (CompiledSelects& selects : program_.selects) {
+      selects.number += static_cast<uint32_t>(part.table);
+    }
+    const bool same =
+        !missing_ &&
+        std::equal(program_.rules.begin(), program_.rules.end(), at(before_->rules, part.rules),
+                   at(before_->rules, end.rules), SamePlace) &&
+        std::equal(program_.selects.begin(), program_.selects.end(),
+                   at(before_->selects, part.selects), at(before_->selects, end.selects)) &&
+        std::equal(program_.rule_members.begin(), program_.rule_members.end(),
+                   at(before_->rule_members, part.table), at(before_->rule_members, end.table));
+    if (!same) return false;
+    std::copy(program_.rules.begin(), program_.rules.end(), at(out->rules, part.rules));
+    std::copy(program_.rule_table.begin(), program_.rule_table.end(),
+              at(out->rule_table, part.table));
+    out->parts[number].policy = *now_[number];
+    for (size_t place = part.rules; place < end.rules; ++place) out->remade->push_back(place);
+    return true;
+  }
+
+  static bool SamePlace(const CompiledRule& a, const CompiledRule& b) {
+    return a.number == b.number && a.at_from == b.at_from && a.at_to == b.at_to &&
+           a.from == b.from && a.to == b.to && (a.ports == 0) == (b.ports == 0);
+  }
+
+  static bool AllPortSetsUsed(const Program& program) {
+    std::vector<bool> used(program.port_sets.size());
+    used[0] = true;
+    for (const CompiledRule& rule : program.rules) used[rule.ports] = true;
+    return std::all_of(used.begin(), used.end(), [](bool use) { return use; });
+  }
+
   void AddPolicy(const PolicySet& set, const DocumentRef& document) {
     const Policy& policy = std::get<Policy>(document->spec);
     const State state = std::min(policy.state, options_.highest_state);
@@ -357,7 +464,7 @@ class ProgramBuilder {
       compiled.at_from = rule.at != RuleAt::kTo;
       compiled.at_to = rule.at != RuleAt::kFrom;
       compiled.from = selector(rule.from);
-      compiled.number = AddToTable(RuleInfo(document, i), rule.member);
+      compiled.number = AddToTable(RuleInfo(document.get(), i), rule.member);
       const std::optional<uint32_t> ports = rule.ports != PolicyForm::kNone
                                                 ? port_sets[rule.ports]
                                                 : AddPorts(set, policy.rules[i].services);
@@ -374,7 +481,7 @@ class ProgramBuilder {
     selects.selector = selector(form->selects);
     selects.egress = policy.egress;
     selects.ingress = policy.ingress;
-    selects.number = AddToTable(RuleInfo(document, RuleInfo::kDefault), form->selects_member);
+    selects.number = AddToTable(RuleInfo(document.get(), RuleInfo::kDefault), form->selects_member);
     program_.selects.push_back(selects);
   }
 
@@ -410,6 +517,7 @@ class ProgramBuilder {
   std::vector<bool> used_;               // by selector of the vocabulary before
   std::vector<uint32_t> port_set_here_;  // by port set of the program before
   size_t next_part_ = 0;                 // of the program before
+  std::vector<const DocumentRef*> now_;  // of parts of it that changed: their policies
   absl::flat_hash_map<std::string, uint32_t> exe_matcher_ids_;
   SelectorForms forms_;  // of what no document says
   absl::flat_hash_map<std::vector<PortRange>, uint32_t> port_set_ids_;
@@ -419,8 +527,9 @@ class ProgramBuilder {
 
 Program BuildProgram(const PolicySet& policy, const CompileOptions& options) {
   if (options.previous != nullptr) {
-    std::optional<Program> program =
-        ProgramBuilder(options, &options.previous->workings->program).Build(policy);
+    const Program* before = &options.previous->workings->program;
+    std::optional<Program> program = ProgramBuilder(options, before).Remake(policy);
+    if (!program) program = ProgramBuilder(options, before).Build(policy);
     if (program) return *std::move(program);
   }
   return *ProgramBuilder(options, nullptr).Build(policy);

@@ -6,6 +6,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -52,6 +53,7 @@ struct CompiledSelects {
   bool egress = true;
   bool ingress = true;
   uint32_t number = 0;
+  bool operator==(const CompiledSelects&) const = default;
 };
 
 struct CompiledWorkload {
@@ -95,6 +97,7 @@ struct Program {
   std::vector<CompiledSelects> selects;
   std::vector<std::vector<PortRange>> port_sets;  // [0] is everything
   std::vector<RuleInfo> rule_table;               // in (policy name, position); [0] is "none"
+  std::vector<DocumentRef> said_by;               // what fail-safe entries of it would be
   std::vector<uint64_t> rule_members;             // of rule_table[i]: what its number is kept by
   std::vector<uint32_t> numbers;                  // of rule_table[i] in the generation; [0] is 0
 
@@ -107,6 +110,12 @@ struct Program {
     size_t table = 0;    // likewise, in rule_table
   };
   std::vector<Part> parts;  // by policy name, and one more where the last ends
+  std::vector<FailsafeEntry> failsafe;
+
+  // Where it was made from the one before by making some rules anew in their places: which they
+  // are, by place in `rules`. All rules name the selectors, ends and members that they named there,
+  // and every port or not.
+  std::optional<std::vector<size_t>> remade;
 };
 
 // Takes from the options what goes beside the documents: fail-safe entries, the highest state that

@@ -97,7 +97,8 @@ bool IsFar(const mseg_coarse& coarse) {
 class RowBuilder {
  public:
   RowBuilder(const Program& program, const PortClasses& ports, const Signatures& signatures,
-             const PeerGroups& groups, mseg_direction direction, const CompileOptions& options,
+             const PeerGroups& groups, mseg_direction direction,
+             std::shared_ptr<const DirectionShape> shape, const CompileOptions& options,
              GenerationImage* image)
       : program_(program),
         ports_(ports),
@@ -106,16 +107,23 @@ class RowBuilder {
         direction_(direction),
         options_(options),
         image_(image),
-        rules_(program, groups, direction) {}
+        rules_(program, groups, direction, std::move(shape)) {}
 
   // Ends and tails of the direction whose rows were made; the others are those of before.
   struct Made {
     bool all = true;
     absl::flat_hash_set<uint32_t> ends;
     absl::flat_hash_set<uint32_t> tails;
+    // Of these ends the rows of some peers alone, and there of some port classes.
+    absl::flat_hash_set<uint32_t> in_part;
+    std::vector<bool> peers;
+    std::vector<bool> ports;
 
     bool Holds(const mseg_row_key& key) const {
-      return all || ((key.peer & MSEG_PEER_CELL) != 0 ? tails : ends).contains(key.local);
+      if (all) return true;
+      if ((key.peer & MSEG_PEER_CELL) != 0) return tails.contains(key.local);
+      return ends.contains(key.local) || (peers.size() > key.peer && peers[key.peer] &&
+                                          ports[key.port] && in_part.contains(key.local));
     }
   };
 
@@ -126,9 +134,10 @@ class RowBuilder {
     if (changes != nullptr && SameParts(*options_.previous->workings)) {
       changed = &changes->directions[direction_];
     }
-    const Parts parts = changed != nullptr ? PartsBefore(locals) : PartsOf(locals);
+    const Parts parts = changed != nullptr ? PartsBefore() : PartsOf(locals);
     image_->budget.ends += parts.ends.size();
-    Made made{.all = changed == nullptr, .ends = {}, .tails = {}};
+    Made made;
+    made.all = changed == nullptr;
     absl::flat_hash_map<uint32_t, std::optional<Tail>> tails;  // by number
     absl::flat_hash_map<uint64_t, uint32_t> tail_of;           // by class
     for (const Part& part : parts.tails) {
@@ -146,6 +155,9 @@ class RowBuilder {
     }
     std::vector<End> list;
     std::vector<const Part*> listed;
+    std::vector<End> in_part;
+    const std::vector<uint32_t> peers =
+        changed != nullptr ? PeersOf(*changed) : std::vector<uint32_t>();
     for (const Part& part : parts.ends) {
       const uint32_t number = tail_of.at(part.members[0]);
       for (const uint64_t cls : part.members) {
@@ -156,18 +168,26 @@ class RowBuilder {
           !Touched(part, changed->any_end, changed->selectors)) {
         continue;
       }
-      made.ends.insert(part.number);
       std::optional<Tail>& tail = tails.at(number);
       if (!tail) {
         if (absl::Status status = MakeTail({number, part.members}, &tail); !status.ok()) {
           return status;
         }
       }
+      const End end{
+          .number = part.number, .local = static_cast<uint32_t>(part.members[0]), .tail = &*tail};
+      if (!peers.empty() && !made.tails.contains(number) && in_part.size() < kMostInPart) {
+        in_part.push_back(end);
+        continue;
+      }
+      made.ends.insert(part.number);
       listed.push_back(&part);
-      list.push_back(End{
-          .number = part.number, .local = static_cast<uint32_t>(part.members[0]), .tail = &*tail});
+      list.push_back(end);
     }
     if (absl::Status status = AddEnds(&list); !status.ok()) return status;
+    if (!in_part.empty()) {
+      if (absl::Status s = AddInPart(&in_part, peers, changed->ports, &made); !s.ok()) return s;
+    }
     if (changed != nullptr) CopyBefore(made, classes);
     for (size_t i = 0; i < list.size(); ++i) {
       for (const uint64_t cls : listed[i]->members) {
@@ -180,12 +200,15 @@ class RowBuilder {
         image_->tails.emplace_back(part.number, tail->mask);
       }
     }
-    workings->for_end[direction_] = rules_.for_end();
-    workings->for_tail[direction_] = rules_.for_tail();
+    workings->shapes[direction_] = rules_.shape();
     return made;
   }
 
  private:
+  // More pairs of an end and a peer are looked at sooner end by end.
+  static constexpr size_t kMostInPart = 64;
+  static constexpr size_t kMostPeersInPart = 256;
+
   // Classes that are one end, or have one tail.
   struct Part {
     uint32_t number = 0;
@@ -216,8 +239,8 @@ class RowBuilder {
     Partition ends;
     Partition tails;
     for (const uint32_t cls : locals) {
-      ends.Add(Restricted(*signatures_[cls], rules_.for_end()), cls);
-      tails.Add(Restricted(*signatures_[cls], rules_.for_tail()), cls);
+      ends.Add(Restricted(*signatures_[cls], rules_.shape()->for_end), cls);
+      tails.Add(Restricted(*signatures_[cls], rules_.shape()->for_tail), cls);
     }
     NumberBook end_book;
     NumberBook tail_book;
@@ -241,10 +264,11 @@ class RowBuilder {
 
   // Whether the classes of before, which are those of now, are the same ends and tails, too.
   bool SameParts(const Workings& before) const {
-    return rules_.for_end() == before.for_end[direction_] &&
-           rules_.for_tail() == before.for_tail[direction_];
+    const DirectionShape& was = *before.shapes[direction_];
+    const DirectionShape& is = *rules_.shape();
+    return &is == &was || (is.for_end == was.for_end && is.for_tail == was.for_tail);
   }
-  Parts PartsBefore(const std::set<uint32_t>& locals) const {
+  Parts PartsBefore() const {
     Parts parts;
     absl::flat_hash_map<uint32_t, size_t> ends;
     absl::flat_hash_map<uint32_t, size_t> tails;
@@ -254,7 +278,7 @@ class RowBuilder {
       (*list)[it->second].members.push_back(cls);
     };
     for (const auto& [cls, entry] : options_.previous->classes) {
-      if (!locals.contains(cls)) continue;
+      if (entry.end[direction_] == 0) continue;  // a peer only
       add(entry.end[direction_], cls, &ends, &parts.ends);
       add(entry.tail[direction_], cls, &tails, &parts.tails);
     }
@@ -405,6 +429,70 @@ class RowBuilder {
       if (absl::Status status = AddWideEnds(alike, key.second); !status.ok()) return status;
     }
     return absl::OkStatus();
+  }
+
+  // The classes of which the changed rules of a direction speak, if rows of these can be told from
+  // the others: whether an end has rows for every service must not depend on the change.
+  std::vector<uint32_t> PeersOf(const RuleChanges::Direction& changed) const {
+    std::set<uint32_t> classes;
+    if (changed.every_port) return {};
+    for (const uint32_t selector : changed.peers) {
+      for (const auto& [cls, tri] : groups_.classes_of[selector]) classes.insert(cls);
+      for (const auto& [cls, tri] : groups_.wide_classes_of[groups_.wide_group_of[selector]]) {
+        classes.insert(cls);
+      }
+    }
+    if (classes.size() > kMostPeersInPart) return {};
+    return {classes.begin(), classes.end()};
+  }
+
+  // Rows of a few peers at ends of which all other rows are those of before.
+  absl::Status AddInPart(std::vector<End>* ends, const std::vector<uint32_t>& peers,
+                         const std::vector<uint16_t>& changed_ports, Made* made) {
+    std::vector<DirectionRules::JudgingEnd> judging;
+    bool by_peer = false;
+    for (End& end : *ends) {
+      const Signature& signature = *signatures_[end.local];
+      end.by_peer = WasByPeer(end.local);
+      by_peer = by_peer || end.by_peer;
+      judging.push_back({&signature.selectors, JudgeOf(signature.state, *end.tail)});
+      made->in_part.insert(end.number);
+    }
+    made->peers.resize(signatures_.size());
+    std::vector<const Hits*> hits;
+    for (const uint32_t peer : peers) {
+      hits.push_back(&signatures_[peer]->selectors);
+      made->peers[peer] = true;
+    }
+    // Rows for every service depend on all ports, others on their own alone.
+    made->ports.resize(size_t{UINT16_MAX} + 1, by_peer);
+    for (const uint16_t port : changed_ports) made->ports[port] = true;
+    const std::vector<LedgerMap> sets = rules_.ByPair(judging, hits, SetsOf(made->ports));
+    RowList rows;
+    for (size_t i = 0; i < sets.size(); ++i) {
+      AddPeer((*ends)[i / peers.size()], peers[i % peers.size()], sets[i], &rows);
+    }
+    std::erase_if(rows, [made](const auto& row) { return !made->ports[row.first.port]; });
+    return Append(rows);
+  }
+
+  bool WasByPeer(uint32_t local) const {
+    const auto& classes = options_.previous->classes;
+    const auto it =
+        std::lower_bound(classes.begin(), classes.end(), local,
+                         [](const auto& entry, uint32_t cls) { return entry.first < cls; });
+    return it != classes.end() && it->first == local && it->second.by_peer[direction_] != 0;
+  }
+
+  // The port sets that say something of these port classes.
+  std::vector<bool> SetsOf(const std::vector<bool>& ports) const {
+    std::vector<bool> out(ports_.of_set.size());
+    for (size_t set = 0; set < out.size(); ++set) {
+      const auto& classes = ports_.of_set[set];
+      out[set] = set == 0 || std::any_of(classes.begin(), classes.end(),
+                                         [&ports](uint16_t port) { return ports[port]; });
+    }
+    return out;
   }
 
   absl::Status AddEnd(End* end) {
@@ -689,7 +777,13 @@ absl::Status BuildRows(const Program& program, const PortClasses& ports,
   std::vector<mseg_class> classes(signatures.size());
   std::vector<RowBuilder::Made> made;
   for (mseg_direction direction : {MSEG_EGRESS, MSEG_INGRESS}) {
-    RowBuilder builder(program, ports, signatures, groups, direction, options, image);
+    std::shared_ptr<const DirectionShape> shape;
+    // Rules that were remade in their places have the shape that they had.
+    if (changes != nullptr && program.remade.has_value()) {
+      shape = options.previous->workings->shapes[direction];
+    }
+    RowBuilder builder(program, ports, signatures, groups, direction, std::move(shape), options,
+                       image);
     absl::StatusOr<RowBuilder::Made> built = builder.Build(locals, changes, workings, &classes);
     if (!built.ok()) return built.status();
     made.push_back(*std::move(built));

@@ -16,6 +16,14 @@ class Comparison {
       : before_(before), program_(program), ports_(ports), groups_(groups) {}
 
   std::optional<RuleChanges> Run() {
+    if (program_.remade.has_value() && before_.ports.of_set.size() <= ports_.of_set.size() &&
+        std::equal(before_.ports.of_set.begin(), before_.ports.of_set.end(),
+                   ports_.of_set.begin())) {
+      for (const size_t place : *program_.remade) {
+        NoteIfOther(before_.program.rules[place], program_.rules[place]);
+      }
+      return Sorted();
+    }
     FindPlaces();
     if (!SameSelects()) return std::nullopt;
     const std::vector<CompiledRule>& were = before_.program.rules;
@@ -25,29 +33,32 @@ class Comparison {
     while (i < are.size() || j < were.size()) {
       const uint32_t place = j < were.size() ? place_now_[were[j].number] : kNone;
       if (j < were.size() && place == kNone) {
-        Note(were[j++]);
+        Note(were[j++], before_.ports);
       } else if (i < are.size() && are[i].number < place) {
-        Note(are[i++]);
+        Note(are[i++], ports_);
       } else if (i == are.size() || place < are[i].number) {
-        Note(were[j++]);
+        Note(were[j++], before_.ports);
       } else {
-        if (!Same(were[j], are[i])) {
-          Note(were[j]);
-          Note(are[i]);
-        }
+        NoteIfOther(were[j], are[i]);
         ++i;
         ++j;
       }
     }
-    for (RuleChanges::Direction& direction : out_.directions) {
-      Sort(&direction.selectors);
-      Sort(&direction.tail_selectors);
-    }
-    return std::move(out_);
+    return Sorted();
   }
 
  private:
-  static void Sort(std::vector<uint32_t>* list) {
+  RuleChanges Sorted() {
+    for (RuleChanges::Direction& direction : out_.directions) {
+      Sort(&direction.selectors);
+      Sort(&direction.tail_selectors);
+      Sort(&direction.peers);
+      Sort(&direction.ports);
+    }
+    return std::move(out_);
+  }
+  template <typename Number>
+  static void Sort(std::vector<Number>* list) {
     std::sort(list->begin(), list->end());
     list->erase(std::unique(list->begin(), list->end()), list->end());
   }
@@ -83,13 +94,24 @@ class Comparison {
            before_.ports.of_set[a.ports] == ports_.of_set[b.ports];
   }
 
-  void Note(const CompiledRule& rule) {
-    if (rule.at_from) Note(MSEG_EGRESS, rule.from, rule.to);
-    if (rule.at_to) Note(MSEG_INGRESS, rule.to, rule.from);
+  void NoteIfOther(const CompiledRule& was, const CompiledRule& is) {
+    if (Same(was, is)) return;
+    Note(was, before_.ports);
+    Note(is, ports_);
   }
-  void Note(mseg_direction direction, uint32_t local, uint32_t peer) {
+  void Note(const CompiledRule& rule, const PortClasses& ports) {
+    if (rule.at_from) Note(MSEG_EGRESS, rule.from, rule.to, rule.ports, ports);
+    if (rule.at_to) Note(MSEG_INGRESS, rule.to, rule.from, rule.ports, ports);
+  }
+  void Note(mseg_direction direction, uint32_t local, uint32_t peer, uint32_t set,
+            const PortClasses& ports) {
     RuleChanges::Direction& out = out_.directions[direction];
     const bool tail = peer == kNone || groups_.coarse[peer];
+    if (!tail) {
+      out.peers.push_back(peer);
+      out.ports.insert(out.ports.end(), ports.of_set[set].begin(), ports.of_set[set].end());
+      out.every_port = out.every_port || set == 0;
+    }
     if (local == kNone) {
       (tail ? out.any_tail : out.any_end) = true;
       return;

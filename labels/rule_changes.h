@@ -19,6 +19,10 @@ struct RuleChanges {
     std::vector<uint32_t> selectors;  // sorted, each once
     bool any_tail = false;
     std::vector<uint32_t> tail_selectors;
+    // What the rules at `any_end` and `selectors` speak of: selectors of peers, and port classes.
+    std::vector<uint32_t> peers;
+    std::vector<uint16_t> ports;
+    bool every_port = false;  // some of them speak of all
   };
   Direction directions[2];  // by enum mseg_direction
 };

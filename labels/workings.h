@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "labels/direction_rules.h"
 #include "labels/peer_groups.h"
 #include "labels/port_classes.h"
 #include "labels/program.h"
@@ -18,9 +19,7 @@ struct Workings {
   Program program;
   PortClasses ports;
   std::shared_ptr<const PeerGroups> groups;
-  // By direction: selectors that tell local classes apart, at all and by coarse rules or defaults.
-  std::vector<bool> for_end[2];
-  std::vector<bool> for_tail[2];
+  std::shared_ptr<const DirectionShape> shapes[2];  // by direction
   // Who had which number, for the next generation to keep.
   std::shared_ptr<const NumberBook> rule_book;
   NumberBook bit_book;

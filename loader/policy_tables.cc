@@ -135,9 +135,23 @@ class KeyedTable {
 
   absl::StatusOr<Difference<Key, Value>> DifferenceTo(Span want, const Span* known) const {
     if (known != nullptr) return Compare(*known, want);
+    // What is not wanted stays, so nobody need look for it; reading a map looks at every bucket.
+    if (shared_ && want.size() < kAllChanges) return Missing(want);
     auto have = ReadSide(map_, side_);
     if (!have.ok()) return have.status();
     return Compare<Key, Value>(*have, want);
+  }
+
+  absl::StatusOr<Difference<Key, Value>> Missing(Span want) const {
+    Difference<Key, Value> out;
+    for (const auto& entry : want) {
+      Key key = entry.first;
+      SetSide(&key, side_);
+      auto found = map_.Lookup(key);
+      if (!found.ok()) return found.status();
+      if (!found->has_value() || Compare(**found, entry.second) != 0) out.changed.push_back(entry);
+    }
+    return out;
   }
 
   // Up to `most` entries, spread over the table.

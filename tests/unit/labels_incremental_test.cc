@@ -4,6 +4,7 @@
 // very ones of before, so that all that can be is reused; once with all of them parsed again, so
 // that nothing is. Both keep numbers from the image before, so every table must be the same, byte
 // for byte. MSEG_INCREMENTAL_SEED=N runs one seed alone.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <cstring>
@@ -61,7 +62,8 @@ class Edits {
     inventory_.cgroups = {{1, "/"}};
     for (uint64_t i = 0; i < 5; ++i) inventory_.cgroups.push_back({2 + i, Cat("/w", i)});
     inventory_.executables = {Executable(1, "/bin/x", 1), Executable(2, "/usr/bin/y", 2)};
-    options_.few_classes = Below(6);
+    // So many that rules for every service have peers that are spelled out, too.
+    options_.few_classes = Below(3) == 0 ? 64 : Below(6);
     options_.wide = Below(2) == 0 ? 256 : 4;
     options_.failsafe = DefaultFailsafe();
   }
@@ -75,7 +77,7 @@ class Edits {
     const auto at = std::next(policies_.begin(), static_cast<ptrdiff_t>(Below(policies_.size())));
     EditedPolicy& policy = at->second;
     EditedRule* rule = policy.rules.empty() ? nullptr : &policy.rules[Below(policy.rules.size())];
-    switch (Below(17)) {
+    switch (Below(18)) {
       case 0:
         return PutWorkload(static_cast<int>(Below(12)));
       case 1:
@@ -143,6 +145,9 @@ class Edits {
         inventory_.cgroups.back().path = Below(2) == 0 ? "/w4" : "/w5";
         last_ = "inventory";
         return;
+      case 16:
+        PutExecutable();
+        return;
       case 15: {
         const std::string name = Cat("p", Below(1000));
         last_ = "rename";
@@ -170,6 +175,21 @@ class Edits {
     const std::string ports = Below(3) == 0 ? "" : Cat(", ports: {http: tcp/", 80 + Below(2), "}");
     texts_[name] = WorkloadYaml(name, Cat("{labels: {role: r", Below(3), ", env: e", Below(2),
                                           "}, match: {", match, "}", ports, "}"));
+  }
+  // One that selectors name, or one that none does; it comes, changes and goes.
+  void PutExecutable() {
+    std::vector<ExecutableInfo>& all = inventory_.executables;
+    const bool named = Below(2) == 0;
+    const std::string path = named ? "/bin/x" : "/opt/other";
+    last_ = named ? "named executable" : "other executable";
+    const uint32_t ref = named ? 3 : 4;
+    const auto it = std::find_if(all.begin(), all.end(),
+                                 [ref](const ExecutableInfo& one) { return one.ref == ref; });
+    if (it != all.end()) {
+      all.erase(it);
+    } else {
+      all.push_back(Executable(ref, path, static_cast<uint8_t>(10 + Below(3))));
+    }
   }
   void PutService() {
     last_ = "service";
@@ -260,6 +280,7 @@ struct ReuseCoverage {
   size_t compared = 0;
   size_t same_vocabulary = 0;
   std::map<std::string, size_t> changed_rows;  // by edit: that kept the vocabulary
+  std::map<std::string, size_t> same_classes;  // by edit
 };
 
 bool SharesClasses(const GenerationImage& a, const GenerationImage& b) {
@@ -290,6 +311,7 @@ class ReuseRound {
       ++coverage_->compared;
       if (reused_ != nullptr && SharesClasses(*reused, *reused_)) {
         ++coverage_->same_vocabulary;
+        ++coverage_->same_classes[edits_.last()];
         if (!SameBytes(reused->rows, reused_->rows)) ++coverage_->changed_rows[edits_.last()];
       }
       // What is compiled anew must share nothing, or the two would be compared with themselves.
@@ -352,6 +374,7 @@ TEST_CASE("what is reused is what would have been made", "[property]") {
     INFO(edit);
     CHECK(coverage.changed_rows[edit] > 5);
   }
+  CHECK(coverage.same_classes["other executable"] > 5);
 }
 
 }  // namespace
