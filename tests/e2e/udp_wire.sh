@@ -43,7 +43,7 @@ start_hosts "$WIRE"
 # A machine without mseg counts as b, so that it is sent signed datagrams.
 a host init --id 1 --address 10.9.1.2 --address 10.9.1.22 --address fd09:1::2 >/dev/null
 b host init --id 2 --address 10.9.2.2 --address 10.9.2.22 --address fd09:2::2 \
-  --address 10.9.1.1 >/dev/null
+  --address 10.9.1.1 --address 10.9.3.2 >/dev/null
 a host show -o json >"$WORK/a.json"
 b host show -o json >"$WORK/b.json"
 a host trust "$WORK/b.json" >/dev/null
@@ -306,7 +306,7 @@ cat >>"$WORK/a-strict.yaml" <<YAML
 apiVersion: mseg.io/v1
 kind: AddressGroup
 metadata: {name: servers}
-spec: {labels: {role: db}, cidrs: [10.9.2.0/24, 10.9.1.1/32]}
+spec: {labels: {role: db}, cidrs: [10.9.2.0/23, 10.9.1.1/32]}
 ---
 apiVersion: mseg.io/v1
 kind: Policy
@@ -350,6 +350,39 @@ for how in free connected; do
   check_not "and the forged one did not, $how" grep -q inject "$talks"
   exec {SAY}>&-
 done
+
+note "a container: its datagrams pass its host's device, then its own"
+BOX=$NS-c
+ip netns add "$BOX"
+ip -n "$NS2" link add box0 type veth peer name inner0 netns "$BOX"
+ip -n "$NS2" addr add 10.9.3.1/24 dev box0
+ip -n "$BOX" addr add 10.9.3.2/24 dev inner0
+ip -n "$NS2" link set box0 up
+ip -n "$BOX" link set inner0 up
+ip -n "$BOX" route add default via 10.9.3.1
+ip -n "$ROUTER" route add 10.9.3.0/24 via $B
+ip netns exec "$NS2" sysctl -qw net.ipv4.ip_forward=1
+bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="$2" "${@:3}"' boxed "$CG2/db" \
+  "/run/netns/$BOX" "$TRUSTED/dbserver" "$DATAGRAM" serve "$SEEN" 0.0.0.0 7030 >/dev/null 2>&1 &
+track "$!"
+for device in box0 inner0; do wait_for 10 filtered b $device || bail "filters of $device"; done
+before=$(b_counter udp_replayed)
+mark
+several() {
+  local i
+  for ((i = 0; i < 20; i++)); do app udp 10.9.3.2 7030 || return 1; done
+}
+allowed "webapp" several
+b_saw "its flow says so" verdict=allow proof=bound "peer.exe=$TRUSTED/webapp"
+same "none of it is taken for a replay" "$before" "$(b_counter udp_replayed)"
+unheard "another program" reason=default proof=bound "peer.exe=$PYTHON" -- \
+  stranger --timeout 1 udp 10.9.3.2 7030
+capture_datagram app udp 10.9.3.2 7030
+before=$(b_counter udp_replayed)
+mark
+send side_b "$SIGNED"
+check "a replay: counted as udp_replayed" wait_for 5 replayed
+b_saw "and refused" verdict=deny reason=bad_proof port=7030
 
 note "devices"
 ip -n "$NS2" link add late0 type veth peer name late1 netns "$ROUTER"
