@@ -17,7 +17,8 @@ struct mseg_peer {
 	__u32 cls;
 	__u8 known; /* a process of this host */
 	__u8 proof; /* enum mseg_proof_kind */
-	__u8 pad[2];
+	__u8 answer; /* a datagram that says it answers one */
+	__u8 required; /* the path demands a proof */
 };
 
 static const struct mseg_row *mseg_row_from_map(const void *rows, const struct mseg_row_key *key)
@@ -227,42 +228,55 @@ static __always_inline struct mseg_flow_key mseg_flow_key_of(const struct mseg_c
 	return key;
 }
 
-/* Is this datagram part of a flow that was allowed and is still warm? Keeps it warm if so. */
-static __noinline bool mseg_udp_flow_holds(const struct mseg_conn *conn, __u32 generation,
-					   const struct mseg_identity *sender)
+static __noinline struct mseg_flow_state *mseg_udp_flow_of(const struct mseg_conn *conn)
 {
 	struct mseg_flow_key key = mseg_flow_key_of(conn);
-	struct mseg_flow_state *flow = bpf_map_lookup_elem(&mseg_udp_flows, &key);
-	const struct mseg_config *config;
+
+	return bpf_map_lookup_elem(&mseg_udp_flows, &key);
+}
+
+/* Was there a datagram lately? */
+static __always_inline bool mseg_flow_is_warm(const struct mseg_flow_state *flow)
+{
 	__u32 zero = 0;
-	__u64 now;
+	const struct mseg_config *config = bpf_map_lookup_elem(&mseg_config, &zero);
+
+	return config && bpf_ktime_get_ns() - flow->last_ns <= config->udp_flow_ns;
+}
+
+/* Is this datagram part of a flow that was allowed and is still warm? Keeps it warm if so. */
+static __always_inline bool mseg_udp_flow_holds(const struct mseg_conn *conn, __u32 generation,
+						const struct mseg_identity *sender)
+{
+	struct mseg_flow_state *flow = mseg_udp_flow_of(conn);
 
 	if (!flow || flow->generation != generation)
 		return false;
 	/* A socket may change hands; the verdict was for a process and its executable. A reply may
 	 * come from any process of the same executable (workers share a server's socket). */
-	if (sender && flow->exe_ref != sender->exe_ref)
+	if (flow->owner.exe_ref != sender->exe_ref)
 		return false;
-	if (sender && flow->direction == MSEG_EGRESS && flow->tgid != sender->tgid)
+	if (flow->direction == MSEG_EGRESS && flow->owner.tgid != sender->tgid)
 		return false;
-	config = bpf_map_lookup_elem(&mseg_config, &zero);
-	now = bpf_ktime_get_ns();
-	if (!config || now - flow->last_ns > config->udp_flow_ns)
+	if (!mseg_flow_is_warm(flow))
 		return false;
-	flow->last_ns = now;
+	flow->last_ns = bpf_ktime_get_ns();
 	return true;
 }
 
+/* `peer`: who proved to be at the other end, or NULL. */
 static __noinline bool mseg_udp_flow_open(const struct mseg_conn *conn, __u32 generation,
-					  const struct mseg_identity *owner, __u8 direction)
+					  const struct mseg_identity *owner,
+					  const struct mseg_identity *peer, __u8 direction)
 {
 	struct mseg_flow_key key = mseg_flow_key_of(conn);
 	struct mseg_flow_state flow = {};
 
 	flow.last_ns = bpf_ktime_get_ns();
 	flow.generation = generation;
-	flow.exe_ref = owner->exe_ref;
-	flow.tgid = owner->tgid;
+	flow.owner = *owner;
+	if (peer)
+		flow.peer = mseg_remote_key_of(peer);
 	flow.direction = direction;
 	if (!bpf_map_update_elem(&mseg_udp_flows, &key, &flow, BPF_ANY))
 		return true;
@@ -404,7 +418,7 @@ static __always_inline bool mseg_judge_client(struct mseg_conn *conn)
 		mseg_count(MSEG_CNT_LEGACY);
 	if (!mseg_own_socket(conn->cookie, &self, wire, path))
 		return mseg_refuse(conn, &self, &peer, MSEG_REASON_NO_STATE, generation);
-	if (is_udp && !mseg_udp_flow_open(conn, generation, &self, MSEG_EGRESS))
+	if (is_udp && !mseg_udp_flow_open(conn, generation, &self, NULL, MSEG_EGRESS))
 		return mseg_refuse(conn, &self, &peer, MSEG_REASON_NO_STATE, generation);
 	return true;
 }

@@ -12,6 +12,7 @@
 #include <bpf/bpf_helpers.h>
 #include "mseg/abi.h"
 #include "mseg/socket_marks.h"
+#include "mseg/udp_trailer.h"
 
 #define MSEG_MAP __weak SEC(".maps")
 
@@ -284,6 +285,53 @@ struct {
 	__type(key, __u32);
 	__type(value, struct mseg_forms);
 } mseg_forms MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, struct mseg_host_address);
+	__type(value, __u32);
+} mseg_host_addresses MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} mseg_udp_sequence MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MSEG_UDP_NOTES);
+	__type(key, __u32);
+	__type(value, struct mseg_udp_note);
+} mseg_udp_notes MSEG_MAP;
+
+/* How many notes were ever written. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} mseg_udp_noted MSEG_MAP;
+
+/*
+ * Host id -> numbers of its datagrams that were seen. Never an LRU: what is forgotten could be sent
+ * again. BPF's alone: nobody else writes it.
+ */
+struct mseg_udp_window {
+	struct bpf_spin_lock lock;
+	__u32 pad;
+	struct mseg_window seen;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, struct mseg_udp_window);
+} mseg_udp_windows MSEG_MAP;
 
 /* Not preallocated, and never an LRU: a connection's peer must be known as long as it lives. */
 struct {

@@ -17,8 +17,14 @@
  * address decides, if the path allows that. Listeners of the fast form leave that segment to
  * handshake.bpf.c.
  *
- * Hook: cgroup_skb/ingress.
+ * On a path where datagrams carry identities each of them proves its own: it was verified where it
+ * came in (udp.bpf.c), which left a note; here is the socket that it is for. One without a note has
+ * proven nothing, whatever came before it.
+ *
+ * Hook: cgroup_skb/ingress; a second program, for connected UDP sockets, only where datagrams carry
+ * identities.
  */
+#include "datagram.bpf.h"
 #include "listener.bpf.h"
 
 struct mseg_packet {
@@ -27,6 +33,7 @@ struct mseg_packet {
 	__u16 source_port;
 	__u16 destination_port;
 	__u32 transport; /* offset of its header */
+	__u16 udp_len; /* UDP */
 	__u32 seq; /* TCP, host byte order */
 	__u32 ack;
 	__u8 header_len; /* TCP, with options */
@@ -73,7 +80,7 @@ __weak __noinline int mseg_parse(struct __sk_buff *skb, __u8 protocol, struct ms
 	struct ipv6hdr ip6;
 	struct iphdr ip;
 	struct tcphdr tcp;
-	__be16 ports[2];
+	__be16 ports[3]; /* and UDP's length */
 	__u32 off;
 
 	if (!out)
@@ -98,6 +105,7 @@ __weak __noinline int mseg_parse(struct __sk_buff *skb, __u8 protocol, struct ms
 		return false;
 	out->source_port = bpf_ntohs(ports[0]);
 	out->destination_port = bpf_ntohs(ports[1]);
+	out->udp_len = bpf_ntohs(ports[2]);
 	if (protocol != IPPROTO_TCP)
 		return true;
 	if (bpf_skb_load_bytes(skb, off, &tcp, sizeof(tcp)))
@@ -256,6 +264,7 @@ struct mseg_arrival {
 	struct mseg_peer peer;
 	__u32 generation;
 	int reason; /* to refuse it, whatever the rules say; 0 */
+	__u32 direction; /* enum mseg_direction: whose rules decide */
 };
 
 /* A function of its own, for the sake of the stack. */
@@ -271,6 +280,11 @@ static __always_inline int mseg_sender(struct __sk_buff *skb, const struct mseg_
 	__u64 cookie = 0;
 	int reason;
 
+	if (peer->id.flags & MSEG_ID_REMOTE) { /* a datagram that proved it */
+		reason = mseg_resolve_remote(&peer->id, generation);
+		peer->cls = peer->id.cls;
+		return reason;
+	}
 	if (skb->ifindex == LOOPBACK_IFINDEX)
 		cookie = mseg_sender_cookie(skb, protocol, packet);
 	if (cookie && mseg_socket_owner(cookie, &peer->id)) {
@@ -346,31 +360,69 @@ static __always_inline void mseg_note_claim(const struct mseg_packet *packet, __
  * is let pass will be proven or not, and where it might have been proven the end of the handshake
  * tells; the rest was reported with its SYN.
  */
-static __always_inline bool mseg_is_news(const struct mseg_packet *packet,
-					 const struct mseg_peer *peer,
+static __always_inline bool mseg_is_news(__u8 protocol, const struct mseg_peer *peer,
 					 const struct mseg_decision *d, bool last)
 {
 	if (d->verdict != MSEG_ALLOW)
 		return true;
 	if (peer->known || peer->id.flags & MSEG_ID_CLAIMED)
 		return false;
+	if (protocol == IPPROTO_UDP)
+		return true;
 	return peer->proof && peer->proof != MSEG_PROOF_LEGACY ? last : !last;
 }
 
-static __always_inline struct mseg_decision
-mseg_judge_sender(const struct mseg_packet *packet, const struct mseg_identity *self,
-		  const struct mseg_peer *peer, __u8 protocol, __u32 side)
+/* The service is the responder's: of an answer its source. */
+static __always_inline __u16 mseg_service_of(const struct mseg_arrival *arrival)
 {
+	return arrival->direction == MSEG_EGRESS ? arrival->packet.source_port :
+						   arrival->packet.destination_port;
+}
+
+static __always_inline struct mseg_decision
+mseg_judge_sender(const struct mseg_arrival *arrival, const struct mseg_identity *self)
+{
+	const struct mseg_packet *packet = &arrival->packet;
+	const struct mseg_peer *peer = &arrival->peer;
+	__u32 side = MSEG_SIDE(arrival->generation);
 	struct mseg_decision d;
 
 	if (mseg_addr_is_loopback(&packet->destination) &&
 	    mseg_loopback_pair(&packet->source, self, peer, side))
 		return mseg_loopback_allowance();
-	d = mseg_judge_end(self->cls, peer->cls, MSEG_INGRESS,
-			   mseg_port_class(side, protocol, packet->destination_port), side);
+	d = mseg_judge_end(self->cls, peer->cls, arrival->direction,
+			   mseg_port_class(side, arrival->conn.protocol, mseg_service_of(arrival)),
+			   side);
 	if (d.reason == MSEG_REASON_UNKNOWN_IDENTITY && peer->id.flags & MSEG_ID_UNRECORDED)
 		d.reason = MSEG_REASON_NO_RECORD;
 	return d;
+}
+
+/* Whom an answer is for: who sent what it answers. */
+static __noinline int mseg_asker(const struct mseg_conn *conn, struct mseg_identity *out,
+				 __u32 generation)
+{
+	const struct mseg_flow_state *flow = mseg_udp_flow_of(conn);
+
+	if (flow && flow->direction == MSEG_EGRESS)
+		*out = flow->owner;
+	else if (!mseg_socket_owner(conn->cookie, out))
+		return false;
+	return mseg_resolve(out, generation);
+}
+
+static __always_inline bool mseg_find_self(struct __sk_buff *skb,
+					   const struct mseg_arrival *arrival,
+					   struct mseg_identity *self)
+{
+	bool resolved = false;
+
+	if (arrival->direction == MSEG_EGRESS &&
+	    mseg_asker(&arrival->conn, self, arrival->generation))
+		return true;
+	if (mseg_receiver(arrival->conn.cookie, self, arrival->generation, &resolved))
+		return resolved;
+	return mseg_anonymous_receiver(skb, self, arrival->generation);
 }
 
 __weak __noinline int mseg_admit(struct __sk_buff *skb, struct mseg_arrival *arrival)
@@ -378,26 +430,26 @@ __weak __noinline int mseg_admit(struct __sk_buff *skb, struct mseg_arrival *arr
 	const struct mseg_packet *packet = &arrival->packet;
 	const struct mseg_conn *conn = &arrival->conn;
 	const struct mseg_peer *peer = &arrival->peer;
+	const struct mseg_identity *remote;
 	struct mseg_identity self = {};
-	bool last, resolved = false;
 	struct mseg_decision d;
 	__u32 generation;
+	bool last;
 
 	if (!arrival)
 		return false;
 	last = conn->protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_FLAG_SYN);
 	generation = arrival->generation;
-	if (!mseg_receiver(conn->cookie, &self, generation, &resolved))
-		resolved = mseg_anonymous_receiver(skb, &self, generation);
-	if (!resolved)
+	if (!mseg_find_self(skb, arrival, &self))
 		arrival->reason = MSEG_REASON_NO_ROW;
 	if (arrival->reason)
 		d = mseg_refusal(arrival->reason);
 	else
-		d = mseg_judge_sender(packet, &self, peer, conn->protocol, MSEG_SIDE(generation));
-	if (mseg_is_news(packet, peer, &d, last))
-		mseg_report(conn, &self, peer->known || peer->id.flags ? &peer->id : NULL, &d,
-			    MSEG_INGRESS, packet->destination_port, generation);
+		d = mseg_judge_sender(arrival, &self);
+	remote = peer->known || peer->id.flags ? &peer->id : NULL;
+	if (mseg_is_news(conn->protocol, peer, &d, last))
+		mseg_report(conn, &self, remote, &d, arrival->direction, mseg_service_of(arrival),
+			    generation);
 	if (d.verdict != MSEG_ALLOW) {
 		if (conn->protocol == IPPROTO_TCP)
 			mseg_remember_refusal(packet, peer->proof);
@@ -405,10 +457,13 @@ __weak __noinline int mseg_admit(struct __sk_buff *skb, struct mseg_arrival *arr
 	}
 	if (peer->id.flags & MSEG_ID_CLAIMED)
 		mseg_note_claim(packet, peer->id.tgid);
-	if (last)
+	if (last || conn->protocol == IPPROTO_UDP)
 		mseg_count_proof(peer->proof);
-	return conn->protocol != IPPROTO_UDP ||
-	       mseg_udp_flow_open(conn, generation, &self, MSEG_INGRESS);
+	if (conn->protocol != IPPROTO_UDP)
+		return true;
+	return mseg_udp_flow_open(conn, generation, &self,
+				  peer->id.flags & MSEG_ID_REMOTE ? &peer->id : NULL,
+				  arrival->direction);
 }
 
 /* A SYN; or, where identities are carried, the segment that ends the handshake. */
@@ -440,9 +495,31 @@ static __always_inline bool mseg_left_to_established(const struct __sk_buff *skb
 	return false;
 }
 
-static __always_inline bool mseg_receive(struct __sk_buff *skb, __u8 protocol)
+/* False: it passes, and nothing is to be judged. */
+static __always_inline bool mseg_datagram_is_judged(struct __sk_buff *skb,
+						    struct mseg_arrival *arrival, bool connected)
 {
-	struct mseg_arrival arrival = {};
+	struct mseg_peer *peer = &arrival->peer;
+	int course;
+
+	arrival->reason = mseg_word_of_datagram(skb, &arrival->packet.source, peer,
+						(__u32)arrival->packet.source_port << 16 |
+							arrival->packet.udp_len);
+	if (arrival->reason)
+		return true;
+	course = mseg_course_of(&arrival->conn, peer, arrival->generation, connected);
+	if (course == MSEG_COURSE_PASS)
+		return false;
+	if (course == MSEG_COURSE_ANSWER)
+		arrival->direction = MSEG_EGRESS;
+	else if (course != MSEG_COURSE_JUDGE)
+		arrival->reason = mseg_course_refused(course);
+	return true;
+}
+
+static __always_inline bool mseg_receive(struct __sk_buff *skb, __u8 protocol, bool connected)
+{
+	struct mseg_arrival arrival = { .direction = MSEG_INGRESS };
 	struct mseg_packet *packet = &arrival.packet;
 	struct mseg_conn *conn = &arrival.conn;
 
@@ -461,9 +538,11 @@ static __always_inline bool mseg_receive(struct __sk_buff *skb, __u8 protocol)
 	conn->peer_port = packet->source_port;
 	conn->protocol = protocol;
 	conn->hook = MSEG_HOOK_INGRESS;
-	if (protocol == IPPROTO_UDP && mseg_udp_flow_holds(conn, arrival.generation, NULL))
+	if (protocol == IPPROTO_UDP && !mseg_datagram_is_judged(skb, &arrival, connected))
 		return true;
-	arrival.reason = mseg_sender(skb, packet, protocol, &arrival.peer, arrival.generation);
+	if (!arrival.reason)
+		arrival.reason = mseg_sender(skb, packet, protocol, &arrival.peer,
+					     arrival.generation);
 	conn->proof = arrival.peer.proof;
 	return mseg_admit(skb, &arrival);
 }
@@ -483,8 +562,21 @@ int mseg_ingress(struct __sk_buff *skb)
 	if (!sk)
 		return 1;
 	if (state == BPF_TCP_LISTEN)
-		return mseg_receive(skb, IPPROTO_TCP);
-	return sk->protocol != IPPROTO_UDP || mseg_receive(skb, IPPROTO_UDP);
+		return mseg_receive(skb, IPPROTO_TCP, false);
+	return sk->protocol != IPPROTO_UDP || mseg_receive(skb, IPPROTO_UDP, false);
+}
+
+SEC("cgroup_skb/ingress")
+int mseg_ingress_connected(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	if (!sk || sk->state != BPF_TCP_ESTABLISHED)
+		return 1;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk || sk->protocol != IPPROTO_UDP)
+		return 1;
+	return mseg_receive(skb, IPPROTO_UDP, true);
 }
 
 char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";

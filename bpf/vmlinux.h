@@ -292,6 +292,19 @@ struct __sk_buff {
 		struct bpf_sock *sk;
 		__u64 : 64;
 	} __attribute__((aligned(8)));
+	__u32 gso_size;
+};
+
+struct bpf_spin_lock {
+	__u32 val;
+};
+
+enum {
+	TC_ACT_UNSPEC = -1, /* the next filter decides */
+	BPF_HDR_START_NET = 1,
+	BPF_F_PSEUDO_HDR = 1 << 4,
+	CHECKSUM_PARTIAL = 3,
+	RTAX_MTU = 2,
 };
 
 struct bpf_sock_tuple {
@@ -309,6 +322,13 @@ struct bpf_sock_tuple {
 			__be16 dport;
 		} ipv6;
 	};
+};
+
+struct udphdr {
+	__be16 source;
+	__be16 dest;
+	__be16 len;
+	__sum16 check;
 };
 
 struct iphdr {
@@ -577,6 +597,25 @@ struct inet6_ifaddr {
 
 struct inet6_dev {
 	struct list_head addr_list;
+};
+
+/* The kernel's own, behind struct __sk_buff. */
+struct sk_buff {
+	unsigned long _skb_refdst;
+	__u8 ip_summed : 2;
+	__u16 network_header;
+	unsigned char *head;
+	unsigned char *data;
+};
+
+struct dst_entry {
+	unsigned long _metrics;
+};
+
+struct rtable {
+	struct dst_entry dst;
+	__u32 rt_mtu_locked : 1;
+	__u32 rt_pmtu : 31;
 };
 
 struct net_device {

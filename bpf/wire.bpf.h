@@ -42,28 +42,36 @@ static __noinline __u8 mseg_path_of(const struct mseg_wire *wire, const struct m
 }
 
 /*
- * The key that a host's MAC of this epoch is made with. 0, or a reason: an unknown host, or an epoch
- * that is neither now's nor a neighbour's.
+ * The key that a host's MAC of this epoch is made with. 0, or what to count: an unknown host, or an
+ * epoch that is neither now's nor a neighbour's.
  */
-static __always_inline int mseg_key_of_host(const struct mseg_wire *wire, __u32 host_id,
-					    __u8 epoch, struct mseg_wire_key *key)
+static __always_inline __u32 mseg_find_key(const struct mseg_wire *wire, __u32 host_id, __u8 epoch,
+					   struct mseg_wire_key *key)
 {
 	const struct mseg_host_keys *keys;
 	__u8 ahead = (epoch - mseg_epoch(wire) + 1) & (MSEG_EPOCHS - 1);
 
-	if (ahead > 2) {
-		mseg_count(MSEG_CNT_STALE_EPOCH);
-		return MSEG_REASON_BAD_PROOF;
-	}
+	if (ahead > 2)
+		return MSEG_CNT_STALE_EPOCH;
 	keys = bpf_map_lookup_elem(&mseg_hosts, &host_id);
-	if (!keys) {
-		mseg_count(MSEG_CNT_UNKNOWN_HOST);
-		return MSEG_REASON_NO_RECORD;
-	}
+	if (!keys)
+		return MSEG_CNT_UNKNOWN_HOST;
 	epoch &= MSEG_EPOCHS - 1;
 	key->k[0] = keys->key[epoch][0];
 	key->k[1] = keys->key[epoch][1];
 	return 0;
+}
+
+/* The same, counted. 0, or a reason. */
+static __always_inline int mseg_key_of_host(const struct mseg_wire *wire, __u32 host_id,
+					    __u8 epoch, struct mseg_wire_key *key)
+{
+	__u32 failed = mseg_find_key(wire, host_id, epoch, key);
+
+	if (!failed)
+		return 0;
+	mseg_count(failed);
+	return failed == MSEG_CNT_UNKNOWN_HOST ? MSEG_REASON_NO_RECORD : MSEG_REASON_BAD_PROOF;
 }
 
 /* A proof that is not one is refused, whatever else might be allowed. 0, or a reason. */
@@ -129,17 +137,24 @@ static __always_inline __u64 mseg_peer_exe_class(const struct mseg_identity *id,
 	return cls ? *cls : MSEG_EXE_UNKNOWN;
 }
 
-/* What it came out as in this generation already, if it did: a word as abi.h has it, else 0. */
-static __noinline __u64 mseg_recall_remote(const struct mseg_identity *id, __u32 generation)
+static __always_inline struct mseg_remote_key mseg_remote_key_of(const struct mseg_identity *id)
 {
 	struct mseg_remote_key key = {};
-	const __u64 *known;
-	__u64 word;
 
 	key.label_id = id->label_id;
 	key.exe_id = id->exe_id;
 	key.host_id = id->tgid;
 	key.grade = id->grade;
+	return key;
+}
+
+/* What it came out as in this generation already, if it did: a word as abi.h has it, else 0. */
+static __noinline __u64 mseg_recall_remote(const struct mseg_identity *id, __u32 generation)
+{
+	struct mseg_remote_key key = mseg_remote_key_of(id);
+	const __u64 *known;
+	__u64 word;
+
 	known = bpf_map_lookup_elem(&mseg_remotes, &key);
 	word = known ? *(volatile const __u64 *)known : 0;
 	return word >> 32 == generation ? word : 0;
@@ -148,12 +163,8 @@ static __noinline __u64 mseg_recall_remote(const struct mseg_identity *id, __u32
 static __noinline int mseg_note_remote(const struct mseg_identity *id)
 {
 	__u64 word = (__u64)id->generation << 32 | id->cls;
-	struct mseg_remote_key key = {};
+	struct mseg_remote_key key = mseg_remote_key_of(id);
 
-	key.label_id = id->label_id;
-	key.exe_id = id->exe_id;
-	key.host_id = id->tgid;
-	key.grade = id->grade;
 	if (id->flags & MSEG_ID_UNRECORDED)
 		word |= MSEG_REMOTE_UNRECORDED;
 	return bpf_map_update_elem(&mseg_remotes, &key, &word, BPF_ANY);

@@ -31,6 +31,7 @@ constexpr size_t kFlowCapacity = 16384;
 constexpr uint64_t kTicksBetweenChecks = 10;
 constexpr uint64_t kTicksBetweenTrustChecks = 100;
 constexpr uint64_t kTicksBetweenListenerLooks = 3;
+constexpr uint64_t kTicksBetweenDeviceLooks = 10;
 
 TableSet TablesOf(const GenerationImage& image) {
   return TableSet{.cgroups = image.cgroups,
@@ -85,6 +86,7 @@ Controller::Controller(Dataplane& dataplane, Store& store, const Features& featu
       log_(std::move(log)),
       tables_(dataplane),
       refusals_(dataplane),
+      filters_(dataplane),
       exes_(dataplane, store, features.mode == MSEG_MODE_FULL),
       guard_(dataplane, exes_, options_.guard, options_.state_dir, log_),
       flows_(kFlowCapacity),
@@ -247,6 +249,7 @@ bool Controller::NeedsIngress(const GenerationImage& image) const {
 std::vector<Stage> Controller::StagesOf(const GenerationImage& image) const {
   std::vector<Stage> stages;
   if (NeedsIngress(image)) stages.push_back(Stage::kIngress);
+  if (CarriesDatagrams()) stages.push_back(Stage::kDatagrams);
   if (image.classifier->AnyDoor(MSEG_DOOR_LIBRARIES)) stages.push_back(Stage::kLibraries);
   return stages;
 }
@@ -294,7 +297,7 @@ absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings
     if (!status.ok()) log_(absl::StrCat("identity: ", std::string(status.message())));
   }
   // What costs each packet or each exec something goes when nothing needs it.
-  for (const Stage stage : {Stage::kIngress, Stage::kLibraries}) {
+  for (const Stage stage : {Stage::kIngress, Stage::kDatagrams, Stage::kLibraries}) {
     if (std::find(needed.begin(), needed.end(), stage) != needed.end()) continue;
     MSEG_RETURN_IF_ERROR(dataplane_.Detach(stage));
   }
@@ -573,6 +576,7 @@ void Controller::Tick() {
   TickHosts();
   CloseDeniedIfDue();
   if (ticks_ % kTicksBetweenListenerLooks == 0) AttachRefusals();
+  if (ticks_ % kTicksBetweenDeviceLooks == 0) LookAtDevices();
   CheckDeadlines();
   if (compared_generation_ != generation_ || ticks_ % kTicksBetweenTrustChecks == 0) CheckDrift();
   if (++ticks_ % kTicksBetweenChecks != 0) return;

@@ -35,6 +35,7 @@
 #include "labels/policy_set.h"
 #include "labels/simulator.h"
 #include "loader/dataplane.h"
+#include "loader/device_filters.h"
 #include "loader/events.h"
 #include "loader/policy_tables.h"
 #include "loader/refusals.h"
@@ -201,6 +202,8 @@ class Controller : public api::Service {
   void CloseDeniedIfDue();
   void OnQuarantine(const mseg_quarantine_event& event);
   void AttachRefusals();
+  bool CarriesDatagrams() const;
+  void LookAtDevices();
   void ForgetGonePeers();
 
   // controller_revisions.cc
@@ -247,6 +250,7 @@ class Controller : public api::Service {
 
   // controller_view.cc
   void FillExecWatch(api::Status* status) const;
+  void FillDevices(api::Status* status) const;
   const ExecutableInfo* ExeOf(const mseg_identity& id) const;
   api::Process Describe(const mseg_task& task) const;
   absl::StatusOr<IdentityFacts> FactsOfProcess(uint32_t pid) const;
@@ -267,6 +271,9 @@ class Controller : public api::Service {
   Log log_;
   PolicyTables tables_;
   Refusals refusals_;
+  DeviceFilters filters_;
+  bool filtering_ = true;             // filters may be there
+  std::set<std::string> told_;        // problems of devices that are in the log
   std::set<uint64_t> refusing_in_;    // network namespaces, by cookie
   std::set<uint64_t> missing_peers_;  // sockets that the last walk did not find
   ExeRegistry exes_;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hosts: who this one is, which others it trusts, what their ids mean, and the tables of that.
+#include <fstream>
 #include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "daemon/controller.h"
+#include "daemon/host_inventory.h"
 #include "daemon/record_json.h"
 #include "loader/errno_status.h"
 
@@ -106,6 +108,52 @@ void Controller::TickHosts() {
   const auto changed = RefreshOwn(*image_);
   if (!changed.ok()) log_(absl::StrCat("hosts: ", Words(changed.status())));
   if (changed.ok() && *changed) recompile_wanted_ = true;
+}
+
+// ---- devices ----------------------------------------------------------------------------------
+
+namespace {
+
+constexpr uint64_t kTicksBetweenThoroughLooks = 100;
+
+std::vector<uint32_t> ProcessesBelow(const std::string& cgroup_root) {
+  std::vector<uint32_t> out;
+  const auto cgroups = WalkCgroups(cgroup_root);
+  if (!cgroups.ok()) return out;  // the next look will tell
+  for (const CgroupInfo& cgroup : *cgroups) {
+    std::ifstream processes(absl::StrCat(cgroup_root, cgroup.path, "/cgroup.procs"));
+    for (uint32_t pid = 0; processes >> pid;) out.push_back(pid);
+  }
+  return out;
+}
+
+}  // namespace
+
+bool Controller::CarriesDatagrams() const {
+  return directory_.identity() != nullptr && mseg::CarriesDatagrams(options_.wire);
+}
+
+// Datagrams are signed and verified at devices of the network namespaces that managed processes are
+// in. Nothing tells of new ones of either everywhere, so they are looked for.
+void Controller::LookAtDevices() {
+  if (!CarriesDatagrams()) {
+    if (!std::exchange(filtering_, false)) return;
+    if (const absl::Status status = filters_.Remove(); !status.ok()) {
+      log_(absl::StrCat("devices: cannot remove filters: ", Words(status)));
+    }
+    return;
+  }
+  const bool first = !std::exchange(filtering_, true);
+  filters_.Look(ProcessesBelow(options_.cgroup_root),
+                first || ticks_ % kTicksBetweenThoroughLooks == 0);
+  for (const auto& [inode, ns] : filters_.namespaces()) {
+    for (const std::string& problem : ns.problems) {
+      if (told_.insert(absl::StrCat(inode, problem)).second) {
+        log_(absl::StrCat("devices: network namespace ", inode, ": ", problem,
+                          "; datagrams there carry no identities"));
+      }
+    }
+  }
 }
 
 // ---- calls --------------------------------------------------------------------------------------

@@ -86,6 +86,20 @@ void Controller::FillExecWatch(api::Status* status) const {
       "it");
 }
 
+void Controller::FillDevices(api::Status* status) const {
+  for (const auto& [inode, ns] : filters_.namespaces()) {
+    for (const std::string& device : ns.devices) {
+      const std::string place = absl::StrCat(" ", device, " (net:[", inode, "])");
+      status->programs.push_back({"mseg_tc_ingress", "tc/ingress" + place, "", 0});
+      status->programs.push_back({"mseg_tc_egress", "tc/egress" + place, "", 0});
+    }
+    for (const std::string& problem : ns.problems) {
+      status->gaps.push_back(absl::StrCat("datagrams: net:[", inode, "] ", problem,
+                                          ": they carry no identities there"));
+    }
+  }
+}
+
 absl::StatusOr<api::Status> Controller::GetStatus() {
   const std::lock_guard lock(mutex_);
   api::Status status;
@@ -110,6 +124,7 @@ absl::StatusOr<api::Status> Controller::GetStatus() {
     status.programs.push_back(
         {program.name, program.hook, program.cgroup, program.loaded_at * 1000000});
   }
+  FillDevices(&status);
   auto counters = dataplane_.Counters();
   if (!counters.ok()) return counters.status();
   for (size_t i = 0; i < counters->size(); i++) {

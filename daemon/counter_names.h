@@ -45,6 +45,12 @@ inline constexpr std::array<std::string_view, MSEG_CNT_MAX> kCounterNames = {
     "executables_written",
     "doors_refused",
     "tampering",
+    "udp_signed",
+    "udp_no_room",
+    "udp_replayed",
+    "udp_stray",
+    "udp_injected",
+    "udp_windows_full",
 };
 
 }  // namespace mseg

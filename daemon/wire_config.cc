@@ -47,6 +47,7 @@ class WireReader {
     }
     if (const YamlNode* epoch = fields.Take("epoch")) ReadEpoch(*epoch);
     ReadFlags(fields, "path", &config_.default_path);
+    ReadUdp(fields, &config_.default_path);
     if (const YamlNode* paths = fields.Take("paths")) ReadPaths(*paths);
     if (const YamlNode* proof = fields.Take("proof")) {
       const int index = OneOf(source_, *proof, "proof", {"strict", "fast", "auto"});
@@ -96,6 +97,22 @@ class WireReader {
     }
   }
 
+  // What is carried in datagrams is carried in handshakes, too.
+  void ReadUdp(FieldReader& fields, uint32_t* flags) {
+    const YamlNode* node = fields.Take("udp");
+    if (node == nullptr) return;
+    const int index = OneOf(source_, *node, "udp", {"off", "on"});
+    if (index < 0) return;
+    if (index == 1 && (*flags & MSEG_PATH_MODE) == MSEG_PATH_LEGACY) {
+      source_.Error(node->spot,
+                    "a legacy path carries no identities; udp: on needs prefer or "
+                    "require");
+      return;
+    }
+    *flags &= ~uint32_t{MSEG_PATH_UDP};
+    if (index == 1) *flags |= MSEG_PATH_UDP;
+  }
+
   void ReadPaths(const YamlNode& node) {
     if (node.kind != YamlNode::Kind::kSequence) {
       source_.Error(node.spot, Cat("paths must be a list, not ", YamlKindName(node.kind)));
@@ -113,7 +130,10 @@ class WireReader {
     WireConfig::Path path;
     const YamlNode* cidr = fields.TakeRequired("cidr");
     const std::string* text = cidr == nullptr ? nullptr : ScalarText(source_, *cidr, "cidr");
+    path.flags |= config_.default_path & MSEG_PATH_UDP;
     ReadFlags(fields, "mode", &path.flags);
+    if ((path.flags & MSEG_PATH_MODE) == MSEG_PATH_LEGACY) path.flags &= ~uint32_t{MSEG_PATH_UDP};
+    ReadUdp(fields, &path.flags);
     fields.Finish();
     if (text == nullptr) return;
     const absl::StatusOr<Cidr> parsed = ParseCidr(*text);
@@ -171,6 +191,13 @@ class WireReader {
 };
 
 }  // namespace
+
+bool CarriesDatagrams(const WireConfig& config) {
+  return (config.default_path & MSEG_PATH_UDP) != 0 ||
+         std::any_of(config.paths.begin(), config.paths.end(), [](const WireConfig::Path& path) {
+           return (path.flags & MSEG_PATH_UDP) != 0;
+         });
+}
 
 mseg_proof_form DefaultForm(mseg_mode mode) {
   return mode == MSEG_MODE_FULL ? MSEG_PROOF_FAST : MSEG_PROOF_STRICT;

@@ -40,6 +40,9 @@ struct WireConfig {
   bool operator==(const WireConfig&) const = default;
 };
 
+// Is there a path whose datagrams carry identities?
+bool CarriesDatagrams(const WireConfig& config);
+
 // Strict in cgroup mode; fast in full mode.
 mseg_proof_form DefaultForm(mseg_mode mode);
 

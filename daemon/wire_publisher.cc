@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <set>
 #include <thread>
 #include <utility>
@@ -19,6 +20,7 @@ namespace {
 
 constexpr size_t kMaxFingerprints = 262144;  // of map mseg_fingerprints
 constexpr std::chrono::milliseconds kLongestSoftirq(50);
+constexpr uint64_t kSequenceSlackUs = 60'000'000;
 
 int64_t NowNs(clockid_t clock) {
   timespec now{};
@@ -50,6 +52,7 @@ absl::Status WirePublisher::Publish(const OwnIdentities& own) {
   }
   MSEG_RETURN_IF_ERROR(PublishPaths());
   MSEG_RETURN_IF_ERROR(PublishForms());
+  MSEG_RETURN_IF_ERROR(PublishAddresses());
   MSEG_RETURN_IF_ERROR(PublishFingerprints(own));
   MSEG_RETURN_IF_ERROR(TakeHosts());
   MSEG_RETURN_IF_ERROR(PublishKeys(/*all=*/true));
@@ -65,6 +68,36 @@ absl::Status WirePublisher::PublishPaths() const {
     entries.emplace_back(key, path.flags);
   }
   return tables_.SetPaths(entries);
+}
+
+// Behind a clock that was set right after the start, too, and not at each moment: what arrives
+// behind a raised number counts as too old.
+absl::Status WirePublisher::RaiseSequence() const {
+  const uint64_t now_us = static_cast<uint64_t>(NowNs(CLOCK_REALTIME)) / 1000;
+  return tables_.RaiseSequence(now_us * MSEG_SEQUENCES_PER_US,
+                               kSequenceSlackUs * MSEG_SEQUENCES_PER_US);
+}
+
+// An address that several records name is nobody's: what is signed for the wrong host is refused.
+absl::Status WirePublisher::PublishAddresses() const {
+  std::map<IpAddress, std::set<uint32_t>> owners;
+  if (CarriesDatagrams(config_)) {
+    for (const IpAddress& address : directory_.own()->addresses) {
+      owners[address].insert(directory_.own()->id);
+    }
+    for (const auto& [id, host] : directory_.hosts()) {
+      for (const IpAddress& address : host.record.addresses) owners[address].insert(id);
+    }
+    MSEG_RETURN_IF_ERROR(RaiseSequence());
+  }
+  std::vector<std::pair<mseg_host_address, uint32_t>> entries;
+  for (const auto& [address, ids] : owners) {
+    if (ids.size() != 1) continue;
+    mseg_host_address key{};
+    std::copy(address.begin(), address.end(), key.addr);
+    entries.emplace_back(key, *ids.begin());
+  }
+  return tables_.SetHostAddresses(entries);
 }
 
 // Both forms first where one takes the place of the other, until no handshake is between the two
@@ -154,12 +187,14 @@ absl::Status WirePublisher::PublishClock() const {
   wire.wall_offset_ns = WallOffsetNs();
   wire.slot_ns = static_cast<uint64_t>(absl::ToInt64Nanoseconds(config_.epoch));
   wire.has_paths = config_.paths.empty() ? 0 : 1;
+  wire.udp = CarriesDatagrams(config_) ? 1 : 0;
   return tables_.SetWire(wire);
 }
 
 absl::Status WirePublisher::Tick() {
   if (directory_.identity() == nullptr || !keys_.has_value()) return absl::OkStatus();
   MSEG_RETURN_IF_ERROR(PublishKeys(/*all=*/false));
+  if (CarriesDatagrams(config_)) MSEG_RETURN_IF_ERROR(RaiseSequence());
   return PublishClock();
 }
 

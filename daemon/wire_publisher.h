@@ -37,6 +37,8 @@ class WirePublisher {
  private:
   absl::Status PublishPaths() const;
   absl::Status PublishForms() const;
+  absl::Status PublishAddresses() const;
+  absl::Status RaiseSequence() const;
   absl::Status PublishClock() const;
   absl::Status PublishKeys(bool all);
   absl::Status TakeHosts();

@@ -25,6 +25,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "loader/dataplane.h"
+#include "loader/device_filters.h"
 #include "loader/errno_status.h"
 #include "loader/programs.h"
 
@@ -94,6 +95,20 @@ std::set<uint32_t> PinnedMaps(const std::string& pin_dir) {
     if (fd.ok() && bpf_obj_get_info_by_fd(fd.get(), &info, &size) == 0) ids.insert(info.id);
   }
   return ids;
+}
+
+// Of the instance that pinned its state here; 0 where that cannot be read.
+uint64_t PinnedCgroupRoot(const std::string& pin_dir) {
+  const ScopedFd fd(bpf_obj_get(absl::StrCat(pin_dir, "/", kMapPins, "/", kManifestMap).c_str()));
+  bpf_map_info info{};
+  uint32_t size = sizeof(info);
+  mseg_manifest manifest{};
+  const uint32_t zero = 0;
+  if (!fd.ok() || bpf_obj_get_info_by_fd(fd.get(), &info, &size) != 0 ||
+      info.value_size != sizeof(manifest) || bpf_map_lookup_elem(fd.get(), &zero, &manifest) != 0) {
+    return 0;
+  }
+  return manifest.cgroup_root_id;
 }
 
 // The kernel frees programs and maps some time after the last reference went.
@@ -277,12 +292,16 @@ absl::StatusOr<std::vector<std::string>> DetachAll(const std::string& pin_dir) {
   std::set<uint32_t> programs, maps;
   std::vector<std::string> removed;
   for (const std::string& dir : dirs) {
-    programs.merge(PinnedPrograms(dir));
+    const std::set<uint32_t> pinned = PinnedPrograms(dir);
+    programs.insert(pinned.begin(), pinned.end());
     maps.merge(PinnedMaps(dir));
+    MSEG_RETURN_IF_ERROR(
+        RemoveDeviceFilters({.programs = pinned, .cgroup_root_id = PinnedCgroupRoot(dir)}));
     auto pins = RemovePins(dir);
     if (!pins.ok()) return pins.status();
     removed.insert(removed.end(), pins->begin(), pins->end());
   }
+  if (pin_dir.empty()) MSEG_RETURN_IF_ERROR(RemoveDeviceFilters({.any = true}));
   MSEG_RETURN_IF_ERROR(WaitUntilGone(programs, maps));
   if (pin_dir.empty()) MSEG_RETURN_IF_ERROR(CheckNothingLoaded());
   return removed;

@@ -14,6 +14,7 @@ enum class Stage {
   kObserve,    // first: from here on nothing escapes the tables
   kEnforce,    // once a generation is in force
   kIngress,    // cgroup_skb: only while a policy needs it
+  kDatagrams,  // cgroup_skb: only while datagrams carry identities
   kLibraries,  // only while a Workload says `libraries: trusted`
   kGuard,      // last of all: only while mseg protects itself
   kTool,       // never attached: iterators and test-run programs, called by the daemon
@@ -135,6 +136,11 @@ inline constexpr std::array kPrograms = {
                 "lsm/file_mprotect"},
     ProgramSpec{"mseg_collect_flows", Attach::kNone, BPF_CGROUP_INET_INGRESS, Stage::kTool,
                 "syscall"},
+    ProgramSpec{"mseg_ingress_connected", Attach::kCgroup, BPF_CGROUP_INET_INGRESS,
+                Stage::kDatagrams, "cgroup_skb/ingress"},
+    // On devices: loader/device_filters.
+    ProgramSpec{"mseg_tc_ingress", Attach::kNone, BPF_CGROUP_INET_INGRESS, Stage::kTool, "tc"},
+    ProgramSpec{"mseg_tc_egress", Attach::kNone, BPF_CGROUP_INET_INGRESS, Stage::kTool, "tc"},
 };
 
 // Index into kPrograms; the name must be one of its.

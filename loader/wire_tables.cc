@@ -102,6 +102,19 @@ absl::Status WireTables::SetPaths(
   return Replace(dataplane_.View<mseg_address_key, uint32_t>("mseg_paths"), entries);
 }
 
+absl::Status WireTables::SetHostAddresses(
+    absl::Span<const std::pair<mseg_host_address, uint32_t>> entries) const {
+  return Replace(dataplane_.View<mseg_host_address, uint32_t>("mseg_host_addresses"), entries);
+}
+
+// Whoever signs between the two takes a number far below: `slack` is more than a moment's worth.
+absl::Status WireTables::RaiseSequence(uint64_t number, uint64_t slack) const {
+  const auto map = dataplane_.View<uint32_t, uint64_t>("mseg_udp_sequence");
+  const auto now = map.Lookup(0);
+  if (!now.ok()) return now.status();
+  return now->value_or(0) + slack < number ? map.Update(0, number) : absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<mseg_forms>> WireTables::Forms() const {
   auto entries = dataplane_.View<uint32_t, mseg_forms>("mseg_forms").Dump();
   if (!entries.ok()) return entries.status();

@@ -35,6 +35,12 @@ class WireTables {
       absl::Span<const std::pair<mseg_fingerprint_key, mseg_fingerprint_value>> entries) const;
   absl::Status SetPaths(absl::Span<const std::pair<mseg_address_key, uint32_t>> entries) const;
 
+  absl::Status SetHostAddresses(
+      absl::Span<const std::pair<mseg_host_address, uint32_t>> entries) const;
+
+  // The next number that a datagram is signed with: this one, if it is beyond by more than `slack`.
+  absl::Status RaiseSequence(uint64_t number, uint64_t slack) const;
+
   // MSEG_FORM_WORDS of them.
   absl::StatusOr<std::vector<mseg_forms>> Forms() const;
   absl::Status SetForms(absl::Span<const mseg_forms> forms) const;

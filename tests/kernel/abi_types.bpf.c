@@ -44,6 +44,8 @@ HAVE(struct, mseg_script_key);
 HAVE(struct, mseg_script_event);
 HAVE(struct, mseg_wire);
 HAVE(struct, mseg_forms);
+HAVE(struct, mseg_host_address);
+HAVE(struct, mseg_udp_note);
 HAVE(struct, mseg_host_keys);
 HAVE(struct, mseg_fingerprint_key);
 HAVE(struct, mseg_fingerprint_value);

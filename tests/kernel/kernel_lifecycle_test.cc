@@ -221,6 +221,7 @@ TEST_CASE("every program that this mode has is attached and shown") {
   // breakpoint that the kernel puts into a hook while it attaches (6.12 in QEMU: an oops).
   REQUIRE(plane->Attach(Stage::kGuard).ok());
   REQUIRE(plane->Attach(Stage::kLibraries).ok());
+  REQUIRE(plane->Attach(Stage::kDatagrams).ok());
   const auto shown = plane->Attached();
   REQUIRE(shown.ok());
   std::set<std::string> names;

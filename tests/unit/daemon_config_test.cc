@@ -29,6 +29,29 @@ TEST_CASE("an empty config file is the defaults") {
   CHECK_FALSE(defaults.exec_watch);
 }
 
+TEST_CASE("where datagrams carry identities") {
+  const auto wire = [](const std::string& text) {
+    const auto config = ParseDaemonConfig("wire: {" + text + "}\n", "msegd.yaml");
+    INFO(config.status().ToString());
+    REQUIRE(config.ok());
+    return config->wire;
+  };
+  CHECK_FALSE(CarriesDatagrams(wire("")));
+  CHECK_FALSE(CarriesDatagrams(wire("udp: off, paths: [{cidr: 10.0.0.0/8, udp: off}]")));
+  CHECK(wire("udp: on").default_path == (MSEG_PATH_PREFER | MSEG_PATH_UDP));
+  CHECK(CarriesDatagrams(wire("udp: on")));
+  CHECK(CarriesDatagrams(wire("path: legacy, paths: [{cidr: 10.0.0.0/8, udp: on}]")));
+  const WireConfig some = wire(
+      "path: require, udp: on, paths: [{cidr: 10.0.0.0/8}, {cidr: 10.1.0.0/16, udp: off}, "
+      "{cidr: 10.2.0.0/16, mode: legacy}, {cidr: 10.3.0.0/16, mode: require, bind: none}]");
+  CHECK(some.default_path == (MSEG_PATH_REQUIRE | MSEG_PATH_UDP));
+  REQUIRE(some.paths.size() == 4);
+  CHECK(some.paths[0].flags == (MSEG_PATH_PREFER | MSEG_PATH_UDP));
+  CHECK(some.paths[1].flags == MSEG_PATH_PREFER);
+  CHECK(some.paths[2].flags == MSEG_PATH_LEGACY);
+  CHECK(some.paths[3].flags == (MSEG_PATH_REQUIRE | MSEG_PATH_UNBOUND | MSEG_PATH_UDP));
+}
+
 TEST_CASE("every key is read") {
   const auto config = ParseDaemonConfig(
       "state_dir: /a\nsocket: /b\ncgroup_root: /c\nbpffs: /d\nhost: {name: 订单-1}\n"

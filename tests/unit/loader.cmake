@@ -7,6 +7,9 @@ mseg_pkg(tcp_option_sodium libsodium)
 mseg_test(tcp_option_test
   SOURCES ${CMAKE_CURRENT_LIST_DIR}/tcp_option_test.cc
   LIBS mseg_abi PkgConfig::tcp_option_sodium)
+mseg_test(udp_trailer_test
+  SOURCES ${CMAKE_CURRENT_LIST_DIR}/udp_trailer_test.cc
+  LIBS mseg_abi)
 mseg_test(socket_marks_test
   SOURCES ${CMAKE_CURRENT_LIST_DIR}/socket_marks_test.cc
   LIBS mseg_abi)

@@ -326,13 +326,13 @@ MSEG_STATIC_ASSERT(sizeof(struct mseg_flow_key) == 32, "mseg_flow_key");
 
 struct mseg_flow_state {
 	__u64 last_ns; /* CLOCK_MONOTONIC of the last datagram */
+	struct mseg_identity owner; /* of this end: the process that the verdict was for */
+	struct mseg_remote_key peer; /* who proved to be at the other end; all zero: nobody */
 	__u32 generation;
-	__u32 exe_ref; /* of the process that the verdict was for */
-	__u32 tgid;
 	__u8 direction; /* enum mseg_direction of the datagram that opened the flow */
 	__u8 pad[3];
 };
-MSEG_STATIC_ASSERT(sizeof(struct mseg_flow_state) == 24, "mseg_flow_state");
+MSEG_STATIC_ASSERT(sizeof(struct mseg_flow_state) == 88, "mseg_flow_state");
 
 /* ---- policy tables -------------------------------------------------------------------------- */
 
@@ -563,7 +563,7 @@ struct mseg_wire {
 	__s64 wall_offset_ns; /* CLOCK_REALTIME minus CLOCK_MONOTONIC */
 	__u64 slot_ns; /* length of an epoch; not 0 */
 	__u32 has_paths; /* 0: map `paths` is empty */
-	__u32 pad;
+	__u32 udp; /* 0: no path has MSEG_PATH_UDP */
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_wire) == 32, "mseg_wire");
 
@@ -573,7 +573,9 @@ enum mseg_path_flags {
 	MSEG_PATH_PREFER = 1, /* without a proof the address decides, counted */
 	MSEG_PATH_REQUIRE = 2, /* without a proof: refused */
 	MSEG_PATH_MODE = 3, /* mask of the above */
-	MSEG_PATH_UNBOUND = 4, /* MACs without the sequence numbers, which somebody rewrites */
+	/* MACs without the sequence numbers, of UDP without the port, which somebody rewrites */
+	MSEG_PATH_UNBOUND = 4,
+	MSEG_PATH_UDP = 8, /* datagrams carry identities, too */
 };
 
 enum mseg_proof_form {
@@ -650,6 +652,39 @@ MSEG_STATIC_ASSERT(sizeof(struct mseg_refused_key) == 40, "mseg_refused_key");
 #define MSEG_REFUSED_NO_ROOM (1ull << 63)
 
 /* Map `paths`: an LPM trie with mseg_address_key (side 0) -> mseg_path_flags, as __u32. */
+
+/* Map `host_addresses`: an address that one host's record names, and no other's -> its host id. */
+struct mseg_host_address {
+	__u8 addr[16];
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_host_address) == 16, "mseg_host_address");
+
+/*
+ * Map `udp_sequence`, one element: the number of the next datagram that this host signs. 0: none is
+ * signed. Raised by the daemon to the wall clock in sixteenths of a microsecond whenever it is a
+ * minute behind. That is beyond every number used before, restarts and reboots included, as long as
+ * less than 16 million are sent in a second.
+ */
+#define MSEG_SEQUENCES_PER_US 16
+
+/*
+ * Map `udp_notes`, an array: what a datagram proved where it came in (udp.bpf.c), for its socket
+ * (server.bpf.c). skb->tc_index says where: 0: nothing was proven; 1 to MSEG_UDP_NOTES: in this
+ * place, counted from 1; MSEG_UDP_REFUSED and the number of a counter: it is not to be let in.
+ */
+#define MSEG_UDP_NOTES 16384
+#define MSEG_UDP_REFUSED 0xff00
+struct mseg_udp_note {
+	__u64 sequence; /* 0: taken, or being written */
+	__u64 label_id;
+	__u64 exe_id;
+	__u32 host_id;
+	__u16 source_port;
+	__u16 udp_len;
+	__u8 grade;
+	__u8 pad[7];
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_udp_note) == 40, "mseg_udp_note");
 
 /* ---- events --------------------------------------------------------------------------------- */
 
@@ -736,8 +771,8 @@ struct mseg_flow_event {
 	__u16 peer_port; /* 0 where it is not known */
 	__u8 pad2[2];
 };
-MSEG_STATIC_ASSERT(sizeof(struct mseg_flow_event) == 160, "mseg_flow_event");
 #define MSEG_FLOW_EQUAL_BYTES 144 /* up to time_ns */
+MSEG_STATIC_ASSERT(sizeof(struct mseg_flow_event) == MSEG_FLOW_EQUAL_BYTES + 16, "mseg_flow_event");
 
 /*
  * Map `flow_counts`, an array for each processor: a flow's first event goes to the ring at once, equal
@@ -843,6 +878,12 @@ enum mseg_counter {
 	MSEG_CNT_EXE_WRITTEN, /* executable files opened for writing or truncated */
 	MSEG_CNT_DOOR_REFUSED, /* sockets by kind, TUN, SQPOLL, passed sockets, ptrace, libraries */
 	MSEG_CNT_TAMPERING, /* attempts to change mseg itself, refused */
+	MSEG_CNT_UDP_SIGNED, /* datagrams sent with an identity */
+	MSEG_CNT_UDP_NO_ROOM, /* sent without: too long with one, a fragment, a batch (GSO) */
+	MSEG_CNT_UDP_REPLAYED, /* datagrams refused: this number was seen, or is too old to say */
+	MSEG_CNT_UDP_STRAY, /* refused: an answer to nothing that its receiver sent */
+	MSEG_CNT_UDP_INJECTED, /* refused: proves nothing, in a flow whose other end had */
+	MSEG_CNT_UDP_WINDOWS_FULL, /* refused: no place to note the numbers of a host */
 	MSEG_CNT_MAX,
 };
 
@@ -871,7 +912,7 @@ struct mseg_guarded_key {
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_guarded_key) == 16, "mseg_guarded_key");
 
-#define MSEG_MAX_PROGRAMS 64
+#define MSEG_MAX_PROGRAMS 128
 
 /* Map `manifest`, one element: what is loaded, compared before anything is adopted. */
 struct mseg_manifest {
