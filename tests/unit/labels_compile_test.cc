@@ -2,7 +2,12 @@
 // What policies mean, one sentence of docs/policy.md at a time.
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/strings/match.h"
 #include "labels/text.h"
 #include "tests/support/policy_fixture.h"
 
@@ -189,6 +194,50 @@ TEST_CASE("a script: what the kernel was told to run, by path or content") {
   CHECK(CollectMentions(allow).scripts);
   CHECK(CollectMentions(allow).script_paths == std::set<std::string>{"/opt/*.py"});
   CHECK_FALSE(CollectMentions(plain).scripts);
+}
+
+TEST_CASE("what is kept of one policy's mentions is not said of the next") {
+  const auto policy = [](std::string_view workload, std::string_view rule) {
+    return GoodPolicy(
+        WorkloadYaml("w", Cat("{labels: {role: web}, match: {exe: ", workload, "}}")) + "---\n" +
+        OrderDb(Cat("{name: r, verdict: allow, from: {process: {exe: ", rule, ", user: ann}}}")));
+  };
+  MentionsBook book;
+  for (const auto& [workload, rule] : std::vector<std::pair<std::string, std::string>>{
+           {"/bin/a", "/bin/r"}, {"/bin/b", "/bin/r"}, {"/bin/b", "/bin/s"}}) {
+    const PolicySet set = policy(workload, rule);
+    for (int time = 0; time < 2; ++time) {  // the second time with the same documents
+      const Mentions mentions = book.Of(set);
+      CHECK(mentions.exe_paths == std::set<std::string>{workload, rule});
+      CHECK(mentions.users == std::set<std::string>{"ann"});
+    }
+  }
+}
+
+TEST_CASE("a document beside checked ones is compared with them") {
+  Diagnostics diagnostics;
+  const auto parse = [&diagnostics](const std::string& text) {
+    auto documents = ParseDocuments("b.yaml", text, &diagnostics);
+    REQUIRE(documents.ok());
+    return ShareDocuments(*std::move(documents))[0];
+  };
+  const PolicySet checked =
+      GoodPolicy(ServiceYaml("a", "{ports: [tcp/1]}") + "---\n" +
+                 PolicyYaml("p", "{rules: [{name: r, verdict: allow}]}") + "---\n" +
+                 PolicyYaml("q", "{rules: [{name: r, verdict: allow}]}"));
+  std::vector<DocumentRef> documents = checked.documents();
+  documents.push_back(parse(PolicyYaml("pq", "{rules: [{name: r, verdict: deny}]}")));
+  const auto with = BuildPolicySet(documents, &diagnostics, &checked);
+  REQUIRE(with.ok());
+  std::vector<std::string> names;
+  for (const DocumentRef& document : with->documents()) names.push_back(document->name);
+  CHECK(names == std::vector<std::string>{"p", "pq", "q", "a"});
+  CHECK(with->OfKind(DocumentKind::kPolicy) == std::vector<size_t>{0, 1, 2});
+  CHECK(with->OfKind(DocumentKind::kService) == std::vector<size_t>{3});
+  documents.push_back(parse(PolicyYaml("q", "{rules: [{name: r, verdict: deny}]}")));
+  CHECK_FALSE(BuildPolicySet(documents, &diagnostics, &checked).ok());
+  REQUIRE(diagnostics.size() == 1);
+  CHECK(absl::StrContains(diagnostics[0].message, "is already in"));
 }
 
 TEST_CASE("more specific workloads win key by key, the lowest state counts") {
