@@ -32,6 +32,10 @@ static __always_inline int mseg_datagram_refused(__u32 mark)
 {
 	__u32 counter = mark & ~(__u32)MSEG_UDP_REFUSED;
 
+	/* A filter of somebody else may have written it. */
+	if (counter != MSEG_CNT_UNKNOWN_HOST && counter != MSEG_CNT_STALE_EPOCH &&
+	    counter != MSEG_CNT_UDP_REPLAYED && counter != MSEG_CNT_UDP_WINDOWS_FULL)
+		counter = MSEG_CNT_BAD_PROOF;
 	mseg_count(counter);
 	if (counter == MSEG_CNT_UNKNOWN_HOST)
 		return MSEG_REASON_NO_RECORD;
@@ -41,7 +45,8 @@ static __always_inline int mseg_datagram_refused(__u32 mark)
 /*
  * Who does a datagram prove that it is from? 0 and `peer` filled in; 0 and its identity all zero: it
  * proves nothing, and peer->proof says whether it might have; else a reason to refuse. What this host
- * sent to itself over loopback is known by its socket. `port_and_len`: the source's port, and UDP's
+ * sent to itself over loopback is known by its socket, or refused where a proof is required
+ * (mseg_sender() in server.bpf.c). `port_and_len`: the source's port, and UDP's
  * length below it. A global function: the verifier looks at it once.
  */
 __weak __noinline int mseg_word_of_datagram(struct __sk_buff *skb, const struct mseg_addr *source,
@@ -51,13 +56,15 @@ __weak __noinline int mseg_word_of_datagram(struct __sk_buff *skb, const struct 
 	__u32 mark = skb->tc_index;
 	__u8 path;
 
-	if (!wire || !source || !peer || !wire->udp || skb->ifindex == LOOPBACK_IFINDEX)
+	if (!wire || !source || !peer || !wire->udp)
 		return 0;
 	path = mseg_path_of(wire, source);
 	if (!(path & MSEG_PATH_UDP))
 		return 0;
-	peer->proof = MSEG_PROOF_NONE;
 	peer->required = (path & MSEG_PATH_MODE) == MSEG_PATH_REQUIRE;
+	if (skb->ifindex == LOOPBACK_IFINDEX)
+		return 0;
+	peer->proof = MSEG_PROOF_NONE;
 	if (mark >= MSEG_UDP_REFUSED)
 		return mseg_datagram_refused(mark);
 	if (mark && mseg_take_note(mark - 1, port_and_len, peer))
@@ -83,28 +90,51 @@ static __always_inline bool mseg_flow_is_with(const struct mseg_flow_state *flow
 	       flow->peer.grade == peer->grade;
 }
 
-/* A function of its own, for the sake of the stack. */
+/* The address is not another host's, as far as records say. */
+static __always_inline bool mseg_is_at(const struct mseg_conn *conn, __u32 host_id)
+{
+	struct mseg_host_address key;
+	const __u32 *host;
+
+	__builtin_memcpy(key.addr, conn->peer.bytes, sizeof(key.addr));
+	host = bpf_map_lookup_elem(&mseg_host_addresses, &key);
+	return !host || *host == host_id;
+}
+
+/*
+ * What is proven is an answer if its sender says so, and if something was asked; the service is at
+ * its source then, which only an answer's MAC binds. Anything else that is proven opens a flow, also
+ * at a connected socket. A function of its own, for the sake of the stack.
+ */
 static __noinline int mseg_course_of(const struct mseg_conn *conn, const struct mseg_peer *peer,
 				     __u32 generation, bool connected)
 {
 	struct mseg_flow_state *flow = mseg_udp_flow_of(conn);
-	bool warm = flow && mseg_flow_is_warm(flow);
-	bool holds = warm && flow->generation == generation;
 	bool proven = peer->id.flags & MSEG_ID_REMOTE;
+	bool warm = flow && mseg_flow_is_warm(flow);
+	bool asked = connected || (warm && flow->direction == MSEG_EGRESS);
+	bool holds = warm && flow->generation == generation;
+	bool with = flow && mseg_flow_is_with(flow, &peer->id);
+	bool was_proven = flow && flow->peer.host_id;
 
+	/* An entry that gave way meanwhile says nothing. */
+	if (flow && mseg_udp_flow_of(conn) != flow) {
+		asked = connected;
+		holds = false;
+	}
 	if (!proven && peer->proof && peer->required)
 		return MSEG_COURSE_REFUSE;
-	if (!proven && peer->proof && holds && flow->peer.host_id)
+	if (!proven && peer->proof && holds && was_proven)
 		return MSEG_COURSE_INJECTED;
-	if (holds && (!proven || mseg_flow_is_with(flow, &peer->id))) {
+	if (holds && (!proven || with)) {
 		flow->last_ns = bpf_ktime_get_ns();
 		return MSEG_COURSE_PASS;
 	}
 	if (!proven)
 		return connected ? MSEG_COURSE_PASS : MSEG_COURSE_JUDGE;
-	if (connected || (warm && flow->direction == MSEG_EGRESS))
-		return MSEG_COURSE_ANSWER;
-	return peer->answer ? MSEG_COURSE_STRAY : MSEG_COURSE_JUDGE;
+	if (!peer->answer)
+		return MSEG_COURSE_JUDGE;
+	return asked && mseg_is_at(conn, peer->id.tgid) ? MSEG_COURSE_ANSWER : MSEG_COURSE_STRAY;
 }
 
 static __always_inline int mseg_course_refused(int course)

@@ -264,14 +264,27 @@ static __always_inline bool mseg_udp_flow_holds(const struct mseg_conn *conn, __
 	return true;
 }
 
-/* `peer`: who proved to be at the other end, or NULL. */
+/*
+ * `peer`: who proved to be at the other end, or NULL. What is sent to whoever proved who it is when
+ * it asked stays an answer, judged anew after a change of the generation or not.
+ */
 static __noinline bool mseg_udp_flow_open(const struct mseg_conn *conn, __u32 generation,
 					  const struct mseg_identity *owner,
 					  const struct mseg_identity *peer, __u8 direction)
 {
 	struct mseg_flow_key key = mseg_flow_key_of(conn);
+	const struct mseg_flow_state *before = bpf_map_lookup_elem(&mseg_udp_flows, &key);
 	struct mseg_flow_state flow = {};
 
+	if (!peer && before && before->peer.host_id && before->direction == MSEG_INGRESS &&
+	    mseg_flow_is_warm(before)) {
+		flow.peer = before->peer;
+		/* An entry that gave way meanwhile says nothing. */
+		if (bpf_map_lookup_elem(&mseg_udp_flows, &key) == before)
+			direction = MSEG_INGRESS;
+		else
+			__builtin_memset(&flow.peer, 0, sizeof(flow.peer));
+	}
 	flow.last_ns = bpf_ktime_get_ns();
 	flow.generation = generation;
 	flow.owner = *owner;

@@ -79,6 +79,23 @@ static __always_inline int mseg_peer_of(const struct mseg_conn *conn, struct mse
 }
 
 /*
+ * It may be used. Where datagrams carry an identity, each carries that of who sends it: the socket is
+ * its user's from now on.
+ */
+static __always_inline bool mseg_let_use(const struct mseg_conn *conn, struct mseg_slot *slot,
+					 const struct mseg_identity *self, __u32 generation)
+{
+	const struct mseg_wire *wire = mseg_wire_config();
+
+	if (conn->protocol == IPPROTO_UDP && wire && wire->udp &&
+	    (!mseg_own_socket(conn->cookie, self, 0, 0) ||
+	     !mseg_udp_flow_open(conn, generation, self, NULL, MSEG_EGRESS)))
+		return false;
+	mseg_hold(&slot->holder, generation);
+	return true;
+}
+
+/*
  * The handshake's identity stays the opener's: the other host was told that one. A function of its
  * own, for the sake of the stack.
  */
@@ -98,19 +115,15 @@ static __noinline int mseg_judge_user(struct sock *sk, struct mseg_slot *slot, _
 		return mseg_refuse(&conn, &self, &peer, MSEG_REASON_NO_ROW, generation);
 	doors = mseg_doors_of(self.cgroup_id, generation);
 	if (doors & MSEG_DOOR_PASSING_ALLOW ||
-	    mseg_opener_is_like(conn.cookie, self.cls, generation)) {
-		mseg_hold(&slot->holder, generation);
-		return true;
-	}
+	    mseg_opener_is_like(conn.cookie, self.cls, generation))
+		return mseg_let_use(&conn, slot, &self, generation);
 	if (doors & MSEG_DOOR_PASSING_DENY)
 		return mseg_refuse(&conn, &self, &peer, MSEG_REASON_PASSING, generation);
 	reason = mseg_peer_of(&conn, &peer, generation);
 	if (reason)
 		return mseg_refuse(&conn, &self, &peer, reason, generation);
-	if (!mseg_judge_pair(&conn, &self, &peer, generation))
-		return false;
-	mseg_hold(&slot->holder, generation);
-	return true;
+	return mseg_judge_pair(&conn, &self, &peer, generation) &&
+	       mseg_let_use(&conn, slot, &self, generation);
 }
 
 /* As mseg_refuse(), of who serves at `port`. */

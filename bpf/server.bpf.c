@@ -294,6 +294,10 @@ static __always_inline int mseg_sender(struct __sk_buff *skb, const struct mseg_
 		peer->cls = peer->id.cls;
 		return 0;
 	}
+	if (peer->required && !peer->proof) { /* a datagram over loopback, of nobody that is known */
+		mseg_count(MSEG_CNT_NO_PROOF);
+		return MSEG_REASON_NO_PROOF;
+	}
 	__builtin_memset(&peer->id, 0, sizeof(peer->id));
 	if (protocol == IPPROTO_TCP) {
 		reason = mseg_word_of(skb, packet, peer);
@@ -404,10 +408,13 @@ static __noinline int mseg_asker(const struct mseg_conn *conn, struct mseg_ident
 {
 	const struct mseg_flow_state *flow = mseg_udp_flow_of(conn);
 
-	if (flow && flow->direction == MSEG_EGRESS)
+	if (flow && flow->direction == MSEG_EGRESS) {
 		*out = flow->owner;
-	else if (!mseg_socket_owner(conn->cookie, out))
+		if (mseg_udp_flow_of(conn) != flow)
+			return false; /* it gave way meanwhile: whose it was nobody knows */
+	} else if (!mseg_socket_owner(conn->cookie, out)) {
 		return false;
+	}
 	return mseg_resolve(out, generation);
 }
 

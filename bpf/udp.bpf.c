@@ -183,6 +183,8 @@ static __noinline int mseg_sender_of(__u64 cookie, const struct mseg_datagram *d
 		id = flow->owner;
 		out->to = flow->peer.host_id;
 		out->answer = flow->direction == MSEG_INGRESS;
+		if (mseg_udp_flow_of(&conn) != flow)
+			return 0; /* it gave way meanwhile: whose it was nobody knows */
 	} else if (!mseg_socket_owner(cookie, &id)) {
 		return 0;
 	}
@@ -194,13 +196,16 @@ static __noinline int mseg_sender_of(__u64 cookie, const struct mseg_datagram *d
 	return 1;
 }
 
-/* Who is there: whoever proved it in this flow, else the host whose address it is. */
+/*
+ * Who is there: the host whose address it is; of a flow that came in, whoever proved it, whose
+ * address may be masqueraded.
+ */
 static __always_inline void mseg_find_host(const struct mseg_datagram *d, struct mseg_sending *out)
 {
 	struct mseg_host_address key;
 	const __u32 *host;
 
-	if (out->to)
+	if (out->to && out->answer)
 		return;
 	__builtin_memcpy(key.addr, d->destination.bytes, sizeof(key.addr));
 	host = bpf_map_lookup_elem(&mseg_host_addresses, &key);
@@ -462,17 +467,18 @@ static __noinline int mseg_set_mark(struct __sk_buff *skb, __u32 mark)
 	return 0;
 }
 
-/* What tc_index is to be; `before` where it is none of mseg's business. */
-static __always_inline __u32 mseg_mark_of(struct __sk_buff *skb, bool whole, __u32 before)
+/* What tc_index is to be. What others left there is never taken over. */
+static __always_inline __u32 mseg_mark_of(struct __sk_buff *skb, __u32 before)
 {
 	const struct mseg_wire *wire = mseg_wire_config();
 	struct mseg_datagram d = {};
+	bool whole;
 	__u8 path;
 
-	if (!wire || !whole || !mseg_parse_datagram(skb, &d))
+	if (!wire || !mseg_may_be_udp(skb, &whole) || !whole || !mseg_parse_datagram(skb, &d))
 		return 0;
 	path = mseg_path_of(wire, &d.source);
-	return path & MSEG_PATH_UDP ? mseg_verify(skb, &d, path, before) : before;
+	return path & MSEG_PATH_UDP ? mseg_verify(skb, &d, path, before) : 0;
 }
 
 SEC("tc")
@@ -480,12 +486,11 @@ int mseg_tc_ingress(struct __sk_buff *skb)
 {
 	const struct mseg_wire *wire = mseg_wire_config();
 	__u32 before, mark;
-	bool whole;
 
-	if (!wire || !wire->udp || !mseg_may_be_udp(skb, &whole))
+	if (!wire || !wire->udp)
 		return TC_ACT_UNSPEC;
 	before = skb->tc_index;
-	mark = mseg_mark_of(skb, whole, before);
+	mark = mseg_mark_of(skb, before);
 	if (mark != before)
 		mseg_set_mark(skb, mark);
 	return TC_ACT_UNSPEC;

@@ -28,6 +28,7 @@ mseg_cgroup EntryOf(const CgroupClass& cls) {
 }
 
 constexpr size_t kFlowCapacity = 16384;
+constexpr std::chrono::milliseconds kTick(100);
 constexpr uint64_t kTicksBetweenChecks = 10;
 constexpr uint64_t kTicksBetweenTrustChecks = 100;
 constexpr uint64_t kTicksBetweenListenerLooks = 3;
@@ -559,12 +560,17 @@ void Controller::HandleControlEvents() {
   }
 }
 
+// What was counted in the kernel, too.
+absl::Status Controller::ReadFlows() {
+  flows_.BeginBatch();
+  absl::Status status = dataplane_.CollectFlows();
+  status.Update(events_->DrainFlows());
+  return status;
+}
+
 void Controller::Tick() {
   const std::lock_guard lock(mutex_);
-  flows_.BeginBatch();
-  absl::Status collected = dataplane_.CollectFlows();
-  collected.Update(events_->DrainFlows());
-  if (const absl::Status status = std::move(collected); !status.ok()) {
+  if (const absl::Status status = ReadFlows(); !status.ok()) {
     log_(absl::StrCat("events: ", std::string(status.message())));
   }
   if (recompile_wanted_) {
@@ -575,6 +581,10 @@ void Controller::Tick() {
   }
   TickHosts();
   CloseDeniedIfDue();
+  // Whatever wakes the daemon does not make time go faster.
+  const auto now = std::chrono::steady_clock::now();
+  if (now < next_tick_) return;
+  next_tick_ = now + kTick;
   if (ticks_ % kTicksBetweenListenerLooks == 0) AttachRefusals();
   if (ticks_ % kTicksBetweenDeviceLooks == 0) LookAtDevices();
   CheckDeadlines();

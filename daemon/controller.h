@@ -235,6 +235,7 @@ class Controller : public api::Service {
   bool AddOwnLabels(const GenerationImage& image, Inventory* inventory) const;
   absl::Status HostsChanged(const char* why);
   void TickHosts();
+  absl::Status ReadFlows();
   std::set<IdentityPair> SeenPairs() const;
   api::Host DescribeHost(uint32_t id) const;
   void DescribeRecords(const IdentityBundle& bundle, const std::string& name,
@@ -305,6 +306,7 @@ class Controller : public api::Service {
   Deadline panic_until_;
   std::chrono::steady_clock::time_point not_before_;  // of another try at what a deadline asks for
   uint64_t ticks_ = 0;
+  std::chrono::steady_clock::time_point next_tick_;
   int walks_due_ = 0;
   std::chrono::steady_clock::time_point next_walk_;
   uint64_t connections_closed_ = 0;

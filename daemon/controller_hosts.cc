@@ -115,6 +115,7 @@ void Controller::TickHosts() {
 namespace {
 
 constexpr uint64_t kTicksBetweenThoroughLooks = 100;
+constexpr size_t kMostTold = 1000;  // names of devices are anybody's
 
 std::vector<uint32_t> ProcessesBelow(const std::string& cgroup_root) {
   std::vector<uint32_t> out;
@@ -148,7 +149,7 @@ void Controller::LookAtDevices() {
                 first || ticks_ % kTicksBetweenThoroughLooks == 0);
   for (const auto& [inode, ns] : filters_.namespaces()) {
     for (const std::string& problem : ns.problems) {
-      if (told_.insert(absl::StrCat(inode, problem)).second) {
+      if (told_.size() < kMostTold && told_.insert(absl::StrCat(inode, problem)).second) {
         log_(absl::StrCat("devices: network namespace ", inode, ": ", problem,
                           "; datagrams there carry no identities"));
       }

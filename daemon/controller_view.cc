@@ -427,8 +427,7 @@ absl::StatusOr<std::vector<api::ExplainAnswer>> Controller::Explain(
 
 absl::StatusOr<api::FlowPage> Controller::Flows(const api::FlowsRequest& request) {
   const std::lock_guard lock(mutex_);
-  flows_.BeginBatch();
-  MSEG_RETURN_IF_ERROR(events_->DrainFlows());
+  MSEG_RETURN_IF_ERROR(ReadFlows());
   return flows_.Read(request, [this](const mseg_identity& id) { return ExeOf(id); });
 }
 

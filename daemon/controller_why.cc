@@ -98,8 +98,7 @@ void Advise(bool by_rule, uint8_t reason, const AllowEnd& from, const AllowEnd& 
 
 absl::StatusOr<api::WhyAnswer> Controller::Why(const api::WhyRequest& request) {
   const std::lock_guard lock(mutex_);
-  flows_.BeginBatch();
-  MSEG_RETURN_IF_ERROR(events_->DrainFlows());
+  MSEG_RETURN_IF_ERROR(ReadFlows());
   return request.last ? WhyRefused(request.pid) : WhyNow(request);
 }
 

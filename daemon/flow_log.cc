@@ -209,14 +209,17 @@ api::FlowRecord FlowLog::Render(const Record& record, const FindExe& exes) const
 }
 
 std::optional<FlowLog::Refusal> FlowLog::LastRefusal(uint32_t pid, const FindExe& exes) const {
-  for (auto it = records_.rbegin(); it != records_.rend(); ++it) {
-    const mseg_flow_event& event = it->event;
+  const Record* last = nullptr;  // a record may say of an earlier one's time what came after it
+  for (const Record& record : records_) {
+    const mseg_flow_event& event = record.event;
     const bool wanted =
         pid == 0 || event.local.tgid == pid ||
         (event.peer_known && !(event.peer.flags & MSEG_ID_REMOTE) && event.peer.tgid == pid);
-    if (event.verdict == MSEG_DENY && wanted) return Refusal{event, Render(*it, exes)};
+    if (event.verdict != MSEG_DENY || !wanted) continue;
+    if (last == nullptr || record.time_us >= last->time_us) last = &record;
   }
-  return std::nullopt;
+  if (last == nullptr) return std::nullopt;
+  return Refusal{last->event, Render(*last, exes)};
 }
 
 api::FlowPage FlowLog::Read(const api::FlowsRequest& request, const FindExe& exes) const {

@@ -19,6 +19,7 @@
 #include <fstream>
 #include <functional>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -315,6 +316,15 @@ std::map<ino_t, std::string> FindNamespaces() {
   return out;
 }
 
+// Of the calling thread's namespace; 0: the kernel does not say.
+uint64_t CookieHere() {
+  uint64_t cookie = 0;
+  socklen_t size = sizeof(cookie);
+  const ScopedFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!fd.ok() || getsockopt(fd.get(), SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) != 0) return 0;
+  return cookie;
+}
+
 // False: it is gone.
 bool Enter(const std::string& path, ino_t inode) {
   const ScopedFd ns(open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -338,6 +348,8 @@ absl::Status ClearEverywhere(const std::function<bool(const Filter&)>& ours) {
 
 void DeviceFilters::LookHere(ino_t inode, bool thorough) {
   Namespace& here = namespaces_[inode];
+  const uint64_t cookie = CookieHere();
+  if (std::exchange(here.cookie, cookie) != cookie) thorough = true;
   here.devices.clear();
   here.problems.clear();
   const auto devices = Devices();

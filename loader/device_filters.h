@@ -25,7 +25,8 @@ class DeviceFilters {
   struct Namespace {
     std::vector<std::string> devices;
     std::vector<std::string> problems;
-    pid_t process = 0;  // that is or was in it
+    pid_t process = 0;    // that is or was in it
+    uint64_t cookie = 0;  // inode numbers are used again, these are not
   };
 
   explicit DeviceFilters(const Dataplane& dataplane) : dataplane_(dataplane) {}

@@ -52,22 +52,7 @@ b host trust "$WORK/a.json" >/dev/null
 workloads web >"$WORK/a-policy.yaml"
 {
   order_db_policy "{exe: $TRUSTED/webapp}" udp/7000-7099
-  cat <<'YAML'
----
-apiVersion: mseg.io/v1
-kind: AddressGroup
-metadata: {name: lan}
-spec: {labels: {loc: lan}, cidrs: [10.9.1.0/24]}
----
-apiVersion: mseg.io/v1
-kind: Policy
-metadata: {name: by-address}
-spec:
-  selects: {labels: {role: db}}
-  directions: [ingress]
-  rules:
-  - {name: lan, verdict: allow, from: {labels: {loc: lan}}, to: {labels: {role: db}}, services: [udp/7090]}
-YAML
+  db_by_address 10.9.1.0/24 "udp/7090"
 } >"$WORK/b-policy.yaml"
 apply "$WORK/a-policy.yaml"
 b policy apply "$WORK/b-policy.yaml" >/dev/null || bail "the server's policy"

@@ -51,22 +51,7 @@ start_hosts "paths: [$paths], listeners: [$listeners]"
 workloads web >"$WORK/a-policy.yaml"
 {
   order_db_policy "{exe: $TRUSTED/webapp}" "tcp/7000-7199"
-  cat <<'YAML'
----
-apiVersion: mseg.io/v1
-kind: AddressGroup
-metadata: {name: lan}
-spec: {labels: {loc: lan}, cidrs: [10.9.4.0/24]}
----
-apiVersion: mseg.io/v1
-kind: Policy
-metadata: {name: by-address}
-spec:
-  selects: {labels: {role: db}}
-  directions: [ingress]
-  rules:
-  - {name: lan, verdict: allow, from: {labels: {loc: lan}}, to: {labels: {role: db}}, services: [tcp/7080, tcp/7180]}
-YAML
+  db_by_address 10.9.4.0/24 "tcp/7080, tcp/7180"
 } >"$WORK/b-policy.yaml"
 apply "$WORK/a-policy.yaml"
 b policy apply "$WORK/b-policy.yaml" >/dev/null || bail "the server's policy"

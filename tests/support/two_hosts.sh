@@ -103,6 +103,25 @@ b_saw() { # DESCRIPTION CONDITION...
   shift
   if out=$(b_line "$@"); then ok "$what" && note "$out"; else not_ok "$what" "$*: $out"; fi
 }
+# db_by_address CIDR SERVICES: documents that let any process at these addresses reach role=db.
+db_by_address() {
+  cat <<YAML
+---
+apiVersion: mseg.io/v1
+kind: AddressGroup
+metadata: {name: lan}
+spec: {labels: {loc: lan}, cidrs: [$1]}
+---
+apiVersion: mseg.io/v1
+kind: Policy
+metadata: {name: by-address}
+spec:
+  selects: {labels: {role: db}}
+  directions: [ingress]
+  rules:
+  - {name: lan, verdict: allow, from: {labels: {loc: lan}}, to: {labels: {role: db}}, services: [$2]}
+YAML
+}
 counter_of() { # a|b NAME
   "$1" status -o json | json_field "counters.$2"
 }

@@ -12,8 +12,11 @@
 #include "mseg/abi.h"
 // After abi.h, whose types it uses.
 #include "mseg/tcp_option.h"
+#include "tests/unit/some_claim.h"
 
 namespace {
+
+using mseg::testing::SomeClaim;
 
 constexpr uint8_t kKind = MSEG_OPTION_KIND;
 constexpr uint16_t kExid = MSEG_OPTION_EXID;
@@ -31,16 +34,6 @@ uint64_t SipHash(uint64_t k0, uint64_t k1, const std::vector<uint8_t>& message) 
     last |= static_cast<uint64_t>(message[at + i]) << 8 * i;
   }
   return mseg_siphash_end(&s, last);
-}
-
-mseg_claim SomeClaim() {
-  mseg_claim claim{};
-  claim.label_id = 0x010203040506;
-  claim.exe_id = 0x0708090a0b0c;
-  claim.host_id = 0x0d0e0f;
-  claim.grade = MSEG_GRADE_IMA;
-  claim.epoch = 11;
-  return claim;
 }
 
 std::array<uint8_t, MSEG_PROOF_LEN> SomeProof(const mseg_wire_key& key, uint32_t client,

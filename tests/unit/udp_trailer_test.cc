@@ -14,22 +14,15 @@
 #include "mseg/abi.h"
 // After abi.h, whose types it uses.
 #include "mseg/udp_trailer.h"
+#include "tests/unit/some_claim.h"
 
 namespace {
+
+using mseg::testing::SomeClaim;
 
 using Trailer = std::array<uint8_t, MSEG_TRAILER_LEN>;
 constexpr uint16_t kExid = MSEG_OPTION_EXID;
 constexpr mseg_wire_key kKey = {{0x0706050403020100, 0x0f0e0d0c0b0a0908}};
-
-mseg_claim SomeClaim() {
-  mseg_claim claim{};
-  claim.label_id = 0x010203040506;
-  claim.exe_id = 0x0708090a0b0c;
-  claim.host_id = 0x0d0e0f;
-  claim.grade = MSEG_GRADE_IMA;
-  claim.epoch = 11;
-  return claim;
-}
 
 uint64_t Mac(const Trailer& trailer, uint16_t port, const std::vector<uint8_t>& payload) {
   const auto udp_len = static_cast<uint16_t>(MSEG_UDP_HEADER + payload.size());
