@@ -156,6 +156,15 @@ in_cgroup web "$TRUSTED/webapp" "$DATAGRAM" sizes 10.9.1.1 7050 33 >/dev/null
 check "a machine without mseg gets the datagram, and no more" grep -qx \
   "7050 $("$PYTHON" -c 'print(bytes(i * 7 & 255 for i in range(33)).hex())')" "$SEEN"
 
+note "a service that connects its socket to who asks first"
+in_b db "$TRUSTED/dbserver" "$DATAGRAM" first 0.0.0.0 7030
+wait_for 10 b_hears 7030 || bail "the server listens" "$(cat "$WORK/servers.log")"
+ask() { in_cgroup web "$@" "$DATAGRAM" ask $B 7030 40123; }
+allowed "webapp asks first" ask "$TRUSTED/webapp"
+unheard "another program, at the port that it had" hook=ingress direction=ingress reason=default \
+  "peer.exe=$PYTHON" local.labels.role=db -- ask "$PYTHON" -SE
+allowed "webapp asks once more" ask "$TRUSTED/webapp"
+
 note "made by hand, by a machine on the way"
 capture_datagram() { # COMMAND...: $SIGNED
   local pid

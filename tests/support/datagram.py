@@ -3,6 +3,8 @@
 """Datagrams that carry an identity (udp_trailer.h), by hand.
 
 datagram.py serve FILE HOST PORT ...       echoes; a line for each datagram in FILE: PORT PAYLOAD-AS-HEX
+datagram.py first HOST PORT                connects its socket to whoever comes first; echoes
+datagram.py ask HOST PORT SOURCE-PORT      status 0 if the echo comes within a second
 datagram.py sizes HOST PORT SIZE ...       sends one of each size and waits for its echo; prints the
                                            sizes that had none
 datagram.py parts HOST PORT SIZE ...       the same, each datagram written in two parts
@@ -20,7 +22,7 @@ Changes: source=ADDRESS destination=ADDRESS source_port=N port=N payload=HEX
          pad=N         the byte before the trailer (of a datagram of odd length)
          plain=1       without a trailer
          fragment=1    in two fragments (IPv4)
-Needs root, but for `serve`, `sizes` and `parts`.
+Needs root, but for `serve`, `first`, `ask`, `sizes` and `parts`.
 """
 import fcntl
 import ipaddress
@@ -224,6 +226,29 @@ def serve(file, *ends):
     echo(socks[0][0], file, socks[0][1])
 
 
+def first(host, port):
+    sock = bound(host, port)
+    data, peer = sock.recvfrom(65535)
+    sock.connect(peer)
+    while True:
+        try:
+            sock.send(data)
+            data = sock.recv(65535)
+        except OSError as error:  # its peer went, and will be back
+            print(error, flush=True)
+            data = sock.recv(65535)
+
+
+def ask(host, port, source_port):
+    sock = bound("0.0.0.0", source_port)
+    sock.settimeout(1)
+    sock.sendto(b"asked", (host, int(port)))
+    try:
+        sock.recv(65535)
+    except TimeoutError:
+        sys.exit("no answer")
+
+
 def sizes(host, port, *wanted):
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
     sock.settimeout(3)
@@ -271,6 +296,6 @@ def txcsum(device, on):
         fcntl.ioctl(sock, 0x8946, request)  # SIOCETHTOOL
 
 
-ACTS = {"serve": serve, "sizes": sizes, "parts": sizes, "stay": stay, "capture": capture, "send": send,
-        "txcsum": txcsum}
+ACTS = {"serve": serve, "first": first, "ask": ask, "sizes": sizes, "parts": sizes, "stay": stay,
+        "capture": capture, "send": send, "txcsum": txcsum}
 ACTS[sys.argv[1]](*sys.argv[2:])
