@@ -570,7 +570,12 @@ absl::Status Controller::ReadFlows() {
 
 void Controller::Tick() {
   const std::lock_guard lock(mutex_);
-  if (const absl::Status status = ReadFlows(); !status.ok()) {
+  // Whatever wakes the daemon does not make time go faster.
+  const auto now = std::chrono::steady_clock::now();
+  const bool due = now >= next_tick_;
+  if (due) next_tick_ = now + kTick;
+  flows_.BeginBatch();
+  if (const absl::Status status = due ? ReadFlows() : events_->DrainFlows(); !status.ok()) {
     log_(absl::StrCat("events: ", std::string(status.message())));
   }
   if (recompile_wanted_) {
@@ -581,10 +586,7 @@ void Controller::Tick() {
   }
   TickHosts();
   CloseDeniedIfDue();
-  // Whatever wakes the daemon does not make time go faster.
-  const auto now = std::chrono::steady_clock::now();
-  if (now < next_tick_) return;
-  next_tick_ = now + kTick;
+  if (!due) return;
   if (ticks_ % kTicksBetweenListenerLooks == 0) AttachRefusals();
   if (ticks_ % kTicksBetweenDeviceLooks == 0) LookAtDevices();
   CheckDeadlines();
