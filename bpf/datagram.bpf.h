@@ -93,12 +93,9 @@ static __always_inline bool mseg_flow_is_with(const struct mseg_flow_state *flow
 /* The address is not another host's, as far as records say. */
 static __always_inline bool mseg_is_at(const struct mseg_conn *conn, __u32 host_id)
 {
-	struct mseg_host_address key;
-	const __u32 *host;
+	__u32 host = mseg_host_at(&conn->peer);
 
-	__builtin_memcpy(key.addr, conn->peer.bytes, sizeof(key.addr));
-	host = bpf_map_lookup_elem(&mseg_host_addresses, &key);
-	return !host || *host == host_id;
+	return !host || host == host_id;
 }
 
 /*

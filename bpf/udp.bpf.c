@@ -202,15 +202,13 @@ static __noinline int mseg_sender_of(__u64 cookie, const struct mseg_datagram *d
  */
 static __always_inline void mseg_find_host(const struct mseg_datagram *d, struct mseg_sending *out)
 {
-	struct mseg_host_address key;
-	const __u32 *host;
+	__u32 host;
 
 	if (out->to && out->answer)
 		return;
-	__builtin_memcpy(key.addr, d->destination.bytes, sizeof(key.addr));
-	host = bpf_map_lookup_elem(&mseg_host_addresses, &key);
+	host = mseg_host_at(&d->destination);
 	if (host)
-		out->to = *host;
+		out->to = host;
 }
 
 /* What the way there is known to take, 0: whatever the device does. */

@@ -41,6 +41,17 @@ static __noinline __u8 mseg_path_of(const struct mseg_wire *wire, const struct m
 	return path ? *path : wire->default_path;
 }
 
+/* The host whose record names this address; 0: none, or several. */
+static __always_inline __u32 mseg_host_at(const struct mseg_addr *addr)
+{
+	struct mseg_host_address key;
+	const __u32 *host;
+
+	__builtin_memcpy(key.addr, addr->bytes, sizeof(key.addr));
+	host = bpf_map_lookup_elem(&mseg_host_addresses, &key);
+	return host ? *host : 0;
+}
+
 /*
  * The key that a host's MAC of this epoch is made with. 0, or what to count: an unknown host, or an
  * epoch that is neither now's nor a neighbour's.

@@ -560,10 +560,10 @@ void Controller::HandleControlEvents() {
   }
 }
 
-// What was counted in the kernel, too.
-absl::Status Controller::ReadFlows() {
+// `collect`: what was counted in the kernel, too.
+absl::Status Controller::ReadFlows(bool collect) {
   flows_.BeginBatch();
-  absl::Status status = dataplane_.CollectFlows();
+  absl::Status status = collect ? dataplane_.CollectFlows() : absl::OkStatus();
   status.Update(events_->DrainFlows());
   return status;
 }
@@ -574,8 +574,7 @@ void Controller::Tick() {
   const auto now = std::chrono::steady_clock::now();
   const bool due = now >= next_tick_;
   if (due) next_tick_ = now + kTick;
-  flows_.BeginBatch();
-  if (const absl::Status status = due ? ReadFlows() : events_->DrainFlows(); !status.ok()) {
+  if (const absl::Status status = ReadFlows(due); !status.ok()) {
     log_(absl::StrCat("events: ", std::string(status.message())));
   }
   if (recompile_wanted_) {

@@ -235,7 +235,7 @@ class Controller : public api::Service {
   bool AddOwnLabels(const GenerationImage& image, Inventory* inventory) const;
   absl::Status HostsChanged(const char* why);
   void TickHosts();
-  absl::Status ReadFlows();
+  absl::Status ReadFlows(bool collect = true);
   std::set<IdentityPair> SeenPairs() const;
   api::Host DescribeHost(uint32_t id) const;
   void DescribeRecords(const IdentityBundle& bundle, const std::string& name,
