@@ -8,7 +8,6 @@
 
 static long mseg_collect_step(__u32 index, void *context)
 {
-	struct mseg_collect *collect = context;
 	__u32 place = index & (MSEG_FLOW_COUNTS - 1), processor = index / MSEG_FLOW_COUNTS;
 	struct mseg_flow_count *count;
 	bool room;
@@ -20,17 +19,13 @@ static long mseg_collect_step(__u32 index, void *context)
 	if (room)
 		count->event.count = 0;
 	mseg_give_flow(count);
-	collect->left = !room;
 	return room ? 0 : 1;
 }
 
 SEC("syscall")
 int mseg_collect_flows(struct mseg_collect *ctx)
 {
-	struct mseg_collect collect = {};
-
-	bpf_loop(ctx->processors * MSEG_FLOW_COUNTS, mseg_collect_step, &collect, 0);
-	ctx->left = collect.left;
+	bpf_loop(ctx->processors * MSEG_FLOW_COUNTS, mseg_collect_step, NULL, 0);
 	return 0;
 }
 

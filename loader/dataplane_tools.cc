@@ -160,7 +160,7 @@ absl::Status Dataplane::Explain(mseg_explain* args) const {
 absl::Status Dataplane::CollectFlows() const {
   const int cpus = libbpf_num_possible_cpus();
   if (cpus < 0) return ErrnoStatus(cpus, "count processors");
-  mseg_collect args{.processors = static_cast<uint32_t>(cpus), .left = 0};
+  mseg_collect args{.processors = static_cast<uint32_t>(cpus)};
   return RunTool("mseg_collect_flows", &args, sizeof(args));
 }
 

@@ -250,7 +250,7 @@ const std::map<std::string, Layout>& Layouts() {
     }
     {
       using T = mseg_collect;
-      all["mseg_collect"] = {sizeof(T), {F(processors), F(left)}};
+      all["mseg_collect"] = {sizeof(T), {F(processors)}};
     }
     {
       using T = mseg_config;

@@ -960,9 +960,8 @@ MSEG_STATIC_ASSERT(sizeof(struct mseg_explain) == 136, "mseg_explain");
 /* Argument of the program mseg_collect_flows. */
 struct mseg_collect {
 	__u32 processors; /* in: possible ones */
-	__u32 left; /* out: 1 if the ring was full before all was in it */
 };
-MSEG_STATIC_ASSERT(sizeof(struct mseg_collect) == 8, "mseg_collect");
+MSEG_STATIC_ASSERT(sizeof(struct mseg_collect) == 4, "mseg_collect");
 
 /* What the iterator mseg_file_keys writes for each open file of a process. */
 struct mseg_file_record {
