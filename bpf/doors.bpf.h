@@ -106,7 +106,7 @@ static __always_inline bool mseg_door_is_open(__u8 hook, __u8 family, __u32 prot
 {
 	struct mseg_conn conn = { .door = door };
 
-	if (!mseg_task_is_managed((void *)bpf_get_current_task()))
+	if (!mseg_current_is_managed())
 		return true;
 	conn.hook = hook;
 	conn.family = family;

@@ -40,7 +40,7 @@ int BPF_PROG(mseg_hash_exec, struct linux_binprm *bprm, struct file *file, int r
 	const struct mseg_exe *known;
 
 	bpf_map_delete_elem(&mseg_hashed, &key);
-	if (ret || !(guard || mseg_task_is_managed((void *)bpf_get_current_task())))
+	if (ret || !(guard || mseg_current_is_managed()))
 		return ret;
 	mseg_read_exe_key(bprm->file, &exe);
 	if (exe.flags & MSEG_FILE_UNHASHABLE)

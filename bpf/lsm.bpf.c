@@ -38,17 +38,17 @@ static __always_inline int mseg_lsm_client(struct socket *sock, const void *addr
 	struct sock *sk = sock->sk;
 	__u16 family;
 
-	if (!sk || !mseg_task_is_managed((void *)bpf_get_current_task()))
+	if (!sk || !mseg_current_is_managed())
 		return 0;
-	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	family = sk->__sk_common.skc_family;
 	if ((family != AF_INET && family != AF_INET6) || !mseg_read_destination(address, &conn))
 		return 0;
 	/* The kernel will not: it is connected already, or listens. Whose it is stays as it is. */
-	if (sock->type == SOCK_STREAM && BPF_CORE_READ(sk, __sk_common.skc_state) != BPF_TCP_CLOSE)
+	if (sock->type == SOCK_STREAM && sk->__sk_common.skc_state != BPF_TCP_CLOSE)
 		return 0;
-	conn.netns_cookie = BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie);
+	conn.netns_cookie = sk->__sk_common.skc_net.net->net_cookie;
 	conn.cookie = bpf_get_socket_cookie(sk);
-	conn.protocol = BPF_CORE_READ(sk, sk_protocol);
+	conn.protocol = sk->sk_protocol;
 	conn.peer_port = mseg_service(conn.protocol, conn.peer_port);
 	conn.hook = hook;
 	return mseg_judge_client(&conn) ? 0 : -EPERM;
@@ -63,16 +63,11 @@ int BPF_PROG(mseg_lsm_connect, struct socket *sock, struct sockaddr *address, in
 SEC("lsm/socket_sendmsg")
 int BPF_PROG(mseg_lsm_sendmsg, struct socket *sock, struct msghdr *msg, int size, int ret)
 {
-	void *name;
-
-	if (ret)
-		return ret;
 	/* A stream ignores the name, except to open a connection with it. */
-	name = BPF_CORE_READ(msg, msg_name);
-	if (!name ||
-	    (sock->type != SOCK_DGRAM && !(BPF_CORE_READ(msg, msg_flags) & MSG_FASTOPEN)))
-		return 0;
-	return mseg_lsm_client(sock, name, MSEG_HOOK_LSM_SENDMSG);
+	if (ret || !msg->msg_name ||
+	    (sock->type != SOCK_DGRAM && !(msg->msg_flags & MSG_FASTOPEN)))
+		return ret;
+	return mseg_lsm_client(sock, msg->msg_name, MSEG_HOOK_LSM_SENDMSG);
 }
 
 char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";

@@ -23,9 +23,7 @@
 
 static __always_inline bool mseg_asks_current(void)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-
-	return mseg_task_is_managed(task) && !mseg_is_daemon(task);
+	return mseg_current_is_managed() && !mseg_current_is_daemon();
 }
 
 static __always_inline bool mseg_is_inet(struct sock *sk)

@@ -56,6 +56,12 @@ static __always_inline bool mseg_task_is_managed(struct task_struct *task)
 	return mseg_cgroup_is_managed(BPF_CORE_READ(task, cgroups, dfl_cgrp));
 }
 
+/* The same of the current task, at a tenth of the instructions. */
+static __always_inline bool mseg_current_is_managed(void)
+{
+	return bpf_get_current_ancestor_cgroup_id(mseg_cgroup_root_level) == mseg_cgroup_root_id;
+}
+
 /* The cache's entry, unless the file was written to since it was hashed. */
 static __always_inline const struct mseg_exe *mseg_find_exe(const struct mseg_exe_key *key)
 {
@@ -243,14 +249,23 @@ static __always_inline void mseg_walk_task(struct task_struct *task)
 		mseg_record_task(task, file, MSEG_ID_WALKED, NULL, NULL);
 }
 
-static __always_inline bool mseg_is_daemon(struct task_struct *task)
+static __always_inline bool mseg_is_daemon_key(struct mseg_task_key key)
 {
-	struct mseg_task_key key = mseg_key_of_task(task);
 	__u32 zero = 0;
 	const struct mseg_config *config = bpf_map_lookup_elem(&mseg_config, &zero);
 
 	return config && key.tgid == config->daemon.tgid &&
 	       key.start_ns == config->daemon.start_ns;
+}
+
+static __always_inline bool mseg_is_daemon(struct task_struct *task)
+{
+	return mseg_is_daemon_key(mseg_key_of_task(task));
+}
+
+static __always_inline bool mseg_current_is_daemon(void)
+{
+	return mseg_is_daemon_key(mseg_key_of_current(bpf_get_current_task_btf()));
 }
 
 static __always_inline __u32 mseg_guard_flags(void)

@@ -77,7 +77,7 @@ static __always_inline bool mseg_may_meet(struct sock *other, struct mseg_listen
 	struct mseg_identity self, peer = {};
 	bool asks_self, asks_peer;
 
-	if (!generation || !mseg_task_is_managed((void *)bpf_get_current_task()))
+	if (!generation || !mseg_current_is_managed())
 		return true;
 	peer.cgroup_id = there ? there->owner.id.cgroup_id :
 				 BPF_CORE_READ(other, sk_cgrp_data.cgroup, kn, id);
