@@ -2,6 +2,7 @@
 #include "loader/feature_probe.h"
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <linux/mount.h>
@@ -10,6 +11,7 @@
 
 #include <fstream>
 #include <iterator>
+#include <memory>
 
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -24,9 +26,16 @@ constexpr bpf_insn kReturnZero[] = {
     {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
 };
 
-// Loads a program that does nothing at a BTF-typed hook.
-bool CanLoad(bpf_prog_type type, bpf_attach_type attach, const char* hook) {
-  const int id = libbpf_find_vmlinux_btf_id(hook, attach);
+struct FreeBtf {
+  void operator()(btf* types) const { btf__free(types); }
+};
+using KernelTypes = std::unique_ptr<btf, FreeBtf>;
+
+// Loads a program that does nothing at a BTF-typed hook, whose type there has this name. The types
+// are read once for all of them: that takes as long as all other probes together.
+bool CanLoad(const KernelTypes& types, bpf_prog_type type, bpf_attach_type attach,
+             const char* name, uint32_t kind) {
+  const int id = types == nullptr ? -1 : btf__find_by_name_kind(types.get(), name, kind);
   if (id <= 0) return false;
   LIBBPF_OPTS(bpf_prog_load_opts, options);
   options.expected_attach_type = attach;
@@ -159,9 +168,13 @@ Features ProbeFeatures() {
   add("bpf_loop",
       libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_FUNC_loop, nullptr) == 1, true,
       "mseg cannot run: needs kernel 5.17 or newer");
-  add("tp_btf", CanLoad(BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, "sched_process_exec"), true,
-      "mseg cannot run: no identity at exec");
-  const bool loads = CanLoad(BPF_PROG_TYPE_LSM, BPF_LSM_MAC, "socket_connect");
+  const KernelTypes types(btf__load_vmlinux_btf());
+  add("tp_btf",
+      CanLoad(types, BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, "btf_trace_sched_process_exec",
+              BTF_KIND_TYPEDEF),
+      true, "mseg cannot run: no identity at exec");
+  const bool loads =
+      CanLoad(types, BPF_PROG_TYPE_LSM, BPF_LSM_MAC, "bpf_lsm_socket_connect", BTF_KIND_FUNC);
   add("lsm_programs", loads, false, "full mode: the kernel refuses LSM programs");
   const bool active = BpfLsmIsActive();
   add("lsm_active", active, false,
