@@ -32,6 +32,7 @@ constexpr std::chrono::milliseconds kTick(100);
 constexpr uint64_t kTicksBetweenChecks = 10;
 constexpr uint64_t kTicksBetweenTrustChecks = 100;
 constexpr uint64_t kTicksBetweenListenerLooks = 3;
+constexpr uint64_t kTicksBetweenIdentityLooks = 10;
 constexpr uint64_t kTicksBetweenDeviceLooks = 10;
 
 TableSet TablesOf(const GenerationImage& image) {
@@ -583,9 +584,10 @@ void Controller::Tick() {
       log_(absl::StrCat("policy: ", std::string(status.message())));
     }
   }
-  TickHosts();
+  RotateKeys();
   CloseDeniedIfDue();
   if (!due) return;
+  if (ticks_ % kTicksBetweenIdentityLooks == 0) LookAtOwnIdentities();
   if (ticks_ % kTicksBetweenListenerLooks == 0) AttachRefusals();
   if (ticks_ % kTicksBetweenDeviceLooks == 0) LookAtDevices();
   CheckDeadlines();

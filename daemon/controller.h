@@ -234,7 +234,8 @@ class Controller : public api::Service {
   // Adds label sets of this image that the inventory lacks as ones of this host. True: any.
   bool AddOwnLabels(const GenerationImage& image, Inventory* inventory) const;
   absl::Status HostsChanged(const char* why);
-  void TickHosts();
+  void RotateKeys();
+  void LookAtOwnIdentities();
   absl::Status ReadFlows(bool collect = true);
   std::set<IdentityPair> SeenPairs() const;
   api::Host DescribeHost(uint32_t id) const;

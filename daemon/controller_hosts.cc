@@ -14,8 +14,6 @@
 namespace mseg {
 namespace {
 
-constexpr uint64_t kTicksBetweenLooks = 10;
-
 std::string Words(const absl::Status& status) { return std::string(status.message()); }
 
 void FillFromRecord(const HostRecord& record, api::Host* host) {
@@ -100,11 +98,13 @@ absl::Status Controller::HostsChanged(const char* why) {
   return Recompile(why);
 }
 
-void Controller::TickHosts() {
+void Controller::RotateKeys() {
   if (const absl::Status status = wire_.Tick(); !status.ok()) {
     log_(absl::StrCat("hosts: ", Words(status)));
   }
-  if (ticks_ % kTicksBetweenLooks != 0) return;
+}
+
+void Controller::LookAtOwnIdentities() {
   const auto changed = RefreshOwn(*image_);
   if (!changed.ok()) log_(absl::StrCat("hosts: ", Words(changed.status())));
   if (changed.ok() && *changed) recompile_wanted_ = true;
