@@ -3,6 +3,7 @@
 # Many executables that nobody has seen before, each connecting in its first instructions: by fork,
 # vfork and a thread's exec. Those whose content a rule names are let through, the others never are,
 # however fast they come; in full mode, or with `exec_watch`, the very first attempt counts.
+# processors: 2
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../support/e2e.sh"
 
@@ -13,20 +14,28 @@ CONNECT=$MSEG_TESTS/e2e_connect
 PLACE=$TRUSTED/storm
 mkdir "$PLACE"
 COUNT=100
-fresh_program() { # FILE SALT: with a content of its own
-  cp "$CONNECT" "$1.new"
-  printf %s "$2" >>"$1.new"
-  mv "$1.new" "$1"
-}
-fresh_programs() { # SALT
-  local i
-  for ((i = 0; i < COUNT; i++)); do fresh_program "$PLACE/p$i" "$1 $i"; done
-}
-fresh_programs first
-digests='' # every second one is named by the rule
-for ((i = 0; i < COUNT; i += 2)); do
-  digests+="${digests:+, }\"$(digest_of "$PLACE/p$i")\""
-done
+cat >"$WORK/fresh.py" <<'PYTHON'
+import os, sys
+program, salt, *files = sys.argv[1:]
+with open(program, "rb") as file:
+    content = file.read()
+for path in files:
+    with open(f"{path}.new", "wb") as file:
+        file.write(content + f"{salt} {os.path.basename(path)}".encode())
+    os.chmod(f"{path}.new", 0o755)
+    os.rename(f"{path}.new", path)
+PYTHON
+fresh() { "$PYTHON" -SE "$WORK/fresh.py" "$CONNECT" "$@"; } # SALT FILE...: each has its own content
+digests_of() { sha256sum "$@" | sed 's/^\\*\([0-9a-f]*\) .*/"sha256:\1"/' | paste -sd ,; } # FILE...
+programs() { sed "s,^,$PLACE/p,"; } # of the numbers that come in
+
+named() { seq 0 2 $((COUNT - 1)); } # by the rule: every second one
+others() { seq 1 2 $((COUNT - 1)); }
+
+# shellcheck disable=SC2046 # numbers
+fresh first $(seq 0 $((COUNT - 1)) | programs)
+# shellcheck disable=SC2046
+digests=$(digests_of $(named | programs))
 serve db tcp 6379 "$PYTHON" -SE "$PROBE" serve tcp 127.0.0.1 6379
 start_msegd
 order_db_policy "{digest: [$digests]}" tcp/6379 >"$WORK/policy.yaml"
@@ -42,10 +51,7 @@ for i in "$@"; do "$dir/p$i" 127.0.0.1 6379 >/dev/null & pids[i]=$!; done
 for i in "$@"; do s=0; wait "${pids[i]}" || s=$?; echo "$i $s"; done' storm "$PLACE" "$@"
 }
 
-named() { seq 0 2 $((COUNT - 1)); }
-others() { seq 1 2 $((COUNT - 1)); }
-
-# shellcheck disable=SC2046 # numbers
+# shellcheck disable=SC2046
 first=$(storm $(named))
 refused_first=$(awk '$2 != 0' <<<"$first" | wc -l)
 note "first run: $refused_first of $((COUNT / 2)) that the rule names were refused"
@@ -66,7 +72,7 @@ settled() {
 }
 # Without a hash at exec a process may be gone before the daemon has looked.
 # shellcheck disable=SC2046
-[[ -n $full ]] || learn $(named | sed "s,^,$PLACE/p,")
+[[ -n $full ]] || learn $(named | programs)
 check "all that the rule names are let through" wait_for 5 settled
 
 # ---- as fast as it goes, by fork, vfork and a thread's exec
@@ -148,36 +154,37 @@ fi
 # that it names has been read before it runs.
 mkdir "$PLACE/named"
 mkdir -m 1777 "$PLACE/public"
-fresh_programs second
-digests=''
-for i in $(named); do
-  ((i >= COUNT / 2)) || continue
+# shellcheck disable=SC2046
+fresh second $(seq 0 $((COUNT - 1)) | programs)
+by_path() { named | head -n $((COUNT / 4)); }
+by_digest() { named | tail -n $((COUNT / 4)); }
+for i in $(by_digest); do
   if [[ -n $full ]]; then
     chown nobody "$PLACE/p$i"
   else
     mv "$PLACE/p$i" "$PLACE/public/" && ln -s "public/p$i" "$PLACE/p$i"
   fi
-  digests+="${digests:+, }\"$(digest_of "$PLACE/p$i")\""
 done
+# shellcheck disable=SC2046
+digests=$(digests_of $(by_digest | programs))
 {
   order_db_policy "{exe: $PLACE/named/*}" tcp/6379
   printf '  - name: by-digest\n    verdict: allow\n    from: {process: {digest: [%s]}}\n' "$digests"
   printf '    to: {labels: {role: db}}\n    services: [tcp/6379]\n'
 } >"$WORK/policy.yaml"
 apply "$WORK/policy.yaml"
-for i in $(named); do
-  ((i < COUNT / 2)) || continue
-  fresh_program "$PLACE/named/p$i" "third $i"
-  ln -sf "named/p$i" "$PLACE/p$i"
-done
+# shellcheck disable=SC2046
+fresh third $(by_path | sed "s,^,$PLACE/named/p,")
+for i in $(by_path); do ln -sf "named/p$i" "$PLACE/p$i"; done
 held=$(status counters.execs_held)
-# A guest's processor is emulated: more at a time would wait for longer than the second there is.
+# They wait for each other, for a second at most, and a guest's processor takes a twentieth of that
+# for one, or far longer while others have it.
 in_groups() {
-  local at
+  local at at_once=$([[ -n $GUEST ]] && echo 2 || echo "$COUNT")
   local -a numbers
   mapfile -t numbers < <(named)
-  for ((at = 0; at < ${#numbers[@]}; at += COUNT / SLOW)); do
-    storm "${numbers[@]:at:COUNT / SLOW}"
+  for ((at = 0; at < ${#numbers[@]}; at += at_once)); do
+    storm "${numbers[@]:at:at_once}"
   done
 }
 same "exec_watch: none is refused for being unknown" 0 "$(in_groups | awk '$2 != 0' | wc -l)"
