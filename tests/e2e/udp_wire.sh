@@ -356,8 +356,8 @@ ip -n "$BOX" link set inner0 up
 ip -n "$BOX" route add default via 10.9.3.1
 ip -n "$ROUTER" route add 10.9.3.0/24 via $B
 ip netns exec "$NS2" sysctl -qw net.ipv4.ip_forward=1
-bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="$2" "${@:3}"' boxed "$CG2/db" \
-  "/run/netns/$BOX" "$TRUSTED/dbserver" "$DATAGRAM" serve "$SEEN" 0.0.0.0 7030 >/dev/null 2>&1 &
+"$MSEG_TESTS/e2e_enter" "$CG2/db" "/run/netns/$BOX" "$TRUSTED/dbserver" "$DATAGRAM" serve "$SEEN" \
+  0.0.0.0 7030 >/dev/null 2>&1 &
 track "$!"
 for device in box0 inner0; do wait_for 10 filtered b $device || bail "filters of $device"; done
 before=$(b_counter udp_replayed)
@@ -406,7 +406,37 @@ check_not "a forged one, both daemons dead" arrives "$PAYLOAD"
 programs_of() { tc -n "$1" filter show dev wire0 "$2" | grep -o 'id [0-9]* name mseg_tc[^ ]*' | sort; }
 before=$(programs_of "$NS2" ingress)
 check "their filters are there" test -n "$before"
+
+note "and without one program after the other"
+mkfifo "$WORK/say-bare"
+: >"$talks"
+spawn web "$TRUSTED/webapp" "$DATAGRAM" stay connected $B 7000 "$WORK/say-bare"
+exec {SAY}>"$WORK/say-bare"
+echo one >&$SAY
+check "a client has its answer" wait_for 10 grep -q 'got one' "$talks"
+port=$(sed -n 's/^port //p' "$talks")
+forge_answer() {
+  send side_a "$SIGNED" plain=1 payload=696e6a656374 source=$B source_port=7000 \
+    destination=10.9.1.2 port="$port"
+}
+forged_comes() {
+  forge_answer
+  grep -q inject "$talks"
+}
+forge_answer
+echo two >&$SAY
+check "the next true one comes" wait_for 10 grep -q 'got two' "$talks"
+check_not "a forged one did not" grep -q inject "$talks"
+rm "$PINS/links/mseg_ingress_connected"
+check "without mseg_ingress_connected it does" wait_for 10 forged_comes
+exec {SAY}>&-
+tc -n "$NS" filter del dev wire0 egress
+check_not "without mseg_tc_egress nothing is signed" app --timeout 1 udp $B 7000
 start_a
+wait_for 10 filtered a wire0 || bail "filters of a"
+allowed "its twin, with it" app udp $B 7000
+tc -n "$NS2" filter del dev wire0 ingress
+check_not "without mseg_tc_ingress nothing is verified" app --timeout 1 udp $B 7000
 start_b
 for host in a b; do wait_for 10 filtered $host wire0 || bail "filters of $host"; done
 same "with both back, the same filters" "$before" "$(programs_of "$NS2" ingress)"

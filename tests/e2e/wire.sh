@@ -94,8 +94,7 @@ turned_away "another program does not" peer.exe="$PYTHON" reason=default hook=in
 same "segments are as long as ever once it is done" 1448 "$(talk mss $B 7100)"
 mkdir "$CG2/web"
 on_b() { # COMMAND...: a client of the server's own host, which is known by its socket
-  bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="$2" "${@:3}"' on_b "$CG2/web" \
-    "/run/netns/$NS2" "$@"
+  enter "$CG2/web" "/run/netns/$NS2" "$@"
 }
 for address in 127.0.0.1 $B; do
   # The cgroup and the program are new to that daemon.

@@ -154,6 +154,7 @@ e2e_begin() {
   [[ $EUID -eq 0 ]] || { skip "$SUITE" "root"; e2e_end; }
   CGROUP_ROOT=$(cgroup_root) || { skip "$SUITE" "a cgroup v2 hierarchy"; e2e_end; }
   [[ -x $MSEG_BIN/msegd && -x $MSEG_BIN/msegctl ]] || bail "$SUITE" "no programs in $MSEG_BIN"
+  [[ -x $MSEG_TESTS/e2e_enter ]] || bail "$SUITE" "no programs in $MSEG_TESTS"
   E2E_BEGUN=1
   e2e_places "$SUITE-$(printf '%s.%s.%s' "$SUITE" "$$" "$(date +%s%N)" | sha256sum | cut -c1-8)"
   # bash 5.2 may be cut off while it handles a signal, and anybody may be killed.
@@ -265,15 +266,15 @@ kill_tracked() {
   return 0
 }
 
-in_ns() { nsenter --net="/run/netns/$NS" "$@"; }
+enter() { "$MSEG_TESTS/e2e_enter" "$@"; } # CGROUP NETNS COMMAND...
+in_ns() { enter - "/run/netns/$NS" "$@"; }
 
 # in_cgroup CGROUP COMMAND...: below the managed root and in the suite's network namespace ($NS).
 in_cgroup() {
   local dir=$CG/$1
   shift
   [[ -d $dir ]] || mkdir -p "$dir"
-  bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="$2" "${@:3}"' in_cgroup \
-    "$dir" "/run/netns/$NS" "$@"
+  enter "$dir" "/run/netns/$NS" "$@"
 }
 
 # spawn CGROUP COMMAND...: the same in the background; $SPAWNED is the command's own pid, its output
@@ -283,8 +284,7 @@ spawn() {
   shift
   [[ -d $dir ]] || mkdir -p "$dir"
   log=$WORK/${1##*/}.log
-  bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="$2" "${@:3}"' spawn \
-    "$dir" "/run/netns/$NS" "$@" </dev/null >>"$log" 2>&1 &
+  "$MSEG_TESTS/e2e_enter" "$dir" "/run/netns/$NS" "$@" </dev/null >>"$log" 2>&1 &
   SPAWNED=$!
   track "$SPAWNED"
 }

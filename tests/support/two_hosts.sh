@@ -87,8 +87,8 @@ exchange() {
 
 # in_b CGROUP COMMAND...: in the background on host b; $SPAWNED.
 in_b() {
-  bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="$2" "${@:3}"' spawn "$CG2/$1" \
-    "/run/netns/$NS2" "${@:2}" </dev/null >>"$WORK/servers.log" 2>&1 &
+  "$MSEG_TESTS/e2e_enter" "$CG2/$1" "/run/netns/$NS2" "${@:2}" </dev/null \
+    >>"$WORK/servers.log" 2>&1 &
   SPAWNED=$!
   track "$SPAWNED"
 }
