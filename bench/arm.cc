@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/arm.h"
 
+#include <bpf/bpf.h>
+#include <unistd.h>
+
 #include <cerrno>
+#include <chrono>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "loader/errno_status.h"
+#include "loader/pins.h"
+#include "loader/scoped_fd.h"
 
 namespace mseg::bench {
 namespace {
@@ -51,7 +58,13 @@ class NftArm : public Arm {
 
 }  // namespace
 
-std::string ArmSpec::Name() const { return rules == 0 ? kind : absl::StrCat(kind, "@", rules); }
+std::string ArmSpec::Variant() const {
+  return without.empty() ? kind : absl::StrCat(kind, "-without-", without);
+}
+
+std::string ArmSpec::Name() const {
+  return rules == 0 ? Variant() : absl::StrCat(Variant(), "@", rules);
+}
 
 const std::vector<ArmKind>& ArmKinds() {
   static const std::vector<ArmKind> kinds = {
@@ -138,6 +151,31 @@ absl::Status Arm::MakeNetwork() {
   return absl::OkStatus();
 }
 
+// Removes the pinned links of `without`, and waits until the kernel has let go of them. The daemon
+// attaches it again with the next generation, so there must be none.
+absl::Status Arm::TakeAway() const {
+  bool found = false;
+  for (const char* host : {"managed", "alpha", "beta"}) {
+    const std::string pin = absl::StrCat(context_.workspace->PinDir(absl::StrCat(Id(), "-", host)),
+                                         "/", kLinkPins, "/", spec_.without);
+    ScopedFd link(bpf_obj_get(pin.c_str()));
+    if (!link.ok()) continue;
+    bpf_link_info info{};
+    uint32_t size = sizeof(info);
+    if (bpf_obj_get_info_by_fd(link.get(), &info, &size) != 0 || unlink(pin.c_str()) != 0) {
+      return ErrnoStatus(errno, "detach " + pin);
+    }
+    link.Reset();
+    for (int i = 0; ScopedFd(bpf_link_get_fd_by_id(info.id)).ok(); i++) {
+      if (i == 500) return absl::InternalError(pin + " is removed, but stays attached");
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    found = true;
+  }
+  if (found) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat("no program ", spec_.without, " is attached"));
+}
+
 absl::Status Arm::Start() {
   const Workspace& workspace = *context_.workspace;
   if (auto dir = workspace.MakeDir(Id()); !dir.ok()) return dir.status();
@@ -151,6 +189,7 @@ absl::Status Arm::Start() {
   client_place_.cpu = server_place_.cpu = context_.cpu;
   client_place_.nice = server_place_.nice = kNice;
   MSEG_RETURN_IF_ERROR(Enforce());
+  if (!spec_.without.empty()) MSEG_RETURN_IF_ERROR(TakeAway());
   auto started = Worker::StartServer(server_place_, address_, Dir() + "/server.log");
   if (!started.ok()) return started.status();
   server_ = *std::move(started);

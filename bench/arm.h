@@ -23,7 +23,10 @@ struct ArmSpec {
   std::string kind = {};  // see ArmKinds()
   uint64_t rules = 0;
   Topology topology = Topology::kLo;
+  std::string without = {};  // a program of mseg that is detached, to see what it costs
 
+  // The kind, and what it is without.
+  std::string Variant() const;
   // `mseg-both@1000`, `none`; unique in a run.
   std::string Name() const;
 };
@@ -100,6 +103,7 @@ class Arm {
 
  private:
   absl::Status MakeNetwork();
+  absl::Status TakeAway() const;
 
   ArmSpec spec_;
   ArmContext context_;
@@ -120,6 +124,8 @@ class MsegArm : public Arm {
   uint64_t DaemonCpuNs() const override { return host_->CpuNs(); }
   const ManagedHost& host() const { return *host_; }
   absl::StatusOr<std::map<std::string, uint64_t>> Counters() const;
+  // What its maps took before it had a policy.
+  uint64_t bare_map_bytes() const { return bare_map_bytes_; }
 
  protected:
   absl::Status Enforce() override;
@@ -133,6 +139,7 @@ class MsegArm : public Arm {
 
   Ends ends_;
   std::unique_ptr<ManagedHost> host_;
+  uint64_t bare_map_bytes_ = 0;
 };
 
 // A msegd for each end, and identities proven in the handshake.

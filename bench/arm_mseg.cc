@@ -47,6 +47,9 @@ absl::Status MsegArm::Enforce() {
   auto host = MakeHost("managed", absl::StrCat("report_allowed: ", quiet ? "false" : "true", "\n"));
   if (!host.ok()) return host.status();
   host_ = *std::move(host);
+  auto counters = Counters();
+  if (!counters.ok()) return counters.status();
+  bare_map_bytes_ = (*counters)["map_bytes"];
   return host_->Apply(MsegPolicy(spec().rules, Permissions()));
 }
 

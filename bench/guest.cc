@@ -35,6 +35,9 @@ std::vector<std::string> Inside(const Options& options, const std::string& progr
               absl::StrJoin(rules, ","), "--runs", absl::StrCat(std::min(options.runs, kMostRuns)),
               "--recreate", "1", "--slice", absl::StrCat(options.slice_ms), "--topology",
               options.topology == Topology::kVeth ? "veth" : "lo", "-o", kOut});
+  if (!options.without.empty()) {
+    out.insert(out.end(), {"--without", absl::StrJoin(options.without, ",")});
+  }
   return out;
 }
 

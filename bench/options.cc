@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "loader/programs.h"
 
 namespace mseg::bench {
 namespace {
@@ -60,6 +61,22 @@ absl::Status Rivals(const std::string& value, std::vector<std::string>* out) {
   return absl::OkStatus();
 }
 
+// Only what is attached to a cgroup or a hook of the kernel can be taken away.
+absl::Status Programs(const std::string& value, std::vector<std::string>* out) {
+  std::vector<std::string> known;
+  for (const ProgramSpec& spec : kPrograms) {
+    if (spec.attach != Attach::kNone) known.emplace_back(spec.name);
+  }
+  out->clear();
+  for (const std::string& one : std::vector<std::string>(absl::StrSplit(value, ','))) {
+    std::string name;
+    const absl::Status status = OneOf("--without", one, known, &name);
+    if (!status.ok()) return status;
+    out->push_back(name);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Threshold(const std::string& value, double* out) {
   if (!absl::SimpleAtod(value, out) || !(*out >= 0 && *out < 10)) {
     return Wrong("--threshold", value, "a share is wanted, such as 0.02");
@@ -78,6 +95,7 @@ std::map<std::string, Setter> Setters(Options* out) {
   };
   return {
       {"--compare", [out](const std::string& v) { return Rivals(v, &out->compare); }},
+      {"--without", [out](const std::string& v) { return Programs(v, &out->without); }},
       {"--rules", [out](const std::string& v) { return Rules(v, &out->rules); }},
       {"--runs", [out](const std::string& v) { return Number("--runs", v, &out->runs); }},
       {"--recreate",
@@ -182,6 +200,7 @@ std::string Usage() {
       "\nOptions:\n"
       "  --compare LIST     rivals beside mseg: none, nftables, iptables (all)\n"
       "  --rules LIST       numbers of rules (10,1000,10000,100000)\n"
+      "  --without LIST     programs of mseg: its arms once more without each of them\n"
       "  --runs N           rounds of slices in a suite (300)\n"
       "  --recreate N       how often the arms are made anew in a suite (3)\n"
       "  --slice MS         length of a slice (20)\n"
@@ -219,6 +238,11 @@ std::vector<ArmSpec> ArmsOf(const Options& options, uint64_t most_linear) {
       if (absl::EndsWith(kind.kind, "-quiet") && rules != options.rules.front()) continue;
       if (linear && rules > std::min(kind.most_rules, most_linear)) continue;
       out.push_back({kind.kind, rules, options.topology});
+      const bool quiet = absl::EndsWith(kind.kind, "-quiet");
+      if (kind.family != "mseg" || quiet || rules != options.rules.front()) continue;
+      for (const std::string& program : options.without) {
+        out.push_back({kind.kind, rules, options.topology, program});
+      }
     }
   }
   return out;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // apply: how long from a policy to its enforcement, and what it takes in memory.
+#include <bpf/bpf.h>
+
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -11,6 +13,8 @@
 #include "absl/strings/str_split.h"
 #include "bench/suite.h"
 #include "loader/errno_status.h"
+#include "loader/pins.h"
+#include "loader/scoped_fd.h"
 
 namespace mseg::bench {
 namespace {
@@ -66,6 +70,8 @@ class ApplyRun {
   }
   // {check, compile, store, stage, flip, close} in ms, as msegctl says.
   void AddTimings(const std::string& prefix, const std::string& output) const;
+  absl::StatusOr<double> ElementBytes(const std::string& map) const;
+  absl::Status AddElements(const std::string& metric, const std::vector<std::string>& maps) const;
   absl::StatusOr<double> Change(const std::string& verdict, int want, std::string* output) const;
 
   const SuiteContext& context_;
@@ -134,13 +140,45 @@ absl::Status ApplyRun::OneRule() {
   return absl::OkStatus();
 }
 
+// What one element of a map takes: an array has places, a hash table allocates elements (struct
+// htab_elem of the kernel is 48 bytes before the key) when they are added.
+absl::StatusOr<double> ApplyRun::ElementBytes(const std::string& map) const {
+  const ScopedFd fd(
+      bpf_obj_get(absl::StrCat(arm_.host().places().pin_dir, "/", kMapPins, "/", map).c_str()));
+  if (!fd.ok()) return ErrnoStatus(errno, "open map " + map);
+  bpf_map_info info{};
+  uint32_t size = sizeof(info);
+  if (bpf_obj_get_info_by_fd(fd.get(), &info, &size) != 0) return ErrnoStatus(errno, map);
+  const auto aligned = [](uint32_t bytes) { return (bytes + 7) / 8 * 8; };
+  return info.type == BPF_MAP_TYPE_ARRAY ? aligned(info.value_size)
+                                         : 48 + aligned(info.key_size) + aligned(info.value_size);
+}
+
+absl::Status ApplyRun::AddElements(const std::string& metric,
+                                   const std::vector<std::string>& maps) const {
+  double bytes = 0;
+  for (const std::string& map : maps) {
+    auto element = ElementBytes(map);
+    if (!element.ok()) return element.status();
+    bytes += *element;
+  }
+  Add("mseg", metric, "bytes", Exactly(bytes));
+  return absl::OkStatus();
+}
+
 absl::Status ApplyRun::Memory() {
   auto counters = arm_.Counters();
   if (!counters.ok()) return counters.status();
   const double rules = static_cast<double>(arm_.spec().rules);
   const double maps = static_cast<double>((*counters)["map_bytes"]);
+  const double bare = static_cast<double>(arm_.bare_map_bytes());
   Add("mseg", "map_bytes", "bytes", Exactly(maps));
-  Add("mseg", "map_bytes_per_rule", "bytes", Exactly(maps / rules));
+  Add("mseg", "map_bytes_bare", "bytes", Exactly(bare));
+  Add("mseg", "map_bytes_per_rule", "bytes", Exactly((maps - bare) / rules));
+  MSEG_RETURN_IF_ERROR(AddElements("map_bytes_per_identity", {"mseg_identities", "mseg_classes"}));
+  MSEG_RETURN_IF_ERROR(
+      AddElements("map_bytes_per_socket", {"mseg_slots", "mseg_peer_slots", "mseg_accepted"}));
+  MSEG_RETURN_IF_ERROR(AddElements("map_bytes_per_listener", {"mseg_listening", "mseg_listeners"}));
   Add("mseg", "daemon_bytes", "bytes",
       Exactly(static_cast<double>(ResidentBytes(arm_.host().pid()))));
   return absl::OkStatus();

@@ -49,6 +49,8 @@ constexpr unsigned kSettleSeconds = 10;
 bool TakesPart(const Activity& activity, const ArmSpec& spec) {
   const bool linear = absl::EndsWith(spec.kind, "-linear");
   if (linear && !activity.many_arms && spec.rules > kFewLinear) return false;
+  // Whose question was not seen may not answer it.
+  if (!spec.without.empty() && activity.suite == "udp") return false;
   // A firewall that drops gives no answer to time.
   if (activity.refused || activity.suite == "exec") {
     return absl::StartsWith(spec.kind, "none") || absl::StartsWith(spec.kind, "mseg");
@@ -96,7 +98,7 @@ Series* SliceRun::SeriesOf(size_t activity, const Arm& arm) {
     if (one.arm == arm.spec().Name()) return &one;
   }
   series_[activity].push_back(
-      {.kind = arm.spec().kind, .arm = arm.spec().Name(), .rules = arm.spec().rules});
+      {.kind = arm.spec().Variant(), .arm = arm.spec().Name(), .rules = arm.spec().rules});
   return &series_[activity].back();
 }
 

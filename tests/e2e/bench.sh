@@ -41,18 +41,19 @@ has "and says why" "$(cat "$WORK/out")" 'needs root'
 SUITES=(connect rr hooks)
 WANTED=(connect/mseg-both@10/ratio connect/mseg-client@10/ratio connect/nft-ct-set@10/ratio
   connect/none-aa/ratio refused/mseg-both@10/cpu rr/mseg-both@10/ratio
-  hooks/mseg_connect4/connect/run)
+  hooks/mseg_connect4/connect/run connect/mseg-both-without-mseg_ingress@10/ratio)
 RECREATE=1
 # Emulated, the rest takes many minutes and shows nothing that is not seen natively.
 if [[ -z $GUEST ]]; then
   SUITES+=(stream udp exec decide apply)
   WANTED+=(stream/mseg-both@10/ratio udp-exchange/mseg-both@10/ratio exec/mseg-both@10/wall
-    decide/identities-10@10/cold apply/mseg@10/one_rule_enforced apply/mseg@10/map_bytes)
+    decide/identities-10@10/cold apply/mseg@10/one_rule_enforced apply/mseg@10/map_bytes_per_rule
+    apply/mseg@10/map_bytes_per_socket)
   RECREATE=2
 fi
 note "a run of ${SUITES[*]}"
 "$BENCH" "${SUITES[@]}" --compare nftables --rules 10 --runs 4 --recreate "$RECREATE" --slice 5 \
-  -o "$WORK/report" >"$WORK/bench.log" 2>&1 &
+  --without mseg_ingress -o "$WORK/report" >"$WORK/bench.log" 2>&1 &
 RUN=$!
 track "$RUN"
 status=0

@@ -43,6 +43,8 @@ TEST_CASE("bad usage is refused with what would be right") {
                                                                      {"--compare", "pf"},
                                                                      {"--topology", "ring"},
                                                                      {"--frob"},
+                                                                     {"--without", "frob"},
+                                                                     {"--without", "mseg_explain"},
                                                                      {"--threshold", "-1"}}) {
     const auto options = Parse(arguments);
     INFO(arguments[0]);
@@ -70,6 +72,18 @@ TEST_CASE("the baselines are always among the arms, rivals when asked for") {
   CHECK_FALSE(has("nft-set@1000"));
   std::sort(names.begin(), names.end());
   CHECK(std::unique(names.begin(), names.end()) == names.end());
+}
+
+TEST_CASE("arms without a program stand beside those of mseg with the fewest rules") {
+  auto options = Parse({"--rules", "10,1000", "--without", "mseg_ingress,mseg_sockops"});
+  REQUIRE(options.ok());
+  std::vector<std::string> names;
+  for (const ArmSpec& spec : ArmsOf(*options, 1000)) {
+    if (!spec.without.empty()) names.push_back(spec.Name());
+  }
+  CHECK(names == std::vector<std::string>{
+                     "mseg-client-without-mseg_ingress@10", "mseg-client-without-mseg_sockops@10",
+                     "mseg-both-without-mseg_ingress@10", "mseg-both-without-mseg_sockops@10"});
 }
 
 TEST_CASE("every rule set has as many permissions as asked for") {
