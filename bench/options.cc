@@ -50,11 +50,12 @@ absl::Status OneOf(const std::string& option, const std::string& value,
   return absl::OkStatus();
 }
 
-absl::Status Rivals(const std::string& value, std::vector<std::string>* out) {
+absl::Status SomeOf(const std::string& option, const std::string& value,
+                    const std::vector<std::string>& allowed, std::vector<std::string>* out) {
   out->clear();
   for (const std::string& one : std::vector<std::string>(absl::StrSplit(value, ','))) {
     std::string name;
-    const absl::Status status = OneOf("--compare", one, {"none", "nftables", "iptables"}, &name);
+    const absl::Status status = OneOf(option, one, allowed, &name);
     if (!status.ok()) return status;
     out->push_back(name);
   }
@@ -62,19 +63,12 @@ absl::Status Rivals(const std::string& value, std::vector<std::string>* out) {
 }
 
 // Only what is attached to a cgroup or a hook of the kernel can be taken away.
-absl::Status Programs(const std::string& value, std::vector<std::string>* out) {
-  std::vector<std::string> known;
+std::vector<std::string> AttachedPrograms() {
+  std::vector<std::string> out;
   for (const ProgramSpec& spec : kPrograms) {
-    if (spec.attach != Attach::kNone) known.emplace_back(spec.name);
+    if (spec.attach != Attach::kNone) out.emplace_back(spec.name);
   }
-  out->clear();
-  for (const std::string& one : std::vector<std::string>(absl::StrSplit(value, ','))) {
-    std::string name;
-    const absl::Status status = OneOf("--without", one, known, &name);
-    if (!status.ok()) return status;
-    out->push_back(name);
-  }
-  return absl::OkStatus();
+  return out;
 }
 
 absl::Status Threshold(const std::string& value, double* out) {
@@ -94,8 +88,14 @@ std::map<std::string, Setter> Setters(Options* out) {
     };
   };
   return {
-      {"--compare", [out](const std::string& v) { return Rivals(v, &out->compare); }},
-      {"--without", [out](const std::string& v) { return Programs(v, &out->without); }},
+      {"--compare",
+       [out](const std::string& v) {
+         return SomeOf("--compare", v, {"none", "nftables", "iptables"}, &out->compare);
+       }},
+      {"--without",
+       [out](const std::string& v) {
+         return SomeOf("--without", v, AttachedPrograms(), &out->without);
+       }},
       {"--rules", [out](const std::string& v) { return Rules(v, &out->rules); }},
       {"--runs", [out](const std::string& v) { return Number("--runs", v, &out->runs); }},
       {"--recreate",
@@ -230,15 +230,15 @@ std::vector<ArmSpec> ArmsOf(const Options& options, uint64_t most_linear) {
     if (!kind.has_rules) out.push_back({kind.kind, 0, options.topology});
     if (!kind.has_rules) continue;
     const bool linear = absl::EndsWith(kind.kind, "-linear");
+    const bool quiet = absl::EndsWith(kind.kind, "-quiet");
     for (const uint64_t rules : options.rules) {
       const bool end = rules == options.rules.front() || rules == options.rules.back();
       // A linear rule set has to be seen growing, mseg not growing; sets only stand beside it.
       if (!end && !linear && kind.kind != "mseg-both") continue;
       if (kind.two_hosts && rules != options.rules.front()) continue;
-      if (absl::EndsWith(kind.kind, "-quiet") && rules != options.rules.front()) continue;
+      if (quiet && rules != options.rules.front()) continue;
       if (linear && rules > std::min(kind.most_rules, most_linear)) continue;
       out.push_back({kind.kind, rules, options.topology});
-      const bool quiet = absl::EndsWith(kind.kind, "-quiet");
       if (kind.family != "mseg" || quiet || rules != options.rules.front()) continue;
       for (const std::string& program : options.without) {
         out.push_back({kind.kind, rules, options.topology, program});
