@@ -45,8 +45,8 @@ Estimate Scaled(Estimate value, double factor) {
 
 class Adder {
  public:
-  Adder(const SeriesSuite& suite, const std::vector<Series>& series, Report* report)
-      : suite_(suite), series_(series), report_(report), scale_(suite.unit == "us" ? 1e-3 : 1.0) {}
+  Adder(const SeriesSuite& suite, Report* report)
+      : suite_(suite), report_(report), scale_(suite.unit == "us" ? 1e-3 : 1.0) {}
 
   void Absolute(const Series& one) {
     Add(one, "", suite_.metric, suite_.unit, Scaled(BootstrapMedian(one.cost), scale_));
@@ -106,7 +106,6 @@ class Adder {
   }
 
   const SeriesSuite& suite_;
-  const std::vector<Series>& series_;
   Report* report_;
   double scale_;
 };
@@ -114,7 +113,7 @@ class Adder {
 }  // namespace
 
 void AddResults(const SeriesSuite& suite, const std::vector<Series>& series, Report* report) {
-  Adder adder(suite, series, report);
+  Adder adder(suite, report);
   const Series* none = FindKind(series, "none", 0);
   for (const Series& one : series) {
     adder.Absolute(one);

@@ -3,6 +3,7 @@
 # Many executables that nobody has seen before, each connecting in its first instructions: by fork,
 # vfork and a thread's exec. Those whose content a rule names are let through, the others never are,
 # however fast they come; in full mode, or with `exec_watch`, the very first attempt counts.
+# guests: 6.1
 # processors: 2
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../support/e2e.sh"

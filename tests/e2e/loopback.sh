@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # `loopback: allow`: a workload's own processes talk on loopback addresses whatever the rules say,
 # and nobody else does, and nowhere else.
-# guests: 6.12
+# guests: 6.1
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh
 # shellcheck disable=SC2119 # start_msegd without options
 source "$(dirname "${BASH_SOURCE[0]}")/../support/e2e.sh"

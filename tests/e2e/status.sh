@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # What the daemon says of itself, what it costs to have it, and how fast it is there.
+# guests: 6.1
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh
 # shellcheck disable=SC2119,SC2317 # functions are called through others
 source "$(dirname "${BASH_SOURCE[0]}")/../support/e2e.sh"

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # UDP between two hosts by the identity that each datagram carries: who gets in, what is forged,
 # changed, replayed or left out, what other machines make of it, and where filters are and are not.
+# guests: 6.12
 # shellcheck source-path=SCRIPTDIR source=../support/e2e.sh
 # shellcheck disable=SC2119,SC2317 # functions are called through others
 source "$(dirname "${BASH_SOURCE[0]}")/../support/e2e.sh"

@@ -4,7 +4,8 @@ add_library(mseg_policy_testing STATIC
   ${CMAKE_CURRENT_LIST_DIR}/../support/policy_fixture.cc
   ${CMAKE_CURRENT_LIST_DIR}/../support/policy_random.cc
   ${CMAKE_CURRENT_LIST_DIR}/../support/policy_reference.cc)
-target_link_libraries(mseg_policy_testing PUBLIC mseg_labels Catch2::Catch2 PRIVATE mseg_options)
+target_link_libraries(mseg_policy_testing PUBLIC mseg_labels Catch2::Catch2
+  PRIVATE mseg_options mseg_computing)
 
 mseg_test(labels_test
   SOURCES

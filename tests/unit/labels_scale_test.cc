@@ -15,11 +15,7 @@
 namespace mseg::testing {
 namespace {
 
-#ifdef __SANITIZE_ADDRESS__
-constexpr size_t kRules = 2'000;  // a slow build: what the reference reads in a minute
-#else
 constexpr size_t kRules = 10'000;
-#endif
 
 Fleet TestFleet() {
   const char* rules = std::getenv("MSEG_SCALE_RULES");
