@@ -152,12 +152,16 @@ class Controller : public api::Service {
   absl::Status PutInForce(GenerationImage image, api::Timings* timings);
   absl::Status Recompile(const char* why);
   absl::Status ClassifyNewCgroups();
+  void OnCgroup(const mseg_cgroup_event& event);
+  CompileOptions compile_options() const;
+  absl::Status ReadFlows(bool collect = true);
+
+  // controller_executables.cc
   void OnExe(const mseg_exe_event& event);
   void OnScript(const mseg_script_event& event);
   absl::Status StartExecWatch();
   bool LearnBeforeExec(int fd, uint32_t tgid);
   void LearnPending(const mseg_task& task);
-  void OnCgroup(const mseg_cgroup_event& event);
   absl::Status Enrol(const ExeRegistry::Known& known);
   // What becomes of a file when it is executed, ready for that: a script's pair, or the file.
   absl::StatusOr<ExeRegistry::Known> EnrolFile(ExeRegistry::Known known);
@@ -169,7 +173,6 @@ class Controller : public api::Service {
   void RecheckTrust();
   void LearnMentioned(const Mentions& mentions);
   void LearnScripts(const Mentions& mentions);
-  CompileOptions compile_options() const;
 
   // controller_policy.cc
   std::vector<Digest> DigestsAt(const Pin& pin);
@@ -236,7 +239,6 @@ class Controller : public api::Service {
   absl::Status HostsChanged(const char* why);
   void RotateKeys();
   void LookAtOwnIdentities();
-  absl::Status ReadFlows(bool collect = true);
   std::set<IdentityPair> SeenPairs() const;
   api::Host DescribeHost(uint32_t id) const;
   void DescribeRecords(const IdentityBundle& bundle, const std::string& name,
