@@ -24,6 +24,12 @@ IpAddress Masked(const IpAddress& address, int bits) {
   return out;
 }
 
+bool SameBits(const IpAddress& a, const IpAddress& b, int bits) {
+  const int whole = bits / 8;
+  if (!std::equal(a.begin(), a.begin() + whole, b.begin())) return false;
+  return bits % 8 == 0 || ((a[whole] ^ b[whole]) & (0xFF00 >> bits % 8) & 0xFF) == 0;
+}
+
 }  // namespace
 
 bool IsIpv4(const IpAddress& address) {
@@ -60,11 +66,28 @@ std::string IpAddressText(const IpAddress& address) {
 }
 
 bool Cidr::Contains(const IpAddress& other) const {
-  return IsIpv4(other) == ipv4 && Masked(other, bits) == address;
+  return IsIpv4(other) == ipv4 && SameBits(other, address, bits);
 }
 
 bool Cidr::Contains(const Cidr& other) const {
-  return other.ipv4 == ipv4 && bits <= other.bits && Masked(other.address, bits) == address;
+  return other.ipv4 == ipv4 && bits <= other.bits && SameBits(other.address, address, bits);
+}
+
+Cidr Cidr::Shortened(int length) const {
+  return Cidr{
+      .address = Masked(address, length), .bits = static_cast<uint8_t>(length), .ipv4 = ipv4};
+}
+
+bool AnyContains(const std::vector<Cidr>& prefixes, const Cidr& region) {
+  constexpr size_t kFew = 16;
+  if (prefixes.size() <= kFew) {
+    return std::any_of(prefixes.begin(), prefixes.end(),
+                       [&region](const Cidr& prefix) { return prefix.Contains(region); });
+  }
+  for (int bits = region.ShortestOfFamily(); bits <= region.bits; ++bits) {
+    if (std::binary_search(prefixes.begin(), prefixes.end(), region.Shortened(bits))) return true;
+  }
+  return false;
 }
 
 absl::StatusOr<Cidr> ParseCidr(std::string_view text) {

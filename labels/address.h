@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -31,7 +33,18 @@ struct Cidr {
   auto operator<=>(const Cidr&) const = default;
   bool Contains(const IpAddress& other) const;
   bool Contains(const Cidr& other) const;
+  // The prefix of `length` bits, no more than `bits`, that holds this one.
+  Cidr Shortened(int length) const;
+  int ShortestOfFamily() const { return ipv4 ? 96 : 0; }
+
+  template <typename H>
+  friend H AbslHashValue(H state, const Cidr& cidr) {
+    return H::combine(std::move(state), cidr.address, cidr.bits, cidr.ipv4);
+  }
 };
+
+// Does one of `prefixes`, which are sorted, hold `region`?
+bool AnyContains(const std::vector<Cidr>& prefixes, const Cidr& region);
 
 // `10.0.0.0/8`, `2001:db8::/32`, or a bare address. Bits set beyond the prefix are refused, because
 // nobody can tell which of the two numbers was meant.

@@ -115,10 +115,9 @@ Tri MatchOwnAddresses(const CompiledSelector& selector, const Subject& subject) 
   bool outside = false;
   for (const Cidr& address : subject.addresses) {
     auto same_family = [&address](const Cidr& cidr) { return cidr.ipv4 == address.ipv4; };
-    auto holds = [&address](const Cidr& cidr) { return cidr.Contains(address); };
     if (std::none_of(selector->cidrs.begin(), selector->cidrs.end(), same_family)) continue;
-    const bool match = std::any_of(selector->cidrs.begin(), selector->cidrs.end(), holds) &&
-                       std::none_of(selector->except.begin(), selector->except.end(), holds);
+    const bool match =
+        AnyContains(selector->cidrs, address) && !AnyContains(selector->except, address);
     (match ? inside : outside) = true;
   }
   if (!inside) return Tri::kNo;
@@ -130,9 +129,8 @@ Tri MatchCidrs(const CompiledSelector& selector, const Subject& subject) {
   // An address says nothing about a process that has an identity, unless `peers: all` asks.
   if (!subject.is_address)
     return selector->all_peers ? MatchOwnAddresses(selector, subject) : Tri::kNo;
-  auto holds = [&subject](const Cidr& cidr) { return cidr.Contains(subject.region); };
-  return YesIf(std::any_of(selector->cidrs.begin(), selector->cidrs.end(), holds) &&
-               std::none_of(selector->except.begin(), selector->except.end(), holds));
+  return YesIf(AnyContains(selector->cidrs, subject.region) &&
+               !AnyContains(selector->except, subject.region));
 }
 
 }  // namespace
@@ -190,8 +188,14 @@ void Matcher::IndexSelectors() {
     };
     const auto first = std::find_if(selector->labels.begin(), selector->labels.end(), demands);
     if (first == selector->labels.end()) {
-      const bool addresses_only = !selector->cidrs.empty() && !selector->all_peers;
-      (addresses_only ? address_selectors_ : other_selectors_).push_back(i);
+      if (selector->cidrs.empty() || selector->all_peers) {
+        other_selectors_.push_back(i);
+        continue;
+      }
+      for (const Cidr& cidr : selector->cidrs) {
+        selectors_by_cidr_[cidr].push_back(i);
+        cidr_lengths_.insert({cidr.ipv4, cidr.bits});
+      }
       continue;
     }
     selectors_by_key_[first->key].push_back(i);
@@ -529,7 +533,13 @@ void Matcher::AddDemanded(const Demanded& demanded, const std::vector<uint64_t>&
 std::vector<uint32_t> Matcher::Candidates(const Subject& subject) const {
   std::vector<uint32_t> out = other_selectors_;
   if (subject.is_address) {
-    out.insert(out.end(), address_selectors_.begin(), address_selectors_.end());
+    const Cidr& region = subject.region;
+    for (auto it = cidr_lengths_.lower_bound({region.ipv4, 0});
+         it != cidr_lengths_.end() && *it <= std::pair(region.ipv4, region.bits); ++it) {
+      const auto holds = selectors_by_cidr_.find(region.Shortened(it->second));
+      if (holds == selectors_by_cidr_.end()) continue;
+      out.insert(out.end(), holds->second.begin(), holds->second.end());
+    }
   }
   std::vector<uint64_t> own;
   bool open = false;

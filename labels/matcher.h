@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -141,7 +142,9 @@ class Matcher {
   absl::flat_hash_map<uint64_t, Demanded> selectors_by_label_;
   absl::flat_hash_map<std::string, std::vector<uint32_t>> selectors_by_key_;
   std::vector<uint32_t> other_selectors_;
-  std::vector<uint32_t> address_selectors_;  // with cidrs and no label
+  // Selectors with cidrs and no label, by each of them, and the lengths that there are.
+  absl::flat_hash_map<Cidr, std::vector<uint32_t>> selectors_by_cidr_;
+  std::set<std::pair<bool, uint8_t>> cidr_lengths_;  // (ipv4, bits)
   // What is left of a selector where nothing is known of the labels.
   struct Unlabelled {
     uint32_t exe_matcher = kNone;

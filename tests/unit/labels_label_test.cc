@@ -2,8 +2,11 @@
 // Labels and their ids, digests, addresses, path patterns: the small parts.
 #include "labels/label.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <limits>
+#include <random>
+#include <vector>
 
 #include "labels/address.h"
 #include "labels/glob.h"
@@ -129,6 +132,42 @@ TEST_CASE("prefixes: families are apart, loose bits are refused") {
   CHECK(all6.Contains(*ParseIpAddress("::1")));
   CHECK_FALSE(all4.Contains(*ParseIpAddress("::1")));
   CHECK(IpAddressText(*ParseIpAddress("::ffff:10.0.0.1")) == "10.0.0.1");
+}
+
+TEST_CASE("of few prefixes and of many, the same holds a region") {
+  std::mt19937_64 random(3);
+  // Few bits differ, so that many prefixes hold many others.
+  auto any = [&random] {
+    Cidr cidr{.address = {}, .bits = static_cast<uint8_t>(random() % 129), .ipv4 = false};
+    cidr.address[random() % 3] = static_cast<uint8_t>(random() % 4 * 64);
+    if (random() % 2 == 0) {
+      cidr = {.address = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 10},
+              .bits = static_cast<uint8_t>(96 + random() % 33),
+              .ipv4 = true};
+      cidr.address[13 + random() % 3] = static_cast<uint8_t>(random() % 4 * 64);
+    }
+    return cidr.Shortened(cidr.bits);
+  };
+  auto bit = [](const IpAddress& address, int i) { return address[i / 8] >> (7 - i % 8) & 1; };
+  size_t held = 0;
+  for (int round = 0; round < 400; ++round) {
+    std::vector<Cidr> prefixes(random() % 60);
+    std::generate(prefixes.begin(), prefixes.end(), any);
+    std::sort(prefixes.begin(), prefixes.end());
+    const Cidr region = any();
+    bool want = false;
+    for (const Cidr& prefix : prefixes) {
+      bool holds = prefix.ipv4 == region.ipv4 && prefix.bits <= region.bits;
+      for (int i = 0; holds && i < prefix.bits; ++i) {
+        holds = bit(prefix.address, i) == bit(region.address, i);
+      }
+      want = want || holds;
+    }
+    CHECK(AnyContains(prefixes, region) == want);
+    held += want ? 1 : 0;
+  }
+  CHECK(held > 100);
+  CHECK(held < 390);
 }
 
 TEST_CASE("path patterns match component by component") {

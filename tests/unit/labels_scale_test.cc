@@ -10,6 +10,7 @@
 #include "labels/simulator.h"
 #include "labels/text.h"
 #include "tests/support/fleet.h"
+#include "tests/support/policy_fixture.h"
 #include "tests/support/policy_reference.h"
 
 namespace mseg::testing {
@@ -171,6 +172,23 @@ TEST_CASE("a fleet's tables say what the rules say", "[scale]") {
   CHECK(by_rule > 10);
   // Hints leave out most of those that must miss; without them it would be 2.5 a question.
   CHECK(lookups.size() < kQuestions * 3 / 2);
+}
+
+TEST_CASE("a rule for each of many addresses", "[scale]") {
+  // Minutes, if every rule were asked about every address.
+  constexpr int kAddresses = 30'000;
+  std::string rules = "{selects: {labels: {app: web}}, directions: [egress], rules: [";
+  auto address = [](int i) { return Cat("10.7.", i / 256, ".", i % 256); };
+  for (int i = 0; i < kAddresses; ++i) {
+    rules += Cat("{name: r", i, ", verdict: ", i % 3 == 0 ? "deny" : "allow", ", to: {cidrs: [",
+                 address(i), "]}, services: tcp/443},\n");
+  }
+  rules += "{name: net, verdict: allow, to: {cidrs: [10.7.0.0/20]}, services: tcp/443}]}";
+  const PolicySet policy = GoodPolicy(PolicyYaml("p", rules));
+  constexpr char kWeb[] = "labels:app=web";
+  CHECK(Answer(policy, kWeb, "ip:" + address(300), "tcp/443") == "deny rule p/r300");
+  CHECK(Answer(policy, kWeb, "ip:" + address(20'000), "tcp/443") == "allow rule p/r20000");
+  CHECK(Answer(policy, kWeb, "ip:10.8.0.1", "tcp/443") == "deny default p");
 }
 
 TEST_CASE("one changed rule of many changes a handful of entries", "[scale]") {
