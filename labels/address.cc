@@ -15,15 +15,6 @@ namespace {
 constexpr uint8_t kMappedPrefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF};
 constexpr int kMappedBits = 96;
 
-IpAddress Masked(const IpAddress& address, int bits) {
-  IpAddress out{};
-  for (int i = 0; i < 16; ++i) {
-    const int left = std::clamp(bits - 8 * i, 0, 8);
-    out[i] = static_cast<uint8_t>(address[i] & (0xFF00 >> left));
-  }
-  return out;
-}
-
 bool SameBits(const IpAddress& a, const IpAddress& b, int bits) {
   const int whole = bits / 8;
   if (!std::equal(a.begin(), a.begin() + whole, b.begin())) return false;
@@ -74,9 +65,15 @@ bool Cidr::Contains(const Cidr& other) const {
 }
 
 Cidr Cidr::Shortened(int length) const {
-  return Cidr{
-      .address = Masked(address, length), .bits = static_cast<uint8_t>(length), .ipv4 = ipv4};
+  Cidr out{.address = {}, .bits = static_cast<uint8_t>(length), .ipv4 = ipv4};
+  for (int i = 0; i < 16; ++i) {
+    const int left = std::clamp(length - 8 * i, 0, 8);
+    out.address[i] = static_cast<uint8_t>(address[i] & (0xFF00 >> left));
+  }
+  return out;
 }
+
+int Cidr::ShortestOfFamily() const { return ipv4 ? kMappedBits : 0; }
 
 bool AnyContains(const std::vector<Cidr>& prefixes, const Cidr& region) {
   constexpr size_t kFew = 16;
@@ -110,9 +107,8 @@ absl::StatusOr<Cidr> ParseCidr(std::string_view text) {
     cidr.bits = static_cast<uint8_t>(*bits + (dotted ? kMappedBits : 0));
     if (cidr.ipv4 && cidr.bits < kMappedBits) cidr.ipv4 = false;
   }
-  const IpAddress masked = Masked(cidr.address, cidr.bits);
-  if (masked != cidr.address) {
-    const Cidr meant{.address = masked, .bits = cidr.bits, .ipv4 = cidr.ipv4};
+  const Cidr meant = cidr.Shortened(cidr.bits);
+  if (meant != cidr) {
     return absl::InvalidArgumentError(Cat("`", text, "` has bits set beyond its prefix; write ",
                                           CidrText(meant), " or the address alone"));
   }

@@ -35,7 +35,7 @@ struct Cidr {
   bool Contains(const Cidr& other) const;
   // The prefix of `length` bits, no more than `bits`, that holds this one.
   Cidr Shortened(int length) const;
-  int ShortestOfFamily() const { return ipv4 ? 96 : 0; }
+  int ShortestOfFamily() const;  // the length that holds all of its family
 
   template <typename H>
   friend H AbslHashValue(H state, const Cidr& cidr) {

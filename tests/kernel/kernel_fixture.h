@@ -14,13 +14,11 @@
 #include "absl/status/statusor.h"
 #include "loader/dataplane.h"
 #include "loader/scoped_fd.h"
+#include "tests/support/environment.h"
 
 struct bpf_object;
 
 namespace mseg::testing {
-
-// A number from the environment, as for seeds.
-uint64_t FromEnvironment(const char* name, uint64_t otherwise);
 
 // Where the cgroup v2 hierarchy is mounted: /sys/fs/cgroup, or a folder of it on a hybrid host.
 std::string CgroupMount();

@@ -3,11 +3,10 @@
 // random, and compiled twice after each edit. Once with the documents that did not change being the
 // very ones of before, so that all that can be is reused; once with all of them parsed again, so
 // that nothing is. Both keep numbers from the image before, so every table must be the same, byte
-// for byte. MSEG_INCREMENTAL_SEED=N runs one seed alone, MSEG_INCREMENTAL_SEEDS=N
-// as many.
+// for byte. MSEG_INCREMENTAL_SEED=N runs one seed alone, MSEG_INCREMENTAL_SEEDS=N so
+// many.
 #include <algorithm>
 #include <catch2/catch.hpp>
-#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <random>
@@ -15,6 +14,7 @@
 
 #include "labels/compiler.h"
 #include "labels/text.h"
+#include "tests/support/environment.h"
 #include "tests/support/policy_fixture.h"
 
 namespace mseg::testing {
@@ -361,15 +361,14 @@ class ReuseRound {
 
 TEST_CASE("what is reused is what would have been made", "[property]") {
   constexpr uint64_t kSeeds = 60;
-  const char* only = std::getenv("MSEG_INCREMENTAL_SEED");
-  const char* some = std::getenv("MSEG_INCREMENTAL_SEEDS");
-  const uint64_t seeds = some == nullptr ? kSeeds : std::strtoull(some, nullptr, 10);
+  const uint64_t only = FromEnvironment("MSEG_INCREMENTAL_SEED", 0);
+  const uint64_t seeds = only != 0 ? 1 : FromEnvironment("MSEG_INCREMENTAL_SEEDS", kSeeds);
   ReuseCoverage coverage;
-  const uint64_t first = only == nullptr ? 1 : std::strtoull(only, nullptr, 10);
-  for (uint64_t seed = first; seed < first + (only == nullptr ? seeds : 1); ++seed) {
+  for (uint64_t i = 0; i < seeds; ++i) {
+    const uint64_t seed = only != 0 ? only : i + 1;
     if (!ReuseRound(seed, &coverage).Run(seed)) return;
   }
-  if (only != nullptr || seeds < kSeeds) return;
+  if (seeds < kSeeds) return;
   CHECK(coverage.compared == kSeeds * 40);
   CHECK(coverage.same_vocabulary > kSeeds * 13);
   for (const char* edit : {"verdict", "services", "add a rule", "remove a rule", "swap rules", "at",

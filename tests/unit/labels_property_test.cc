@@ -3,23 +3,18 @@
 // failure prints its seed; MSEG_PROPERTY_SEED=N runs that one alone, MSEG_PROPERTY_ROUNDS=N changes
 // how many are run.
 #include <catch2/catch.hpp>
-#include <cstdlib>
 #include <map>
 #include <string>
 
 #include "labels/compiler.h"
 #include "labels/simulator.h"
 #include "labels/text.h"
+#include "tests/support/environment.h"
 #include "tests/support/policy_random.h"
 #include "tests/support/policy_reference.h"
 
 namespace mseg::testing {
 namespace {
-
-uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 // One end of a question: what the tables make of it, and what the reference does.
 struct End {

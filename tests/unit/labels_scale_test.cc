@@ -2,13 +2,13 @@
 // A large fleet's policy: its tables stay small, and a small change of it is a small change of
 // them. MSEG_SCALE_RULES=100000 runs it at full size.
 #include <catch2/catch.hpp>
-#include <cstdlib>
 #include <cstring>
 #include <random>
 
 #include "labels/compiler.h"
 #include "labels/simulator.h"
 #include "labels/text.h"
+#include "tests/support/environment.h"
 #include "tests/support/fleet.h"
 #include "tests/support/policy_fixture.h"
 #include "tests/support/policy_reference.h"
@@ -19,9 +19,8 @@ namespace {
 constexpr size_t kRules = 10'000;
 
 Fleet TestFleet() {
-  const char* rules = std::getenv("MSEG_SCALE_RULES");
   Fleet fleet;
-  fleet.rules = rules == nullptr ? kRules : std::strtoull(rules, nullptr, 10);
+  fleet.rules = FromEnvironment("MSEG_SCALE_RULES", kRules);
   fleet.identities = fleet.rules / 10;
   fleet.local = fleet.identities / 20;
   return fleet;
