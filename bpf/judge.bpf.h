@@ -216,6 +216,58 @@ static __always_inline struct mseg_slot *mseg_wire_slot(__u64 cookie)
 	return slot && slot->wire ? slot : NULL;
 }
 
+/* ---- one call, two hooks (full mode) ---- */
+
+static __always_inline struct mseg_let_pass *mseg_let_pass_here(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&mseg_let_pass, &zero);
+}
+
+static __always_inline bool mseg_is_asked_by_lsm(const struct mseg_conn *conn)
+{
+	return conn->hook == MSEG_HOOK_LSM_CONNECT || conn->hook == MSEG_HOOK_LSM_SENDMSG;
+}
+
+/* Whoever is writing there already, and was interrupted, goes first. */
+static __always_inline void mseg_note_let_pass(const struct mseg_conn *conn, __u32 generation)
+{
+	struct mseg_let_pass *note = mseg_let_pass_here();
+	__u64 was = note ? *(volatile __u64 *)&note->cookie : MSEG_LET_PASS_BUSY;
+
+	if (was == MSEG_LET_PASS_BUSY ||
+	    __sync_val_compare_and_swap(&note->cookie, was, MSEG_LET_PASS_BUSY) != was)
+		return;
+	__builtin_memcpy(note->peer, conn->peer.bytes, sizeof(note->peer));
+	note->peer_port = conn->peer_port;
+	note->protocol = conn->protocol;
+	note->proof = conn->proof;
+	mseg_hold(&note->holder, generation);
+	__sync_val_compare_and_swap(&note->cookie, MSEG_LET_PASS_BUSY, conn->cookie);
+}
+
+static __always_inline bool mseg_is_same_peer(const struct mseg_let_pass *note,
+					      const struct mseg_conn *conn)
+{
+	const __u64 *left = (const __u64 *)note->peer, *right = (const __u64 *)conn->peer.bytes;
+
+	return left[0] == right[0] && left[1] == right[1] && note->peer_port == conn->peer_port &&
+	       note->protocol == conn->protocol;
+}
+
+/* Was this very thing let pass by LSM a moment ago? Else, also after a move to another processor, no. */
+static __always_inline bool mseg_was_let_pass(struct mseg_conn *conn)
+{
+	struct mseg_let_pass *note = mseg_let_pass_here();
+
+	if (!note || !conn->cookie || *(volatile __u64 *)&note->cookie != conn->cookie ||
+	    !mseg_is_same_peer(note, conn) || !mseg_is_holder(&note->holder))
+		return false;
+	conn->proof = note->proof;
+	return __sync_val_compare_and_swap(&note->cookie, conn->cookie, 0) == conn->cookie;
+}
+
 /* ---- UDP flows: functions of their own, for the sake of the stack ---- */
 
 static __always_inline struct mseg_flow_key mseg_flow_key_of(const struct mseg_conn *conn)
@@ -397,18 +449,15 @@ static __always_inline bool mseg_judge_remote(const struct mseg_conn *conn,
 	return false;
 }
 
-/* May the current process open this connection, or send this datagram? */
-static __always_inline bool mseg_judge_client(struct mseg_conn *conn)
+/* May the current process open this connection, or send this datagram, in this generation? */
+static __always_inline bool mseg_judge_anew(struct mseg_conn *conn, __u32 generation)
 {
-	__u32 generation = mseg_active_generation();
 	struct mseg_identity self;
 	struct mseg_peer peer = {};
 	bool is_udp = conn->protocol == IPPROTO_UDP;
 	const struct mseg_wire *config;
 	__u8 path = MSEG_PATH_LEGACY, wire = 0;
 
-	if (!generation)
-		return true;
 	if (!mseg_current(&self, generation))
 		return mseg_refuse(conn, &self, &peer, MSEG_REASON_NO_ROW, generation);
 	if (is_udp && mseg_udp_flow_holds(conn, generation, &self))
@@ -427,12 +476,28 @@ static __always_inline bool mseg_judge_client(struct mseg_conn *conn)
 	} else if (!mseg_judge_pair(conn, &self, &peer, generation)) {
 		return false;
 	}
-	if (conn->proof == MSEG_PROOF_LEGACY && conn->hook == MSEG_HOOK_CONNECT)
-		mseg_count(MSEG_CNT_LEGACY);
 	if (!mseg_own_socket(conn->cookie, &self, wire, path))
 		return mseg_refuse(conn, &self, &peer, MSEG_REASON_NO_STATE, generation);
 	if (is_udp && !mseg_udp_flow_open(conn, generation, &self, NULL, MSEG_EGRESS))
 		return mseg_refuse(conn, &self, &peer, MSEG_REASON_NO_STATE, generation);
+	return true;
+}
+
+/* The same, asked by one hook or two. */
+static __always_inline bool mseg_judge_client(struct mseg_conn *conn)
+{
+	__u32 generation = mseg_active_generation();
+	bool asked_by_lsm = mseg_is_asked_by_lsm(conn);
+
+	if (!generation)
+		return true;
+	if ((asked_by_lsm || !mseg_full_mode || !mseg_was_let_pass(conn)) &&
+	    !mseg_judge_anew(conn, generation))
+		return false;
+	if (asked_by_lsm)
+		mseg_note_let_pass(conn, generation);
+	if (conn->proof == MSEG_PROOF_LEGACY && conn->hook == MSEG_HOOK_CONNECT)
+		mseg_count(MSEG_CNT_LEGACY);
 	return true;
 }
 

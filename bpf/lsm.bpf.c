@@ -5,7 +5,8 @@
  * The same question as client.bpf.c asks, at the LSM hooks: they are not bound to a cgroup, so no
  * other cgroup program and no detached link changes their answer. Fast Open does not pass
  * socket_connect, so socket_sendmsg looks at every message that names a destination. What passes
- * here is asked again at the cgroup hooks, which alone report what was allowed.
+ * here is reported here: the cgroup's hook, next in the same call, finds a note and judges anew only
+ * what differs from it (another cgroup program may have changed the destination).
  *
  * Hooks: lsm/socket_connect, lsm/socket_sendmsg.
  */

@@ -233,6 +233,13 @@ struct {
 } mseg_slots MSEG_MAP;
 
 struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mseg_let_pass);
+} mseg_let_pass MSEG_MAP;
+
+struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, MSEG_ACCEPTED);
 	__type(key, __u32);

@@ -299,7 +299,7 @@ static __always_inline int mseg_sender(struct __sk_buff *skb, const struct mseg_
 		return MSEG_REASON_NO_PROOF;
 	}
 	__builtin_memset(&peer->id, 0, sizeof(peer->id));
-	if (protocol == IPPROTO_TCP) {
+	if (protocol == IPPROTO_TCP && mseg_wire_config()) {
 		reason = mseg_word_of(skb, packet, peer);
 		if (!reason && peer->id.flags)
 			reason = mseg_resolve_remote(&peer->id, generation);

@@ -245,6 +245,7 @@ std::vector<Stage> Controller::StagesOf(const GenerationImage& image) const {
   std::vector<Stage> stages;
   if (NeedsIngress(image)) stages.push_back(Stage::kIngress);
   if (CarriesDatagrams()) stages.push_back(Stage::kDatagrams);
+  if (image.classifier->AnyDoor(MSEG_DOOR_UNIX_JUDGE)) stages.push_back(Stage::kUnix);
   if (image.classifier->AnyDoor(MSEG_DOOR_LIBRARIES)) stages.push_back(Stage::kLibraries);
   return stages;
 }
@@ -291,8 +292,8 @@ absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings
   for (const absl::Status& status : {exes_.PublishPairs(), exes_.PublishDigests()}) {
     if (!status.ok()) log_(absl::StrCat("identity: ", std::string(status.message())));
   }
-  // What costs each packet or each exec something goes when nothing needs it.
-  for (const Stage stage : {Stage::kIngress, Stage::kDatagrams, Stage::kLibraries}) {
+  // What costs each packet, message or exec something goes when nothing needs it.
+  for (const Stage stage : {Stage::kIngress, Stage::kDatagrams, Stage::kUnix, Stage::kLibraries}) {
     if (std::find(needed.begin(), needed.end(), stage) != needed.end()) continue;
     MSEG_RETURN_IF_ERROR(dataplane_.Detach(stage));
   }

@@ -15,6 +15,7 @@ enum class Stage {
   kEnforce,    // once a generation is in force
   kIngress,    // cgroup_skb: only while a policy needs it
   kDatagrams,  // cgroup_skb: only while datagrams carry identities
+  kUnix,       // only while a Workload says `unix: judge`
   kLibraries,  // only while a Workload says `libraries: trusted`
   kGuard,      // last of all: only while mseg protects itself
   kTool,       // never attached: iterators and test-run programs, called by the daemon
@@ -120,9 +121,9 @@ inline constexpr std::array kPrograms = {
                 "lsm/socket_bind"},
     ProgramSpec{"mseg_lsm_unix_listen", Attach::kLsm, BPF_LSM_MAC, Stage::kObserve,
                 "lsm/socket_listen"},
-    ProgramSpec{"mseg_lsm_unix_connect", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
+    ProgramSpec{"mseg_lsm_unix_connect", Attach::kLsm, BPF_LSM_MAC, Stage::kUnix,
                 "lsm/unix_stream_connect"},
-    ProgramSpec{"mseg_lsm_unix_send", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
+    ProgramSpec{"mseg_lsm_unix_send", Attach::kLsm, BPF_LSM_MAC, Stage::kUnix,
                 "lsm/unix_may_send"},
     ProgramSpec{"mseg_lsm_bpf", Attach::kLsm, BPF_LSM_MAC, Stage::kGuard, "lsm/bpf"},
     ProgramSpec{"mseg_lsm_secure_exec", Attach::kLsm, BPF_LSM_MAC, Stage::kLibraries,
@@ -130,7 +131,7 @@ inline constexpr std::array kPrograms = {
     ProgramSpec{"mseg_lsm_mmap", Attach::kLsm, BPF_LSM_MAC, Stage::kLibraries, "lsm/mmap_file"},
     ProgramSpec{"mseg_lsm_unix_pair", Attach::kLsm, BPF_LSM_MAC, Stage::kObserve,
                 "lsm/socket_socketpair"},
-    ProgramSpec{"mseg_lsm_pair_send", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
+    ProgramSpec{"mseg_lsm_pair_send", Attach::kLsm, BPF_LSM_MAC, Stage::kUnix,
                 "lsm/socket_sendmsg"},
     ProgramSpec{"mseg_lsm_mprotect", Attach::kLsm, BPF_LSM_MAC, Stage::kLibraries,
                 "lsm/file_mprotect"},

@@ -190,7 +190,10 @@ while True:
 check "a server at an AF_UNIX address" wait_for 10 test -S "$WORK/unix"
 there() { web 'import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])' "$WORK/unix"; }
 allowed_soon "unix: not judged without the word" there
+asks() { test -e "$PINS/links/$1"; }
+check_not "unix: no program asks where nobody says the word" asks mseg_lsm_unix_connect
 policy ', unix: judge'
+check "one does where somebody says it" asks mseg_lsm_unix_connect
 refused "unix: denied by default" hook=lsm_unix rule=shut direction=egress -- there
 sed -i 's/, services: tcp\/7000//' "$WORK/policy.yaml"
 apply "$WORK/policy.yaml"
@@ -237,10 +240,9 @@ preload() {
   in_cgroup web env LD_PRELOAD="$1" "$PYTHON" -SE -c 'import sys
 print("loaded" if sys.argv[1] in open("/proc/self/maps").read() else "ignored")' "$1"
 }
-asks() { test -e "$PINS/links/mseg_lsm_mmap"; }
-check_not "libraries: no program asks where nobody says the word" asks
+check_not "libraries: no program asks where nobody says the word" asks mseg_lsm_mmap
 policy ', libraries: trusted'
-check "one does where somebody says it" asks
+check "one does where somebody says it" asks mseg_lsm_mmap
 allowed "libraries: one that root wrote" load "$TRUSTED/roots.so"
 refused "libraries: not somebody else's" hook=lsm_library reason=library "local.exe=$PYTHON" -- \
   load "$TRUSTED/others.so"
@@ -253,7 +255,7 @@ allowed "in test: somebody else's, too" load "$TRUSTED/others.so"
 check "and a line says that it would be refused" flow_line verdict=allow would_be=deny \
   hook=lsm_library "local.exe=$PYTHON"
 policy ', libraries: any'
-check_not "any: none asks" asks
+check_not "any: none asks" asks mseg_lsm_mmap
 allowed "any: somebody else's" load "$TRUSTED/others.so"
 same "any: LD_PRELOAD" loaded "$(preload "$TRUSTED/others.so")"
 e2e_end

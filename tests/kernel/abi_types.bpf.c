@@ -18,6 +18,7 @@ HAVE(struct, mseg_listener);
 HAVE(struct, mseg_slot);
 HAVE(struct, mseg_holder);
 HAVE(struct, mseg_accepted);
+HAVE(struct, mseg_let_pass);
 HAVE(struct, mseg_peer_slot);
 HAVE(struct, mseg_remote_key);
 HAVE(struct, mseg_flow_key);

@@ -90,6 +90,12 @@ const std::map<std::string, Layout>& Layouts() {
       all["mseg_accepted"] = {sizeof(T), {F(cookie), F(holder), F(owner)}};
     }
     {
+      using T = mseg_let_pass;
+      all["mseg_let_pass"] = {
+          sizeof(T),
+          {F(cookie), F(peer), F(peer_port), F(protocol), F(proof), F(pad), F(holder)}};
+    }
+    {
       using T = mseg_peer_slot;
       all["mseg_peer_slot"] = {sizeof(T), {F(cookie), F(peer)}};
     }

@@ -220,6 +220,7 @@ TEST_CASE("every program that this mode has is attached and shown") {
   // Only here, where nobody calls bpf() meanwhile: an emulated processor may still run the
   // breakpoint that the kernel puts into a hook while it attaches (6.12 in QEMU: an oops).
   REQUIRE(plane->Attach(Stage::kGuard).ok());
+  REQUIRE(plane->Attach(Stage::kUnix).ok());
   REQUIRE(plane->Attach(Stage::kLibraries).ok());
   REQUIRE(plane->Attach(Stage::kDatagrams).ok());
   const auto shown = plane->Attached();

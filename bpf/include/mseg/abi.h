@@ -37,7 +37,7 @@
 #endif
 
 /* Raised by every change of a struct, a map or a meaning in this file. */
-#define MSEG_ABI_VERSION 11
+#define MSEG_ABI_VERSION 12
 
 enum mseg_direction {
 	MSEG_EGRESS = 0,
@@ -264,6 +264,22 @@ struct mseg_slot {
 MSEG_STATIC_ASSERT(sizeof(struct mseg_slot) == 96, "mseg_slot");
 
 /*
+ * What a hook of LSM has just let pass, one a processor: the cgroup's hook is asked about the same next,
+ * in the same call. Counts only for the same socket, destination, process and generation, and once.
+ */
+#define MSEG_LET_PASS_BUSY (~0ull) /* being written; no socket has this cookie */
+struct mseg_let_pass {
+	__u64 cookie; /* 0: nothing */
+	__u8 peer[16];
+	__u16 peer_port;
+	__u8 protocol;
+	__u8 proof; /* enum mseg_proof_kind */
+	__u32 pad;
+	struct mseg_holder holder;
+};
+MSEG_STATIC_ASSERT(sizeof(struct mseg_let_pass) == 56, "mseg_let_pass");
+
+/*
  * A connection that was accepted (full mode): who listened when it was established, and who uses it;
  * in an array indexed by cookie & (MSEG_ACCEPTED - 1). An entry may give way to another socket's;
  * what is made in its place then has an owner with MSEG_ID_NO_RECORD.
@@ -292,7 +308,7 @@ enum mseg_slot_wire {
  * `peers`, {socket cookie} -> identity. Cookies count up, so short connections find their place free
  * and warm; none is ever forgotten for another.
  */
-#define MSEG_PEER_SLOTS 65536
+#define MSEG_PEER_SLOTS 16384
 #define MSEG_PEER_SLOT_FREE 0
 #define MSEG_PEER_SLOT_BUSY (~0ull) /* being written; no socket has this cookie */
 struct mseg_peer_slot {

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What a hook of LSM and the cgroup's hook after it do in one call, on the live maps of an instance,
+ * for a connection of the test's choice.
+ */
+#include "judge.bpf.h"
+#include "let_pass_args.h"
+
+SEC("syscall")
+int test_let_pass(struct let_pass_args *args)
+{
+	struct mseg_conn conn = {};
+
+	conn.cookie = args->cookie;
+	conn.peer.words[2] = args->peer_low;
+	conn.peer.words[3] = args->peer_high;
+	conn.peer_port = args->peer_port;
+	conn.protocol = args->protocol;
+	conn.proof = args->proof;
+	if (args->note) {
+		mseg_note_let_pass(&conn, args->generation);
+		return 0;
+	}
+	args->passed = mseg_was_let_pass(&conn);
+	args->proof = conn.proof;
+	return 0;
+}
+
+char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";
