@@ -199,8 +199,13 @@ class Controller : public api::Service {
   std::vector<DeniedConnection> Denied(const Walk& walk, const GenerationImage& image) const;
   // How many open connections would not survive this image.
   uint64_t CountDenied(const GenerationImage& image);
-  // Closes what the generation in force denies; returns how many connections that were.
-  uint64_t CloseDenied();
+  // Closes what the generation in force denies, connections in numbers: what it denied, and what of
+  // that was there to be closed.
+  struct Closing {
+    uint64_t denied = 0;
+    uint64_t closed = 0;
+  };
+  Closing CloseDenied();
   void CloseDeniedLater(int times, std::chrono::milliseconds delay);
   void CloseDeniedIfDue();
   void OnQuarantine(const mseg_quarantine_event& event);

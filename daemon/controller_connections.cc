@@ -194,18 +194,19 @@ uint64_t Controller::CountDenied(const GenerationImage& image) {
   return 0;
 }
 
-uint64_t Controller::CloseDenied() {
-  if (!Denies(*image_)) return 0;
+Controller::Closing Controller::CloseDenied() {
+  if (!Denies(*image_)) return {};
   auto walk = WalkConnections(*image_);
   if (!walk.ok()) {
     log_(absl::StrCat("connections: those that the policy denies stay open: ",
                       std::string(walk.status().message())));
-    return 0;
+    return {};
   }
   uint64_t closed = 0, failed = 0;
   absl::Status failure;
+  std::vector<DeniedConnection> denied = Denied(*walk, *image_);
   flows_.BeginBatch();
-  for (DeniedConnection& connection : Denied(*walk, *image_)) {
+  for (DeniedConnection& connection : denied) {
     bool done = false;
     absl::Status trouble;
     for (const size_t i : connection.sockets) {
@@ -239,7 +240,7 @@ uint64_t Controller::CloseDenied() {
     log_(absl::StrCat("connections: ", failed, " that generation ", generation_,
                       " denies stay open: ", std::string(failure.message())));
   }
-  return closed;
+  return {.denied = denied.size(), .closed = closed};
 }
 
 // A socket whose handshake lost carries nothing any more (bpf/quarantine.bpf.c); it is closed so

@@ -361,8 +361,10 @@ absl::StatusOr<api::ApplyReport> Controller::Apply(Change change, const PolicySe
   std::erase_if(change.documents, [&unchanged](const DocumentChange& document) {
     return unchanged.contains(Key(document.kind, document.name));
   });
-  if (!change.documents.empty()) report.will_close = CountDenied(*image);
-  if (change.dry_run) return report;
+  if (change.dry_run) {
+    if (!change.documents.empty()) report.will_close = CountDenied(*image);
+    return report;
+  }
   if (change.documents.empty()) {
     // The policy stays; a file that it names may have become trusted.
     for (const ExeRegistry::Known& known : exes_.All()) MSEG_RETURN_IF_ERROR(Enrol(known));
@@ -395,7 +397,9 @@ absl::StatusOr<api::ApplyReport> Controller::Apply(Change change, const PolicySe
   report.generation = generation_;
   MSEG_RETURN_IF_ERROR(ClassifyNewCgroups());
   start = std::chrono::steady_clock::now();
-  report.closed = CloseDenied();
+  const Closing closing = CloseDenied();
+  report.will_close = closing.denied;
+  report.closed = closing.closed;
   report.timings_ms.close = MillisSince(start);
   CloseDeniedLater(1, kSecondWalk);
   return report;

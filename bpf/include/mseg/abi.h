@@ -308,7 +308,7 @@ enum mseg_slot_wire {
  * `peers`, {socket cookie} -> identity. Cookies count up, so short connections find their place free
  * and warm; none is ever forgotten for another.
  */
-#define MSEG_PEER_SLOTS 16384
+#define MSEG_PEER_SLOTS 65536
 #define MSEG_PEER_SLOT_FREE 0
 #define MSEG_PEER_SLOT_BUSY (~0ull) /* being written; no socket has this cookie */
 struct mseg_peer_slot {
