@@ -230,8 +230,12 @@ static __always_inline bool mseg_is_asked_by_lsm(const struct mseg_conn *conn)
 	return conn->hook == MSEG_HOOK_LSM_CONNECT || conn->hook == MSEG_HOOK_LSM_SENDMSG;
 }
 
-/* Whoever is writing there already, and was interrupted, goes first. */
-static __always_inline void mseg_note_let_pass(const struct mseg_conn *conn, __u32 generation)
+/*
+ * `wire` and `path` are what went into the slot. Whoever is writing there already, and was interrupted,
+ * goes first.
+ */
+static __always_inline void mseg_note_let_pass(const struct mseg_conn *conn, __u32 generation,
+					       __u8 wire, __u8 path)
 {
 	struct mseg_let_pass *note = mseg_let_pass_here();
 	__u64 was = note ? *(volatile __u64 *)&note->cookie : MSEG_LET_PASS_BUSY;
@@ -241,8 +245,9 @@ static __always_inline void mseg_note_let_pass(const struct mseg_conn *conn, __u
 		return;
 	__builtin_memcpy(note->peer, conn->peer.bytes, sizeof(note->peer));
 	note->peer_port = conn->peer_port;
-	note->protocol = conn->protocol;
 	note->proof = conn->proof;
+	note->wire = wire;
+	note->path = path;
 	mseg_hold(&note->holder, generation);
 	__sync_val_compare_and_swap(&note->cookie, MSEG_LET_PASS_BUSY, conn->cookie);
 }
@@ -252,17 +257,35 @@ static __always_inline bool mseg_is_same_peer(const struct mseg_let_pass *note,
 {
 	const __u64 *left = (const __u64 *)note->peer, *right = (const __u64 *)conn->peer.bytes;
 
-	return left[0] == right[0] && left[1] == right[1] && note->peer_port == conn->peer_port &&
-	       note->protocol == conn->protocol;
+	return left[0] == right[0] && left[1] == right[1] && note->peer_port == conn->peer_port;
 }
 
-/* Was this very thing let pass by LSM a moment ago? Else, also after a move to another processor, no. */
+/*
+ * LSM asks before the socket is locked: another thread, or another socket of this place, may have been
+ * here since. Is the slot still what the current process, as it is, was given?
+ */
+static __always_inline bool mseg_slot_stands(const struct mseg_let_pass *note, __u64 cookie)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	const struct mseg_slot *slot = mseg_slot_of(cookie);
+
+	return slot && slot->wire == note->wire && slot->path == note->path &&
+	       mseg_is_holder(&slot->holder) &&
+	       slot->owner.cgroup_id == task->cgroups->dfl_cgrp->kn->id &&
+	       slot->owner.uid == task->cred->uid.val;
+}
+
+/*
+ * Was this very connection let pass by LSM a moment ago? Else, also after a move to another processor,
+ * no. Not asked of datagrams: they are many to a socket, and their flow answers as fast.
+ */
 static __always_inline bool mseg_was_let_pass(struct mseg_conn *conn)
 {
 	struct mseg_let_pass *note = mseg_let_pass_here();
 
-	if (!note || !conn->cookie || *(volatile __u64 *)&note->cookie != conn->cookie ||
-	    !mseg_is_same_peer(note, conn) || !mseg_is_holder(&note->holder))
+	if (!note || conn->protocol != IPPROTO_TCP || !conn->cookie ||
+	    *(volatile __u64 *)&note->cookie != conn->cookie || !mseg_is_same_peer(note, conn) ||
+	    !mseg_is_holder(&note->holder) || !mseg_slot_stands(note, conn->cookie))
 		return false;
 	conn->proof = note->proof;
 	return __sync_val_compare_and_swap(&note->cookie, conn->cookie, 0) == conn->cookie;
@@ -480,6 +503,8 @@ static __always_inline bool mseg_judge_anew(struct mseg_conn *conn, __u32 genera
 		return mseg_refuse(conn, &self, &peer, MSEG_REASON_NO_STATE, generation);
 	if (is_udp && !mseg_udp_flow_open(conn, generation, &self, NULL, MSEG_EGRESS))
 		return mseg_refuse(conn, &self, &peer, MSEG_REASON_NO_STATE, generation);
+	if (conn->protocol == IPPROTO_TCP && mseg_is_asked_by_lsm(conn))
+		mseg_note_let_pass(conn, generation, wire, path);
 	return true;
 }
 
@@ -487,15 +512,12 @@ static __always_inline bool mseg_judge_anew(struct mseg_conn *conn, __u32 genera
 static __always_inline bool mseg_judge_client(struct mseg_conn *conn)
 {
 	__u32 generation = mseg_active_generation();
-	bool asked_by_lsm = mseg_is_asked_by_lsm(conn);
+	bool first = mseg_is_asked_by_lsm(conn) || !mseg_full_mode;
 
 	if (!generation)
 		return true;
-	if ((asked_by_lsm || !mseg_full_mode || !mseg_was_let_pass(conn)) &&
-	    !mseg_judge_anew(conn, generation))
+	if ((first || !mseg_was_let_pass(conn)) && !mseg_judge_anew(conn, generation))
 		return false;
-	if (asked_by_lsm)
-		mseg_note_let_pass(conn, generation);
 	if (conn->proof == MSEG_PROOF_LEGACY && conn->hook == MSEG_HOOK_CONNECT)
 		mseg_count(MSEG_CNT_LEGACY);
 	return true;

@@ -131,7 +131,7 @@ inline constexpr std::array kPrograms = {
     ProgramSpec{"mseg_lsm_mmap", Attach::kLsm, BPF_LSM_MAC, Stage::kLibraries, "lsm/mmap_file"},
     ProgramSpec{"mseg_lsm_unix_pair", Attach::kLsm, BPF_LSM_MAC, Stage::kObserve,
                 "lsm/socket_socketpair"},
-    ProgramSpec{"mseg_lsm_pair_send", Attach::kLsm, BPF_LSM_MAC, Stage::kUnix,
+    ProgramSpec{"mseg_lsm_pair_send", Attach::kLsm, BPF_LSM_MAC, Stage::kEnforce,
                 "lsm/socket_sendmsg"},
     ProgramSpec{"mseg_lsm_mprotect", Attach::kLsm, BPF_LSM_MAC, Stage::kLibraries,
                 "lsm/file_mprotect"},

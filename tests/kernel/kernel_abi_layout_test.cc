@@ -93,7 +93,7 @@ const std::map<std::string, Layout>& Layouts() {
       using T = mseg_let_pass;
       all["mseg_let_pass"] = {
           sizeof(T),
-          {F(cookie), F(peer), F(peer_port), F(protocol), F(proof), F(pad), F(holder)}};
+          {F(cookie), F(peer), F(peer_port), F(proof), F(wire), F(path), F(pad), F(holder)}};
     }
     {
       using T = mseg_peer_slot;

@@ -50,11 +50,15 @@ class Hooks {
     REQUIRE(instance_.plane->active().Update(0, changed).ok());
   }
   void Note(let_pass_args args) {
-    args.note = 1;
+    args.own = args.note = 1;
+    REQUIRE(Run(&args));
+  }
+  // What another thread, or another socket of this place, makes of the slot.
+  void Own(let_pass_args args) {
+    args.own = 1;
     REQUIRE(Run(&args));
   }
   bool Passes(let_pass_args args) const {
-    args.note = 0;
     REQUIRE(Run(&args));
     return args.passed != 0;
   }
@@ -62,7 +66,6 @@ class Hooks {
   bool PassesElsewhere(let_pass_args args) const {
     const pid_t child = fork();
     REQUIRE(child >= 0);
-    args.note = 0;
     if (child == 0) _exit(Run(&args) ? (args.passed != 0 ? 1 : 0) : 2);
     int status = 0;
     REQUIRE(waitpid(child, &status, 0) == child);
@@ -129,6 +132,25 @@ TEST_CASE("another socket, destination, service or protocol does not pass for it
     change(&changed);
     hooks.Note(Connection());
     CHECK_FALSE(hooks.Passes(changed));
+    CHECK(hooks.Passes(Connection()));
+  }
+}
+
+TEST_CASE("nor what the slot says otherwise by then") {
+  Hooks hooks(SharedInstance());
+  const std::function<void(let_pass_args*)> changes[] = {
+      [](let_pass_args* args) { args->wire = MSEG_SLOT_CLAIM; },
+      [](let_pass_args* args) { args->path = MSEG_PATH_REQUIRE; },
+      [](let_pass_args* args) { args->cookie += MSEG_SLOTS; },
+  };
+  for (const auto& change : changes) {
+    INFO("change " << &change - changes);
+    let_pass_args changed = Connection();
+    change(&changed);
+    hooks.Note(Connection());
+    hooks.Own(changed);
+    CHECK_FALSE(hooks.Passes(Connection()));
+    hooks.Own(Connection());
     CHECK(hooks.Passes(Connection()));
   }
 }

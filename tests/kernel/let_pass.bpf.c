@@ -10,6 +10,7 @@ SEC("syscall")
 int test_let_pass(struct let_pass_args *args)
 {
 	struct mseg_conn conn = {};
+	struct mseg_task current = {};
 
 	conn.cookie = args->cookie;
 	conn.peer.words[2] = args->peer_low;
@@ -17,10 +18,14 @@ int test_let_pass(struct let_pass_args *args)
 	conn.peer_port = args->peer_port;
 	conn.protocol = args->protocol;
 	conn.proof = args->proof;
-	if (args->note) {
-		mseg_note_let_pass(&conn, args->generation);
-		return 0;
+	if (args->own) {
+		mseg_task_facts(bpf_get_current_task(), &current);
+		mseg_own_socket(args->cookie, &current.id, args->wire, args->path);
 	}
+	if (args->note)
+		mseg_note_let_pass(&conn, args->generation, args->wire, args->path);
+	if (args->own || args->note)
+		return 0;
 	args->passed = mseg_was_let_pass(&conn);
 	args->proof = conn.proof;
 	return 0;

@@ -11,7 +11,10 @@ struct let_pass_args {
   __u8 protocol;
   __u8 proof;
   __u32 generation;
-  __u32 note; /* 1: it was let pass; 0: was it? */
+  __u8 wire; /* of the socket's slot */
+  __u8 path;
+  __u8 own;  /* 1: its slot becomes the current process's */
+  __u8 note; /* 1: it was let pass; 0: was it? */
   __u32 passed;
 };
 

@@ -264,17 +264,19 @@ struct mseg_slot {
 MSEG_STATIC_ASSERT(sizeof(struct mseg_slot) == 96, "mseg_slot");
 
 /*
- * What a hook of LSM has just let pass, one a processor: the cgroup's hook is asked about the same next,
- * in the same call. Counts only for the same socket, destination, process and generation, and once.
+ * What a hook of LSM has just let pass (TCP), one a processor: the cgroup's hook is asked about the same
+ * next, in the same call. Counts only for the same socket, destination, process and generation, while
+ * the socket's slot says what was found then, and once.
  */
 #define MSEG_LET_PASS_BUSY (~0ull) /* being written; no socket has this cookie */
 struct mseg_let_pass {
 	__u64 cookie; /* 0: nothing */
 	__u8 peer[16];
 	__u16 peer_port;
-	__u8 protocol;
 	__u8 proof; /* enum mseg_proof_kind */
-	__u32 pad;
+	__u8 wire; /* of the slot */
+	__u8 path;
+	__u8 pad[3];
 	struct mseg_holder holder;
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_let_pass) == 56, "mseg_let_pass");
