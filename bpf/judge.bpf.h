@@ -282,13 +282,17 @@ static __always_inline bool mseg_slot_stands(const struct mseg_let_pass *note, _
 static __always_inline bool mseg_was_let_pass(struct mseg_conn *conn)
 {
 	struct mseg_let_pass *note = mseg_let_pass_here();
+	__u8 proof;
 
 	if (!note || conn->protocol != IPPROTO_TCP || !conn->cookie ||
 	    *(volatile __u64 *)&note->cookie != conn->cookie || !mseg_is_same_peer(note, conn) ||
 	    !mseg_is_holder(&note->holder) || !mseg_slot_stands(note, conn->cookie))
 		return false;
-	conn->proof = note->proof;
-	return __sync_val_compare_and_swap(&note->cookie, conn->cookie, 0) == conn->cookie;
+	proof = note->proof;
+	if (__sync_val_compare_and_swap(&note->cookie, conn->cookie, 0) != conn->cookie)
+		return false;
+	conn->proof = proof;
+	return true;
 }
 
 /* ---- UDP flows: functions of their own, for the sake of the stack ---- */

@@ -240,14 +240,12 @@ bool Controller::NeedsIngress(const GenerationImage& image) const {
   return Restricts(image) || directory_.identity() != nullptr;
 }
 
-// Programs that cost everybody something, and are there while a Workload asks for what they do.
-std::vector<Stage> Controller::StagesOf(const GenerationImage& image) const {
-  std::vector<Stage> stages;
-  if (NeedsIngress(image)) stages.push_back(Stage::kIngress);
-  if (CarriesDatagrams()) stages.push_back(Stage::kDatagrams);
-  if (image.classifier->AnyDoor(MSEG_DOOR_UNIX_JUDGE)) stages.push_back(Stage::kUnix);
-  if (image.classifier->AnyDoor(MSEG_DOOR_LIBRARIES)) stages.push_back(Stage::kLibraries);
-  return stages;
+// Programs that cost everybody something: whether a Workload, or this host, asks for what they do.
+std::vector<std::pair<Stage, bool>> Controller::StagesOf(const GenerationImage& image) const {
+  return {{Stage::kIngress, NeedsIngress(image)},
+          {Stage::kDatagrams, CarriesDatagrams()},
+          {Stage::kUnix, image.classifier->AnyDoor(MSEG_DOOR_UNIX_JUDGE)},
+          {Stage::kLibraries, image.classifier->AnyDoor(MSEG_DOOR_LIBRARIES)}};
 }
 
 // Stage beside, read back, flip. Only after that may an executable of the image enter the cache:
@@ -274,8 +272,10 @@ absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings
   if (standby_has == nullptr) malloc_trim(0);
   timings->stage = watch.Lap();
   // What judges what comes in must be there before the generation that needs it.
-  const std::vector<Stage> needed = StagesOf(image);
-  for (const Stage stage : needed) MSEG_RETURN_IF_ERROR(dataplane_.Attach(stage));
+  const std::vector<std::pair<Stage, bool>> stages = StagesOf(image);
+  for (const auto& [stage, needed] : stages) {
+    if (needed) MSEG_RETURN_IF_ERROR(dataplane_.Attach(stage));
+  }
   auto generation = tables_.Flip();
   if (!generation.ok()) return generation.status();
   generation_ = *generation;
@@ -293,9 +293,8 @@ absl::Status Controller::PutInForce(GenerationImage image, api::Timings* timings
     if (!status.ok()) log_(absl::StrCat("identity: ", std::string(status.message())));
   }
   // What costs each packet, message or exec something goes when nothing needs it.
-  for (const Stage stage : {Stage::kIngress, Stage::kDatagrams, Stage::kUnix, Stage::kLibraries}) {
-    if (std::find(needed.begin(), needed.end(), stage) != needed.end()) continue;
-    MSEG_RETURN_IF_ERROR(dataplane_.Detach(stage));
+  for (const auto& [stage, needed] : stages) {
+    if (!needed) MSEG_RETURN_IF_ERROR(dataplane_.Detach(stage));
   }
   MSEG_RETURN_IF_ERROR(RefreshOwn(*image_).status());
   return store_.SetActive({.revision = store_.head().revision, .generation = generation_});

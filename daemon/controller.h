@@ -148,7 +148,7 @@ class Controller : public api::Service {
   absl::StatusOr<GenerationImage> CompileNow(const PolicySet& policy, const Mentions& mentions,
                                              Diagnostics* diagnostics);
   bool NeedsIngress(const GenerationImage& image) const;
-  std::vector<Stage> StagesOf(const GenerationImage& image) const;
+  std::vector<std::pair<Stage, bool>> StagesOf(const GenerationImage& image) const;
   absl::Status PutInForce(GenerationImage image, api::Timings* timings);
   absl::Status Recompile(const char* why);
   absl::Status ClassifyNewCgroups();
