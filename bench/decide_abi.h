@@ -19,10 +19,16 @@ struct bench_query {
   __u32 pad;
 };
 
+enum bench_judge {
+  BENCH_NOTHING,
+  BENCH_LOOK_UP, /* in the tables, always */
+  BENCH_HOOK,    /* as hooks do: what was decided is remembered */
+};
+
 struct bench_args {
   __u32 count; /* decisions */
   __u32 mask;  /* of the query's number: 63 asks 64 queries again and again */
-  __u32 judge;
+  __u32 judge; /* enum bench_judge */
   __u32 pad;
   __u64 ns;  /* out: what all took */
   __u64 sum; /* out: of the verdicts, so that nothing can be left out */

@@ -111,8 +111,8 @@ class DecideRun {
  private:
   absl::Status Stage(const GenerationImage& image);
   absl::Status Fill(const GenerationImage& image);
-  absl::StatusOr<double> Ns(uint32_t mask, bool judge);
-  absl::StatusOr<std::vector<double>> Cost(uint32_t mask);
+  absl::StatusOr<double> Ns(uint32_t mask, bench_judge judge);
+  absl::StatusOr<std::vector<double>> Cost(uint32_t mask, bench_judge judge);
   void Add(uint64_t rules, uint64_t identities, const std::string& metric, const std::string& unit,
            const Estimate& value);
 
@@ -151,11 +151,11 @@ absl::Status DecideRun::Fill(const GenerationImage& image) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<double> DecideRun::Ns(uint32_t mask, bool judge) {
+absl::StatusOr<double> DecideRun::Ns(uint32_t mask, bench_judge judge) {
   bench_args args{};
   args.count = context_.guest ? 4096 : BENCH_QUERIES;
   args.mask = mask;
-  args.judge = judge ? 1 : 0;
+  args.judge = judge;
   LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &args, .ctx_size_in = sizeof(args));
   const int program = bpf_program__fd(program_.object->progs.bench_decide);
   if (bpf_prog_test_run_opts(program, &options) != 0) return ErrnoStatus(errno, "run the program");
@@ -164,12 +164,12 @@ absl::StatusOr<double> DecideRun::Ns(uint32_t mask, bool judge) {
 }
 
 // With the decision and without it, in turn.
-absl::StatusOr<std::vector<double>> DecideRun::Cost(uint32_t mask) {
+absl::StatusOr<std::vector<double>> DecideRun::Cost(uint32_t mask, bench_judge judge) {
   std::vector<double> out;
   const uint64_t runs = std::min<uint64_t>(context_.options.runs, 60);
   for (uint64_t i = 0; i <= runs; i++) {
     if (Interrupted()) return InterruptedStatus();
-    auto with = Ns(mask, true), without = Ns(mask, false);
+    auto with = Ns(mask, judge), without = Ns(mask, BENCH_NOTHING);
     if (!with.ok()) return with.status();
     if (!without.ok()) return without.status();
     if (i > 0) out.push_back(*with - *without);
@@ -199,9 +199,17 @@ absl::Status DecideRun::One(uint64_t rules, uint64_t identities) {
   MSEG_RETURN_IF_ERROR(Stage(*image));
   MSEG_RETURN_IF_ERROR(Fill(*image));
   const std::string unit = context_.guest ? "instructions" : "ns";
-  for (const auto& [metric, mask] :
-       {std::pair<const char*, uint32_t>{"warm", 63}, {"cold", BENCH_QUERIES - 1}}) {
-    auto cost = Cost(mask);
+  struct Way {
+    const char* metric;
+    uint32_t mask;
+    bench_judge judge;
+  };
+  constexpr uint32_t kFew = 63, kAll = BENCH_QUERIES - 1;
+  for (const auto& [metric, mask, judge] : {Way{"warm", kFew, BENCH_LOOK_UP},
+                                            {"cold", kAll, BENCH_LOOK_UP},
+                                            {"remembered", kFew, BENCH_HOOK},
+                                            {"forgotten", kAll, BENCH_HOOK}}) {
+    auto cost = Cost(mask, judge);
     if (!cost.ok()) return cost.status();
     Add(rules, identities, metric, unit, BootstrapMedian(*cost));
   }

@@ -15,11 +15,12 @@ static __always_inline int mseg_client(struct bpf_sock_addr *ctx, struct mseg_ad
 {
 	struct mseg_conn conn = {};
 
-	conn.netns_cookie = bpf_get_netns_cookie(ctx);
 	conn.cookie = bpf_get_socket_cookie(ctx);
 	conn.peer = mseg_destination(addr);
 	conn.peer_port = mseg_service(ctx->protocol, bpf_ntohs((__u16)ctx->user_port));
 	conn.protocol = ctx->protocol;
+	if (mseg_was_listened(conn.protocol, conn.peer_port)) /* else no listener is looked for */
+		conn.netns_cookie = bpf_get_netns_cookie(ctx);
 	conn.hook = hook;
 	return mseg_judge_client(&conn);
 }

@@ -108,7 +108,8 @@ static __noinline int mseg_course_of(const struct mseg_conn *conn, const struct 
 {
 	struct mseg_flow_state *flow = mseg_udp_flow_of(conn);
 	bool proven = peer->id.flags & MSEG_ID_REMOTE;
-	bool warm = flow && mseg_flow_is_warm(flow);
+	__u64 now_ns = bpf_ktime_get_ns();
+	bool warm = flow && mseg_flow_is_warm(flow, now_ns);
 	bool asked = connected || (warm && flow->direction == MSEG_EGRESS);
 	bool holds = warm && flow->generation == generation;
 	bool with = flow && mseg_flow_is_with(flow, &peer->id);
@@ -124,7 +125,7 @@ static __noinline int mseg_course_of(const struct mseg_conn *conn, const struct 
 	if (!proven && peer->proof && holds && was_proven)
 		return MSEG_COURSE_INJECTED;
 	if (holds && (!proven || with)) {
-		flow->last_ns = bpf_ktime_get_ns();
+		flow->last_ns = now_ns;
 		return MSEG_COURSE_PASS;
 	}
 	if (!proven)

@@ -21,14 +21,13 @@ static __always_inline void mseg_copy_words(volatile __u64 *to, const volatile _
 SEC("syscall")
 int mseg_explain(struct mseg_explain *ctx)
 {
+	struct mseg_question question = {};
+	struct mseg_decision d = {};
 	struct mseg_explain args;
-	struct mseg_decision d;
-	__u32 side;
 
 	mseg_copy_words((volatile __u64 *)&args, (const volatile __u64 *)ctx);
 	if (!args.generation)
 		args.generation = mseg_active_generation();
-	side = MSEG_SIDE(args.generation);
 	args.failed = 0;
 	if (args.resolve_local) {
 		args.local.generation = 0;
@@ -40,8 +39,14 @@ int mseg_explain(struct mseg_explain *ctx)
 		args.failed |= !mseg_resolve(&args.peer, args.generation);
 		args.peer_class = args.peer.cls;
 	}
-	d = mseg_judge_end(args.local_class, args.peer_class, args.direction,
-			   mseg_port_class(side, args.protocol, args.port), side);
+	question.end = args.local_class;
+	question.peer = args.peer_class;
+	question.generation = args.generation;
+	question.port = args.port;
+	question.protocol = args.protocol;
+	question.direction = args.direction;
+	/* The tables, not what hooks remember: they may be those of a generation to come. */
+	mseg_look_up_verdict(&question, &d);
 	if (args.failed)
 		d = mseg_refusal(MSEG_REASON_NO_ROW);
 	args.rule = d.rule;

@@ -359,7 +359,6 @@ static __noinline int mseg_judge_server(struct mseg_identity *self, struct mseg_
 					__u16 port, struct mseg_decision *d)
 {
 	__u32 generation = mseg_active_generation();
-	__u32 side = MSEG_SIDE(generation);
 	int reason;
 
 	if (!mseg_resolve(self, generation)) {
@@ -371,8 +370,7 @@ static __noinline int mseg_judge_server(struct mseg_identity *self, struct mseg_
 		*d = mseg_refusal(reason);
 		return 0;
 	}
-	*d = mseg_judge_end(self->cls, server->cls, MSEG_EGRESS,
-			    mseg_port_class(side, IPPROTO_TCP, port), side);
+	*d = mseg_judge_end(self->cls, server->cls, MSEG_EGRESS, IPPROTO_TCP, port, generation);
 	mseg_name_unrecorded(d, server);
 	return 0;
 }
@@ -382,14 +380,13 @@ static __noinline int mseg_judge_address(struct mseg_identity *self, const struc
 					 __u16 port, struct mseg_decision *d)
 {
 	__u32 generation = mseg_active_generation();
-	__u32 side = MSEG_SIDE(generation);
 
 	if (!mseg_resolve(self, generation)) {
 		*d = mseg_refusal(MSEG_REASON_NO_ROW);
 		return 0;
 	}
-	*d = mseg_judge_end(self->cls, mseg_address_class(addr, side), MSEG_EGRESS,
-			    mseg_port_class(side, IPPROTO_TCP, port), side);
+	*d = mseg_judge_end(self->cls, mseg_address_class(addr, MSEG_SIDE(generation)), MSEG_EGRESS,
+			    IPPROTO_TCP, port, generation);
 	return 0;
 }
 
@@ -541,7 +538,7 @@ __weak __noinline int mseg_admit_child(struct bpf_sock_ops *ctx, const struct ms
 				       int reason, __u32 generation)
 {
 	struct mseg_conn conn = mseg_conn_of(ctx, bpf_get_socket_cookie(ctx));
-	__u32 side = MSEG_SIDE(generation), peer_class;
+	__u32 peer_class;
 	struct mseg_identity self = {};
 	struct mseg_decision d;
 	__u16 port = ctx->local_port;
@@ -553,12 +550,12 @@ __weak __noinline int mseg_admit_child(struct bpf_sock_ops *ctx, const struct ms
 	if (!mseg_server_self(ctx, &self, generation))
 		reason = MSEG_REASON_NO_ROW;
 	if (!peer->id.flags)
-		peer_class = mseg_address_class(&conn.peer, side);
+		peer_class = mseg_address_class(&conn.peer, MSEG_SIDE(generation));
 	if (reason)
 		d = mseg_refusal(reason);
 	else
-		d = mseg_judge_end(self.cls, peer_class, MSEG_INGRESS,
-				   mseg_port_class(side, IPPROTO_TCP, port), side);
+		d = mseg_judge_end(self.cls, peer_class, MSEG_INGRESS, IPPROTO_TCP, port,
+				   generation);
 	mseg_name_unrecorded(&d, &peer->id);
 	/* On a path that carries nothing the SYN was reported. */
 	if (d.verdict != MSEG_ALLOW || peer->proof != MSEG_PROOF_LEGACY)
@@ -636,10 +633,20 @@ int mseg_sockops(struct bpf_sock_ops *ctx)
 {
 	const struct mseg_wire *wire;
 
-	if (mseg_full_mode && ctx->op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
-		mseg_note_acceptor(ctx);
-	if (ctx->op == BPF_SOCK_OPS_TCP_LISTEN_CB) {
+	switch (ctx->op) {
+	case BPF_SOCK_OPS_TCP_LISTEN_CB:
 		mseg_listening_starts(ctx);
+		return 1;
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		if (mseg_full_mode)
+			mseg_note_acceptor(ctx);
+		break;
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
+	case BPF_SOCK_OPS_WRITE_HDR_OPT_CB:
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		break;
+	default: /* what is asked then (timeouts, windows, ECN) is for others to say */
 		return 1;
 	}
 	wire = mseg_wire_config();

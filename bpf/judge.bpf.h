@@ -67,31 +67,68 @@ static __always_inline __u32 mseg_far_cell(__u32 group, __u32 tail, __u32 side)
 }
 
 /*
- * A global function: several hooks judge two ends, and the verifier looks at it once in each. Fills in
- * the query in place: with a copy, 6.1 has no stack left for those who call deepest.
+ * What the tables say. A global function: several hooks judge two ends, and the verifier looks at it
+ * once in each.
  */
-__weak __noinline int mseg_judge(struct mseg_query *query, struct mseg_decision *out)
+__weak __noinline int mseg_look_up_verdict(const struct mseg_question *q, struct mseg_decision *out)
 {
 	const struct mseg_class *local, *peer;
 	__u32 side, local_place, peer_place;
+	struct mseg_query query = {};
 
-	if (!query || !out)
+	if (!q || !out)
 		return 0;
-	side = query->side & 1;
-	local_place = side * MSEG_CLASSES + query->end;
-	peer_place = side * MSEG_CLASSES + query->peer;
+	side = MSEG_SIDE(q->generation);
+	local_place = side * MSEG_CLASSES + q->end;
+	peer_place = side * MSEG_CLASSES + q->peer;
 	*out = mseg_refusal(MSEG_REASON_NO_ROW);
-	if (query->end >= MSEG_CLASSES || query->peer >= MSEG_CLASSES)
+	if (!mseg_question_has_key(q))
 		return 0;
 	local = bpf_map_lookup_elem(&mseg_classes, &local_place);
 	peer = bpf_map_lookup_elem(&mseg_classes, &peer_place);
 	if (!local || !peer)
 		return 0;
-	mseg_query_local(query, local);
-	query->cell = mseg_cell_is_far(local, peer, query->direction) ?
-			      mseg_far_cell(peer->group, query->tail, side) :
-			      mseg_near_cell(local, peer, query->direction);
-	*out = mseg_decide(query, mseg_row_from_map, NULL);
+	query.peer = q->peer;
+	query.port = q->protocol ? mseg_port_class(side, q->protocol, q->port) : 0;
+	query.direction = q->direction;
+	query.side = side;
+	mseg_query_local(&query, local);
+	query.cell = mseg_cell_is_far(local, peer, query.direction) ?
+			     mseg_far_cell(peer->group, query.tail, side) :
+			     mseg_near_cell(local, peer, query.direction);
+	*out = mseg_decide(&query, mseg_row_from_map, NULL);
+	return 0;
+}
+
+static __always_inline struct mseg_verdict_entry *mseg_verdict_entry(const struct mseg_question *q)
+{
+	__u32 zero = 0;
+	struct mseg_verdict_cache *cache = bpf_map_lookup_elem(&mseg_verdicts, &zero);
+
+	return cache ? &cache->entries[mseg_verdict_place(q)] : NULL;
+}
+
+/* 1 and filled in, or 0. A global function, as above. */
+__weak __noinline int mseg_recall_verdict(const struct mseg_question *q, struct mseg_decision *out)
+{
+	const struct mseg_verdict_entry *entry;
+
+	if (!q || !out)
+		return 0;
+	entry = mseg_verdict_entry(q);
+	return entry && mseg_verdict_recall(entry, q, out);
+}
+
+/* What no row answered is a fault of the tables, and not kept. A global function, as above. */
+__weak __noinline int mseg_keep_verdict(const struct mseg_question *q, const struct mseg_decision *d)
+{
+	struct mseg_verdict_entry *entry;
+
+	if (!q || !d || !d->probe)
+		return 0;
+	entry = mseg_verdict_entry(q);
+	if (entry)
+		mseg_verdict_keep(entry, q, d);
 	return 0;
 }
 
@@ -128,17 +165,21 @@ static __always_inline struct mseg_decision mseg_loopback_allowance(void)
 	return d;
 }
 
-/* `local` and `peer` are classes. */
-static __always_inline struct mseg_decision
-mseg_judge_end(__u32 local, __u32 peer, __u8 direction, __u16 port_class, __u32 side)
+/* `end` and `peer` are classes; `protocol` 0: no services. */
+static __always_inline struct mseg_decision mseg_judge_end(__u32 end, __u32 peer, __u8 direction,
+							   __u8 protocol, __u16 port,
+							   __u32 generation)
 {
-	struct mseg_query query = {
-		.end = local, .peer = peer, .port = port_class,
-		.direction = direction, .side = side,
+	struct mseg_question question = {
+		.end = end, .peer = peer, .generation = generation,
+		.port = port, .protocol = protocol, .direction = direction,
 	};
 	struct mseg_decision d = {};
 
-	mseg_judge(&query, &d);
+	if (mseg_recall_verdict(&question, &d))
+		return d;
+	mseg_look_up_verdict(&question, &d);
+	mseg_keep_verdict(&question, &d);
 	return d;
 }
 
@@ -315,12 +356,12 @@ static __noinline struct mseg_flow_state *mseg_udp_flow_of(const struct mseg_con
 }
 
 /* Was there a datagram lately? */
-static __always_inline bool mseg_flow_is_warm(const struct mseg_flow_state *flow)
+static __always_inline bool mseg_flow_is_warm(const struct mseg_flow_state *flow, __u64 now_ns)
 {
 	__u32 zero = 0;
 	const struct mseg_config *config = bpf_map_lookup_elem(&mseg_config, &zero);
 
-	return config && bpf_ktime_get_ns() - flow->last_ns <= config->udp_flow_ns;
+	return config && now_ns - flow->last_ns <= config->udp_flow_ns;
 }
 
 /* Is this datagram part of a flow that was allowed and is still warm? Keeps it warm if so. */
@@ -328,6 +369,7 @@ static __always_inline bool mseg_udp_flow_holds(const struct mseg_conn *conn, __
 						const struct mseg_identity *sender)
 {
 	struct mseg_flow_state *flow = mseg_udp_flow_of(conn);
+	__u64 now_ns;
 
 	if (!flow || flow->generation != generation)
 		return false;
@@ -337,9 +379,10 @@ static __always_inline bool mseg_udp_flow_holds(const struct mseg_conn *conn, __
 		return false;
 	if (flow->direction == MSEG_EGRESS && flow->owner.tgid != sender->tgid)
 		return false;
-	if (!mseg_flow_is_warm(flow))
+	now_ns = bpf_ktime_get_ns();
+	if (!mseg_flow_is_warm(flow, now_ns))
 		return false;
-	flow->last_ns = bpf_ktime_get_ns();
+	flow->last_ns = now_ns;
 	return true;
 }
 
@@ -354,9 +397,10 @@ static __noinline bool mseg_udp_flow_open(const struct mseg_conn *conn, __u32 ge
 	struct mseg_flow_key key = mseg_flow_key_of(conn);
 	const struct mseg_flow_state *before = bpf_map_lookup_elem(&mseg_udp_flows, &key);
 	struct mseg_flow_state flow = {};
+	__u64 now_ns = bpf_ktime_get_ns();
 
 	if (!peer && before && before->peer.host_id && before->direction == MSEG_INGRESS &&
-	    mseg_flow_is_warm(before)) {
+	    mseg_flow_is_warm(before, now_ns)) {
 		flow.peer = before->peer;
 		/* An entry that gave way meanwhile says nothing. */
 		if (bpf_map_lookup_elem(&mseg_udp_flows, &key) == before)
@@ -364,7 +408,7 @@ static __noinline bool mseg_udp_flow_open(const struct mseg_conn *conn, __u32 ge
 		else
 			__builtin_memset(&flow.peer, 0, sizeof(flow.peer));
 	}
-	flow.last_ns = bpf_ktime_get_ns();
+	flow.last_ns = now_ns;
 	flow.generation = generation;
 	flow.owner = *owner;
 	if (peer)
@@ -410,21 +454,20 @@ __weak __noinline int mseg_judge_pair(const struct mseg_conn *conn, const struct
 				      const struct mseg_peer *peer, __u32 generation)
 {
 	struct mseg_decision egress, ingress;
-	__u32 side = MSEG_SIDE(generation);
-	__u16 port_class;
 
 	if (!conn || !self || !peer)
 		return 0;
-	port_class = mseg_port_class(side, conn->protocol, conn->peer_port);
-	if (mseg_loopback_pair(&conn->peer, self, peer, side)) {
+	if (mseg_loopback_pair(&conn->peer, self, peer, MSEG_SIDE(generation))) {
 		egress = mseg_loopback_allowance();
 		mseg_report(conn, self, &peer->id, &egress, MSEG_EGRESS, conn->peer_port,
 			    generation);
 		return 1;
 	}
-	egress = mseg_judge_end(self->cls, peer->cls, MSEG_EGRESS, port_class, side);
+	egress = mseg_judge_end(self->cls, peer->cls, MSEG_EGRESS, conn->protocol, conn->peer_port,
+				generation);
 	if (egress.verdict == MSEG_ALLOW && peer->known) {
-		ingress = mseg_judge_end(peer->cls, self->cls, MSEG_INGRESS, port_class, side);
+		ingress = mseg_judge_end(peer->cls, self->cls, MSEG_INGRESS, conn->protocol,
+					 conn->peer_port, generation);
 		if (ingress.verdict != MSEG_ALLOW || ingress.would_be != MSEG_ALLOW)
 			mseg_report(conn, &peer->id, self, &ingress, MSEG_INGRESS, conn->peer_port,
 				    generation);
@@ -457,19 +500,19 @@ static __always_inline bool mseg_judge_remote(const struct mseg_conn *conn,
 					      const struct mseg_peer *peer, __u32 generation,
 					      __u8 *wire)
 {
-	__u32 side = MSEG_SIDE(generation);
-	__u16 port_class = mseg_port_class(side, conn->protocol, conn->peer_port);
 	struct mseg_decision by_address, anyone = {};
 	__u32 anyone_class;
 
 	*wire = MSEG_SLOT_CLAIM;
-	by_address = mseg_judge_end(self->cls, peer->cls, MSEG_EGRESS, port_class, side);
+	by_address = mseg_judge_end(self->cls, peer->cls, MSEG_EGRESS, conn->protocol,
+				    conn->peer_port, generation);
 	if (by_address.verdict == MSEG_ALLOW) {
 		*wire |= MSEG_SLOT_BY_ADDRESS;
 		return true;
 	}
 	if (mseg_anyone_class(generation, &anyone_class))
-		anyone = mseg_judge_end(self->cls, anyone_class, MSEG_EGRESS, port_class, side);
+		anyone = mseg_judge_end(self->cls, anyone_class, MSEG_EGRESS, conn->protocol,
+					conn->peer_port, generation);
 	if (anyone.may)
 		return true;
 	mseg_report(conn, self, NULL, &by_address, MSEG_EGRESS, conn->peer_port, generation);

@@ -13,6 +13,7 @@
 #include "mseg/abi.h"
 #include "mseg/socket_marks.h"
 #include "mseg/udp_trailer.h"
+#include "mseg/verdict_cache.h"
 
 #define MSEG_MAP __weak SEC(".maps")
 
@@ -131,6 +132,14 @@ struct {
 	__type(key, struct mseg_row_key);
 	__type(value, struct mseg_row);
 } mseg_rows MSEG_MAP;
+
+/* What these came out as, by processor (verdict_cache.h). */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mseg_verdict_cache);
+} mseg_verdicts MSEG_MAP;
 
 /* ---- who is who ---- */
 

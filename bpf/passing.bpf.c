@@ -216,10 +216,8 @@ static __noinline int mseg_judge_accepted(const struct mseg_conn *conn,
 	__u32 side = MSEG_SIDE(generation);
 	struct mseg_identity peer = {};
 	struct mseg_decision d;
-	__u16 port_class;
 	int reason = 0;
 
-	port_class = mseg_port_class(side, IPPROTO_TCP, port);
 	if (mseg_recall_peer(conn->cookie, &peer))
 		reason = mseg_resolve_remote(&peer, generation);
 	else
@@ -227,9 +225,11 @@ static __noinline int mseg_judge_accepted(const struct mseg_conn *conn,
 	if (reason)
 		d = mseg_refusal(reason);
 	else if (!peer.flags && mseg_addr_is_local(&conn->peer, conn->netns_cookie))
-		d = mseg_judge_nameless(self->cls, MSEG_INGRESS, port_class, side);
+		d = mseg_judge_nameless(self->cls, MSEG_INGRESS,
+					mseg_port_class(side, IPPROTO_TCP, port), side);
 	else
-		d = mseg_judge_end(self->cls, peer.cls, MSEG_INGRESS, port_class, side);
+		d = mseg_judge_end(self->cls, peer.cls, MSEG_INGRESS, IPPROTO_TCP, port,
+				   generation);
 	mseg_report(conn, self, peer.flags ? &peer : NULL, &d, MSEG_INGRESS, port, generation);
 	return d.verdict == MSEG_ALLOW;
 }

@@ -43,6 +43,7 @@ static __always_inline void mseg_count_decision(const struct mseg_decision *d,
 		mseg_count(MSEG_CNT_UNKNOWN_EXE);
 }
 
+/* All but the time. */
 static __always_inline void mseg_fill_event(struct mseg_flow_event *event,
 					    const struct mseg_conn *conn,
 					    const struct mseg_identity *local,
@@ -73,7 +74,6 @@ static __always_inline void mseg_fill_event(struct mseg_flow_event *event,
 	event->family = conn->family;
 	event->proof = conn->proof;
 	__builtin_memset(event->pad, 0, sizeof(event->pad));
-	event->time_ns = bpf_ktime_get_ns();
 	event->count = 1;
 	/* At connect the client has no port yet, and conn's is the service's. */
 	event->peer_port = direction == MSEG_INGRESS && conn->hook != MSEG_HOOK_INGRESS &&
@@ -150,13 +150,23 @@ static __always_inline bool mseg_is_same_flow(const struct mseg_flow_event *a,
 	return !differ;
 }
 
-/* `place` is taken, and its `next` is what happened. */
+/*
+ * `place` is taken, and its `next` is what happened, but for the time. To read the clock takes as
+ * long as the rest, so for equal events that is done once a tick.
+ */
 static __always_inline void mseg_count_flow(struct mseg_flow_count *place)
 {
-	struct mseg_flow_event *event = &place->event;
-	const struct mseg_flow_event *next = &place->next;
+	struct mseg_flow_event *event = &place->event, *next = &place->next;
+	__u64 tick = bpf_jiffies64();
+	bool same = mseg_is_same_flow(event, next);
 
-	if (mseg_is_same_flow(event, next)) {
+	if (!same || place->tick != tick) {
+		next->time_ns = bpf_ktime_get_ns();
+		place->tick = tick;
+	} else {
+		next->time_ns = event->time_ns;
+	}
+	if (same) {
 		event->count++;
 		event->time_ns = next->time_ns;
 		event->peer_port = next->peer_port;
@@ -202,6 +212,7 @@ __weak __noinline int mseg_report_decision(const struct mseg_conn *conn,
 		return 0;
 	}
 	mseg_fill_event(event, conn, local, peer, d, place);
+	event->time_ns = bpf_ktime_get_ns();
 	mseg_submit_event(event);
 	return 0;
 }

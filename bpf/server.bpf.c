@@ -388,15 +388,14 @@ mseg_judge_sender(const struct mseg_arrival *arrival, const struct mseg_identity
 {
 	const struct mseg_packet *packet = &arrival->packet;
 	const struct mseg_peer *peer = &arrival->peer;
-	__u32 side = MSEG_SIDE(arrival->generation);
+	__u32 generation = arrival->generation;
 	struct mseg_decision d;
 
 	if (mseg_addr_is_loopback(&packet->destination) &&
-	    mseg_loopback_pair(&packet->source, self, peer, side))
+	    mseg_loopback_pair(&packet->source, self, peer, MSEG_SIDE(generation)))
 		return mseg_loopback_allowance();
-	d = mseg_judge_end(self->cls, peer->cls, arrival->direction,
-			   mseg_port_class(side, arrival->conn.protocol, mseg_service_of(arrival)),
-			   side);
+	d = mseg_judge_end(self->cls, peer->cls, arrival->direction, arrival->conn.protocol,
+			   mseg_service_of(arrival), generation);
 	if (d.reason == MSEG_REASON_UNKNOWN_IDENTITY && peer->id.flags & MSEG_ID_UNRECORDED)
 		d.reason = MSEG_REASON_NO_RECORD;
 	return d;

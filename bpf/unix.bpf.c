@@ -56,8 +56,8 @@ static __always_inline bool mseg_judge_unix_end(const struct mseg_identity *end,
 						__u32 generation)
 {
 	struct mseg_conn conn = { .hook = MSEG_HOOK_LSM_UNIX, .family = AF_UNIX };
-	struct mseg_decision d = mseg_judge_end(end->cls, other->cls, direction, 0,
-						MSEG_SIDE(generation));
+	struct mseg_decision d = mseg_judge_end(end->cls, other->cls, direction, 0, 0,
+						generation);
 
 	if (d.verdict == MSEG_ALLOW && d.would_be == MSEG_ALLOW)
 		return true;

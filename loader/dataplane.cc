@@ -279,7 +279,31 @@ absl::Status Dataplane::Load(const Features& features, bool reuse_maps) {
   programs_ = std::move(loaded->programs);
   maps_ = std::move(loaded->maps);
   MSEG_RETURN_IF_ERROR(AttachQuarantine());
+  MSEG_RETURN_IF_ERROR(TouchTables());
   return WriteManifest(features.mode);
+}
+
+// Connections go through these tables place by place, and the first look at a page of one can cost
+// microseconds: where a hypervisor shadows the page tables, a fault. So they are looked at here.
+absl::Status Dataplane::TouchTables() const {
+  constexpr uint32_t kPage = 4096;
+  std::vector<char> value;
+  for (const absl::string_view name :
+       {"mseg_slots", "mseg_peer_slots", "mseg_accepted", "mseg_marks", "mseg_syns"}) {
+    bpf_map_info info{};
+    uint32_t size = sizeof(info);
+    if (bpf_obj_get_info_by_fd(MapFd(name), &info, &size) != 0) {
+      return ErrnoStatus(errno, absl::StrCat("read what map ", name, " is"));
+    }
+    value.resize(info.value_size);
+    const uint32_t step = std::max(1u, kPage / info.value_size);
+    for (uint32_t place = 0; place < info.max_entries; place += step) {
+      if (bpf_map_lookup_elem(MapFd(name), &place, value.data()) != 0) {
+        return ErrnoStatus(errno, absl::StrCat("look up in map ", name));
+      }
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Dataplane::WriteManifest(mseg_mode mode) {

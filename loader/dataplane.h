@@ -138,6 +138,7 @@ class Dataplane {
   std::string ProgramPin(absl::string_view name) const;
   absl::Status Adopt(const mseg_manifest& manifest);
   absl::Status Load(const Features& features, bool reuse_maps);
+  absl::Status TouchTables() const;
   absl::Status WriteManifest(mseg_mode mode);
   absl::Status AttachQuarantine() const;
   absl::Status AttachOne(size_t program);

@@ -252,7 +252,7 @@ const std::map<std::string, Layout>& Layouts() {
     }
     {
       using T = mseg_flow_count;
-      all["mseg_flow_count"] = {sizeof(T), {F(busy), F(event), F(next)}};
+      all["mseg_flow_count"] = {sizeof(T), {F(busy), F(tick), F(event), F(next)}};
     }
     {
       using T = mseg_collect;
@@ -417,7 +417,8 @@ TEST_CASE("every struct of the object's maps and every struct of abi.h is in the
       }
     }
   }
-  declared.erase("mseg_udp_window");  // BPF's alone: it has a lock of BPF's in it
+  declared.erase("mseg_udp_window");     // BPF's alone: it has a lock of BPF's in it
+  declared.erase("mseg_verdict_cache");  // BPF's alone: nobody else reads it
   for (const std::string& name : declared) {
     INFO("struct " << name << " has no line in the table of this test");
     CHECK(Layouts().count(name) == 1);

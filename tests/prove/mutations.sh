@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Proof that the decision tests can fail: one line of the decision is changed at a time, in a copy,
 # and the test that guards it must notice. Changes of decide.h must be seen by loader_decide_test,
-# changes of the kernel side by kernel_decide_test on the running kernel (root). The tree is not
-# touched. Usage: tests/prove/mutations.sh [BUILD_DIR]
+# those of what is remembered by verdict_cache_test, those of the kernel side by kernel_decide_test on
+# the running kernel (root). The tree is not touched. Usage: tests/prove/mutations.sh [BUILD_DIR]
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -43,15 +43,15 @@ PYTHON
 # command_of TARGET: how the build makes it.
 command_of() { ninja -C "$build" -t commands "$1" | tail -n 1; }
 
-unit_objects=tests/unit/CMakeFiles/loader_decide_test.dir/loader_decide_test.cc.o
-unit_command=$(command_of "$unit_objects")
+declare -A program=([unit]=loader_decide_test [cache]=verdict_cache_test [kernel]=kernel_decide_test)
+readonly program
 catch_main=$build/tests/libmseg_catch_main.a
 loader_object=loader/CMakeFiles/mseg_loader.dir/object.cc.o
 loader_command=$(command_of "$loader_object")
 kernel_link=$(command_of tests/kernel_decide_test)
 
 # The tests themselves, unchanged, and all they link.
-ninja -C "$build" loader_decide_test kernel_decide_test >"$work/build.log" || {
+ninja -C "$build" "${program[@]}" >"$work/build.log" || {
   cat "$work/build.log"
   exit 1
 }
@@ -65,10 +65,15 @@ compile() {
   (cd "$build" && CCACHE_DISABLE=1 bash -c "${command/ -O2 / -O0 }")
 }
 
-build_unit() {
-  compile "$unit_command" "$unit_objects" "$work/unit.o" "$work/bpf/include" &&
-    g++ -o "$work/unit" "$work/unit.o" "$catch_main"
+# unit_program TEST: of the headers alone.
+unit_program() {
+  local name=${program[$1]}
+  local object=tests/unit/CMakeFiles/$name.dir/$name.cc.o
+  compile "$(command_of "$object")" "$object" "$work/$1.o" "$work/bpf/include" &&
+    g++ -o "$work/$1" "$work/$1.o" "$catch_main"
 }
+build_unit() { unit_program unit; }
+build_cache() { unit_program cache; }
 
 # The test run of the decision is one program of the object; its file alone is compiled anew. Its
 # object is linked in front of the library, which then gives all but that file.
@@ -92,7 +97,7 @@ build_kernel() {
   (cd "$build" && bash -c "$link")
 }
 
-# prove WHAT unit|kernel FILE OLD NEW
+# prove WHAT unit|cache|kernel FILE OLD NEW
 prove() {
   local what=$1 test=$2
   fresh
@@ -112,8 +117,7 @@ prove() {
       failed=$((failed + 1))
       return
     }
-    printf 'caught: %s (%s, by %s)\n' "$what" "$3" \
-      "$([[ $test == unit ]] && echo loader_decide_test || echo kernel_decide_test)"
+    printf 'caught: %s (%s, by %s)\n' "$what" "$3" "${program[$test]}"
     caught=$((caught + 1))
   fi
 }
@@ -130,7 +134,7 @@ control() {
   printf 'passes unchanged: %s\n' "$1"
 }
 
-readonly DECIDE=include/mseg/decide.h
+readonly DECIDE=include/mseg/decide.h CACHE=include/mseg/verdict_cache.h
 
 control unit
 prove "look-up a is left out" unit "$DECIDE" "	} else if (q->port) {" "	} else if (0) {"
@@ -173,17 +177,28 @@ prove "a port class is off by one" unit "$DECIDE" "		number = port;" "		number =
 prove "both sides share port classes" unit "$DECIDE" "((side & 1u) * MSEG_PORT_SPACES" \
   "((side & 0u) * MSEG_PORT_SPACES"
 
+control cache
+prove "a verdict outlives its generation" cache "$CACHE" \
+  "*(volatile const __u32 *)&entry->generation != q->generation ||" ""
+prove "a verdict is anybody's" cache "$CACHE" \
+  "*(volatile const __u64 *)&entry->key != mseg_question_key(q)" "0"
+prove "the direction is no part of the question" cache "$CACHE" " | q->direction;" ";"
+prove "what is being written is read" cache "$CACHE" \
+  $'sequence & 1 ||\n	    *(volatile' "*(volatile"
+prove "two write at once" cache "$CACHE" $'sequence & 1 ||\n	    __sync' "__sync"
+prove "a class beyond all counts as another one" cache "$CACHE" \
+  "return q->end < MSEG_CLASSES && q->peer < MSEG_CLASSES;" "return 1;"
+prove "a reader does not see that it changed" cache "$CACHE" "= sequence + 2;" "= sequence;"
+
 if [[ $EUID != 0 ]]; then
   echo "mutations.sh: the kernel side needs root" >&2
   exit 2
 fi
 control kernel
-prove "rows of the other side" kernel judge.bpf.h ".direction = direction, .side = side," \
-  ".direction = direction, .side = !side,"
-prove "direction is always egress" kernel judge.bpf.h ".direction = direction, .side = side," \
-  ".direction = 0, .side = side,"
-prove "peer and local exchanged" kernel judge.bpf.h ".end = local, .peer = peer," \
-  ".end = peer, .peer = local,"
+prove "rows of the other side" kernel judge.bpf.h "	query.side = side;" "	query.side = !side;"
+prove "direction is always egress" kernel judge.bpf.h "	query.direction = q->direction;" "	;"
+prove "the peer is the end itself" kernel judge.bpf.h "	query.peer = q->peer;" \
+  "	query.peer = q->end;"
 prove "every peer is in no cell" kernel judge.bpf.h "	return mseg_cell(bits, mask);" "	return 0;"
 prove "the mask is forgotten" kernel "$DECIDE" "group->bits[i] & mask->bits[i]" "group->bits[i]"
 prove "the mask of the class is forgotten" kernel "$DECIDE" "peer->bits & local->mask[direction & 1]" \

@@ -37,7 +37,7 @@
 #endif
 
 /* Raised by every change of a struct, a map or a meaning in this file. */
-#define MSEG_ABI_VERSION 12
+#define MSEG_ABI_VERSION 13
 
 enum mseg_direction {
 	MSEG_EGRESS = 0,
@@ -444,7 +444,7 @@ MSEG_STATIC_ASSERT(sizeof(struct mseg_address_key) == 24, "mseg_address_key");
 #define MSEG_ADDRESS_MAX_PREFIX (8 + 128)
 
 /*
- * Port table: an array of blocks of 256 port classes; see mseg_port_index() in decide.h. Class 0 is
+ * Port table: an array of blocks of 256 port classes; see mseg_port_place() in decide.h. Class 0 is
  * every port that no rule names.
  */
 #define MSEG_PORT_BLOCK 256
@@ -762,7 +762,7 @@ MSEG_STATIC_ASSERT(sizeof(struct mseg_flows_wait_event) == 8, "mseg_flows_wait_e
 
 /*
  * Ring `flows`: one judged end of one connection or datagram; or of several that are equal in all but
- * time and peer_port, which are then the last one's.
+ * time and peer_port, which are then the last one's; its time to a tick of the kernel (1 to 10 ms).
  */
 struct mseg_flow_event {
 	__u32 type; /* MSEG_EVENT_FLOW */
@@ -800,10 +800,11 @@ MSEG_STATIC_ASSERT(sizeof(struct mseg_flow_event) == MSEG_FLOW_EQUAL_BYTES + 16,
 #define MSEG_FLOW_COUNTS 512
 struct mseg_flow_count {
 	__u64 busy; /* 1: somebody is at it */
+	__u64 tick; /* when event.time_ns was read, in the kernel's jiffies */
 	struct mseg_flow_event event;
 	struct mseg_flow_event next; /* where an event is put together */
 };
-MSEG_STATIC_ASSERT(sizeof(struct mseg_flow_count) == 328, "mseg_flow_count");
+MSEG_STATIC_ASSERT(sizeof(struct mseg_flow_count) == 336, "mseg_flow_count");
 
 /* By what the other end of a connection between hosts is known. */
 enum mseg_proof_kind {
