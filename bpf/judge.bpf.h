@@ -360,8 +360,9 @@ static __always_inline bool mseg_flow_is_warm(const struct mseg_flow_state *flow
 {
 	__u32 zero = 0;
 	const struct mseg_config *config = bpf_map_lookup_elem(&mseg_config, &zero);
+	__s64 age_ns = now_ns - flow->last_ns; /* negative: another processor was here meanwhile */
 
-	return config && now_ns - flow->last_ns <= config->udp_flow_ns;
+	return config && (age_ns < 0 || (__u64)age_ns <= config->udp_flow_ns);
 }
 
 /* Is this datagram part of a flow that was allowed and is still warm? Keeps it warm if so. */

@@ -54,7 +54,7 @@ int RunApply(Session& session, const ApplyOptions& options) {
 void AddPolicyApply(CLI::App& parent, Session& session) {
   CLI::App* command = parent.add_subcommand("apply", "Put the documents of files into force");
   auto options = std::make_shared<ApplyOptions>();
-  command->add_option("FILE", options->files, "Policy files; - is standard input")->required();
+  AddPolicyFiles(*command, &options->files);
   command->add_flag("--dry-run", options->dry_run, "Show what would change, and change nothing");
   command->add_option("-m,--message", options->message, "Why, for the record")
       ->type_name("MESSAGE");
@@ -66,6 +66,7 @@ void AddPolicyApply(CLI::App& parent, Session& session) {
                     "Delete what files of these names said before and say no more");
   AddOutputOption(*command, session, {Format::kTable, Format::kWide, Format::kJson, Format::kYaml});
   command->callback([&session, options]() {
+    RequirePolicyFiles(options->files);
     session.action = [&session, options]() { return RunApply(session, *options); };
   });
 }

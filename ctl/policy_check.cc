@@ -28,9 +28,10 @@ void AddPolicyCheck(CLI::App& parent, Session& session) {
       "Check files without a daemon, and print what they cost a host that runs one "
       "process of each workload");
   auto files = std::make_shared<std::vector<std::string>>();
-  command->add_option("FILE", *files, "Policy files; - is standard input")->required();
+  AddPolicyFiles(*command, files.get());
   AddOutputOption(*command, session, {Format::kTable, Format::kJson, Format::kYaml});
   command->callback([&session, files]() {
+    RequirePolicyFiles(*files);
     session.action = [&session, files]() { return RunCheck(session, *files); };
   });
 }

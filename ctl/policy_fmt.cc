@@ -198,11 +198,12 @@ void AddPolicyFmt(CLI::App& parent, Session& session) {
   CLI::App* command = parent.add_subcommand(
       "fmt", "Print documents in their one spelling; sentences become documents");
   auto options = std::make_shared<FmtOptions>();
-  command->add_option("FILE", options->files, "Policy files; - is standard input")->required();
+  AddPolicyFiles(*command, &options->files);
   command->add_flag("-w,--write", options->write, "Rewrite the files instead");
   command->add_flag("--drop-comments", options->drop_comments,
                     "Leave comments out, also those above documents");
   command->callback([&session, options]() {
+    RequirePolicyFiles(options->files);
     session.action = [&session, options]() { return RunFmt(session, *options); };
   });
 }

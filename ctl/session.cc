@@ -115,6 +115,24 @@ int Session::Fail(const absl::Status& status, const Diagnostics& diagnostics) {
   return ExitCodeOf(status);
 }
 
+void AddPolicyFiles(CLI::App& command, std::vector<std::string>* files) {
+  command.add_option("FILE", *files, "Policy files; - is standard input");
+  command
+      .add_option_function<std::vector<std::string>>(
+          "-f,--filename",
+          [files](const std::vector<std::string>& more) {
+            files->insert(files->end(), more.begin(), more.end());
+          },
+          "The same, as kubectl has it")
+      ->type_name("FILE")
+      ->expected(1)
+      ->take_all();
+}
+
+void RequirePolicyFiles(const std::vector<std::string>& files) {
+  if (files.empty()) throw CLI::RequiredError("FILE");
+}
+
 absl::StatusOr<int64_t> DurationUs(const std::string& option, const std::string& text) {
   absl::Duration duration;
   if (!absl::ParseDuration(text, &duration) || duration <= absl::ZeroDuration() ||

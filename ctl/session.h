@@ -57,6 +57,11 @@ class Session {
 // Adds -o with these values; the first is the default.
 void AddOutputOption(CLI::App& command, Session& session, const std::vector<Format>& formats);
 
+// Adds FILE..., also as -f FILE. `files` lives as long as the command, whose callback asks for one
+// at least: it throws a usage error.
+void AddPolicyFiles(CLI::App& command, std::vector<std::string>* files);
+void RequirePolicyFiles(const std::vector<std::string>& files);
+
 // An option's duration, such as 30s, 5m or 1h30m, in microseconds.
 absl::StatusOr<int64_t> DurationUs(const std::string& option, const std::string& text);
 

@@ -55,6 +55,15 @@ absl::Status LoadError(int error, absl::string_view what) {
 
 bool IsInternal(const bpf_map* map) { return absl::StrContains(bpf_map__name(map), "."); }
 
+// What programs remember of what the tables say. Those of another build may have understood the
+// tables otherwise, and run until they are replaced, also in the new generation: each build has its
+// own.
+bool IsMemory(absl::string_view name) {
+  constexpr absl::string_view kMemories[] = {"mseg_verdicts", "mseg_remotes", "mseg_anyone",
+                                             "mseg_prints"};
+  return absl::c_linear_search(kMemories, name);
+}
+
 absl::Status PrepareMaps(const ObjectOptions& options, mseg_bpf* skeleton) {
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, skeleton->obj) {
@@ -63,7 +72,7 @@ absl::Status PrepareMaps(const ObjectOptions& options, mseg_bpf* skeleton) {
     if (const auto limit = options.limits.find(name); limit != options.limits.end()) {
       bpf_map__set_max_entries(map, limit->second);
     }
-    if (!options.reuse_maps) continue;
+    if (!options.reuse_maps || IsMemory(name)) continue;
     const std::string pin = absl::StrCat(options.pin_dir, "/", kMapPins, "/", name);
     const ScopedFd fd(bpf_obj_get(pin.c_str()));
     if (!fd.ok()) return ErrnoStatus(errno, "reuse map " + pin);
@@ -102,7 +111,7 @@ absl::Status TakeMaps(const ObjectOptions& options, mseg_bpf* skeleton, LoadedOb
     auto fd = Keep(bpf_map__fd(map));
     if (!fd.ok()) return fd.status();
     // The manifest is pinned last of all maps: without it the others count as left over.
-    if (!options.reuse_maps && name != kManifestMap) {
+    if (IsMemory(name) || (!options.reuse_maps && name != kManifestMap)) {
       MSEG_RETURN_IF_ERROR(
           ReplacePin(fd->get(), absl::StrCat(options.pin_dir, "/", kMapPins, "/", name)));
     }

@@ -447,18 +447,7 @@ TEST_CASE("either side can be asked, the active one by default") {
   const auto& plane = SharedInstance().plane;
   const PolicyTables tables(*plane);
   const auto image_of = [](mseg_verdict verdict, uint32_t cls) {
-    GenerationImage image;
-    mseg_row_key key{};
-    key.local = 9;
-    key.peer = MSEG_PEER_ALL;
-    key.direction = MSEG_INGRESS;
-    mseg_class entry{};
-    entry.tail[MSEG_INGRESS] = 9;
-    image.classes.emplace_back(7, entry);
-    mseg_row row{};
-    row.verdict = row.would_be = static_cast<uint8_t>(verdict);
-    row.reason = row.would_reason = MSEG_REASON_DEFAULT;
-    image.rows.emplace_back(key, row);
+    GenerationImage image = ImageOf(7, MSEG_INGRESS, verdict);
     mseg_identity_key identity{};
     identity.cgroup = MSEG_CGROUP_PENDING;
     image.identities.emplace_back(identity,

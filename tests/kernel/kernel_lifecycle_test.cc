@@ -237,10 +237,21 @@ TEST_CASE("every program that this mode has is attached and shown") {
   std::printf("mode %s\n", features.mode == MSEG_MODE_FULL ? "full" : "cgroup");
 }
 
+uint32_t PinnedMapId(const Scratch& scratch, const std::string& name) {
+  const ScopedFd map(bpf_obj_get((scratch.pin_dir() + "/maps/" + name).c_str()));
+  REQUIRE(map.ok());
+  bpf_map_info info{};
+  uint32_t size = sizeof(info);
+  REQUIRE(bpf_obj_get_info_by_fd(map.get(), &info, &size) == 0);
+  return info.id;
+}
+
 TEST_CASE("another build replaces programs over the same maps and leaves no gap") {
   const Scratch scratch;
   auto plane = OpenLight(scratch);
   AttachAll(plane.get());
+  const uint32_t rows = PinnedMapId(scratch, "mseg_rows");
+  const uint32_t verdicts = PinnedMapId(scratch, "mseg_verdicts");
   const auto before = LinkedPrograms(scratch.pin_dir());
   const Ids old = AllIds(scratch.pin_dir());
   REQUIRE(plane->active().Update(0, mseg_active{.generation = 9, .pad = 0}).ok());
@@ -275,6 +286,9 @@ TEST_CASE("another build replaces programs over the same maps and leaves no gap"
   const auto word = MapView<uint32_t, mseg_active>(active.get(), "active").Lookup(0);
   REQUIRE(word.ok());
   CHECK((*word)->generation == 9);
+  CHECK(PinnedMapId(scratch, "mseg_rows") == rows);
+  // What the other build's programs remember is theirs.
+  CHECK(PinnedMapId(scratch, "mseg_verdicts") != verdicts);
 }
 
 TEST_CASE("a watch over a cgroup without programs sees the gap") {

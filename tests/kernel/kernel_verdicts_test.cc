@@ -120,24 +120,13 @@ TEST_CASE("a verdict that changes with the policy is not remembered past it") {
   Hooks hooks(here);
   const verdicts_args asked = Question(7, 8, 6, 443, MSEG_INGRESS);
   for (int round = 0; round < 6; round++) {
-    GenerationImage image;
-    mseg_row_key key{};
-    key.local = 9;
-    key.peer = MSEG_PEER_ALL;
-    key.direction = MSEG_INGRESS;
-    mseg_class entry{};
-    entry.tail[MSEG_INGRESS] = 9;
-    image.classes.emplace_back(7, entry);
-    mseg_row row{};
-    row.verdict = row.would_be = round % 2 == 0 ? MSEG_ALLOW : MSEG_DENY;
-    row.reason = row.would_reason = MSEG_REASON_DEFAULT;
-    image.rows.emplace_back(key, row);
-    Apply(tables, image);
+    const mseg_verdict verdict = round % 2 == 0 ? MSEG_ALLOW : MSEG_DENY;
+    Apply(tables, ImageOf(asked.end, MSEG_INGRESS, verdict));
     const verdicts_args first = hooks.Judge(asked), second = hooks.Judge(asked);
     CHECK(first.remembered == 0);
     CHECK(second.remembered == 1);
-    CHECK(first.verdict == row.verdict);
-    CHECK(second.verdict == row.verdict);
+    CHECK(first.verdict == verdict);
+    CHECK(second.verdict == verdict);
   }
 }
 

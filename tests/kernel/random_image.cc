@@ -11,6 +11,23 @@
 
 namespace mseg::testing {
 
+GenerationImage ImageOf(uint32_t cls, mseg_direction direction, mseg_verdict verdict) {
+  constexpr uint32_t kTail = 9;
+  GenerationImage image;
+  mseg_row_key key{};
+  key.local = kTail;
+  key.peer = MSEG_PEER_ALL;
+  key.direction = static_cast<uint8_t>(direction);
+  mseg_class entry{};
+  entry.tail[direction] = kTail;
+  image.classes.emplace_back(cls, entry);
+  mseg_row row{};
+  row.verdict = row.would_be = static_cast<uint8_t>(verdict);
+  row.reason = row.would_reason = MSEG_REASON_DEFAULT;
+  image.rows.emplace_back(key, row);
+  return image;
+}
+
 GenerationImage ImageRandom::Image() {
   GenerationImage image;
   Rows(&image);

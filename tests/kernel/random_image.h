@@ -9,6 +9,9 @@
 
 namespace mseg::testing {
 
+// One class, of which every flow in this direction gets the same answer.
+GenerationImage ImageOf(uint32_t cls, mseg_direction direction, mseg_verdict verdict);
+
 // Tables that no compiler would make: rows missing anywhere, every value of every byte, over so few
 // classes, users and prefixes that everything meets everything.
 class ImageRandom {

@@ -31,6 +31,17 @@ TEST_CASE("policy check", "[ctl]") {
   CHECK(Offline({"policy", "check", "-"}, {.in = ""}).code == 0);
 }
 
+TEST_CASE("files behind -f are files like the others", "[ctl]") {
+  const CtlResult want = Offline({"policy", "check", "order.yaml"});
+  CHECK(want.code == 0);
+  CHECK(Offline({"policy", "check", "-f", "order.yaml"}).out == want.out);
+  CHECK(Offline({"policy", "check", "--filename=order.yaml"}).out == want.out);
+  const CtlResult both = Offline({"policy", "check", "order.yaml", "broken.yaml"});
+  CHECK(both.code != 0);
+  CHECK(Offline({"policy", "check", "-f", "order.yaml", "-f", "broken.yaml"}).err == both.err);
+  CHECK(Offline({"policy", "check", "-f", "broken.yaml", "order.yaml"}).err == both.err);
+}
+
 TEST_CASE("explain --policy", "[ctl]") {
   std::vector<std::string> policy = {"--policy", "order.yaml"};
   auto explain = [&](std::vector<std::string> arguments) {

@@ -3,11 +3,13 @@
 // all, also by what interrupts somebody who is writing.
 #include "mseg/verdict_cache.h"
 
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <cstdint>
 #include <map>
 #include <random>
 #include <set>
+#include <thread>
 #include <tuple>
 
 namespace {
@@ -117,6 +119,35 @@ TEST_CASE("while an entry is being written nobody reads it, and nobody else writ
   mseg_verdict_keep(&entry, &second, &deny);
   CHECK(entry.sequence == before + 2);  // whoever was reading finds that it changed
 }
+
+// The other thread stands for whatever interrupts at any point. Stores and loads keep their order
+// between processors of this kind only, as they do within one of any kind.
+#ifdef __x86_64__
+TEST_CASE("what changes while it is read is not taken") {
+  mseg_verdict_entry entry{};
+  const mseg_question mine = Question(1, 2), theirs = Question(3, 4);
+  const mseg_decision allow = Decision(2), deny = Decision(3);
+  std::atomic<bool> stop{false};
+  std::thread writer([&] {
+    while (!stop) {
+      mseg_verdict_keep(&entry, &theirs, &deny);
+      mseg_verdict_keep(&entry, &mine, &allow);
+    }
+  });
+  uint64_t known = 0, wrong = 0;
+  for (int i = 0; i < 20'000'000 && known < 2'000'000; i++) {
+    mseg_decision out{};
+    if (!mseg_verdict_recall(&entry, &mine, &out)) continue;
+    known++;
+    wrong += out.rule != allow.rule || out.would_rule != allow.would_rule ||
+             out.verdict != allow.verdict;
+  }
+  stop = true;
+  writer.join();
+  CHECK(wrong == 0);
+  CHECK(known > 1000);
+}
+#endif
 
 TEST_CASE("questions that differ in one part only are spread over all places") {
   const auto places = [](auto question_of) {

@@ -762,7 +762,7 @@ MSEG_STATIC_ASSERT(sizeof(struct mseg_flows_wait_event) == 8, "mseg_flows_wait_e
 
 /*
  * Ring `flows`: one judged end of one connection or datagram; or of several that are equal in all but
- * time and peer_port, which are then the last one's; its time to a tick of the kernel (1 to 10 ms).
+ * time and peer_port, which are then the last one's; its time to a tick of the kernel (mostly 1 to 10 ms).
  */
 struct mseg_flow_event {
 	__u32 type; /* MSEG_EVENT_FLOW */
