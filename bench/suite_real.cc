@@ -121,10 +121,24 @@ absl::StatusOr<Child> StartPostgres(const Arm& arm, const std::string& dir) {
                       arm.server_place(), dir + "/postgres.out");
 }
 
+// It listens a while before it answers.
+absl::Status AwaitPostgres(const Arm& arm) {
+  const std::vector<std::string> ask = {
+      PostgresFolder() + "/pg_isready", "-q", "-h", arm.address(), "-p",
+      absl::StrCat(kPostgresPort)};
+  for (const uint64_t end = NowNs() + 60'000'000'000; NowNs() < end; usleep(100'000)) {
+    auto asked = RunProgram(ask, arm.client_place());
+    if (!asked.ok()) return asked.status();
+    if (asked->status == 0) return absl::OkStatus();
+  }
+  return absl::DeadlineExceededError("postgres listens, and does not answer");
+}
+
 absl::StatusOr<double> LoadPostgres(const Arm& arm, const std::string& dir) {
   std::vector<std::string> pgbench = {PostgresFolder() + "/pgbench", "-h", arm.address(), "-p",
                                       absl::StrCat(kPostgresPort),   "-U", "postgres"};
   if (access((dir + "/filled").c_str(), F_OK) != 0) {
+    MSEG_RETURN_IF_ERROR(AwaitPostgres(arm));
     std::vector<std::string> fill = pgbench;
     fill.insert(fill.end(), {"-i", "-q", "postgres"});
     auto filled = MustRun(fill, arm.client_place());
