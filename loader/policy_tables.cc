@@ -260,12 +260,31 @@ Entries<uint32_t, mseg_port_block> PortBlocks(
   return blocks;
 }
 
+// The kernel waits for a grace period whenever a map of maps was written to, so that whoever wrote
+// knows that no program uses what was there before.
+absl::Status WaitByMapOfMaps() {
+  constexpr uint32_t kEntries = 1, kZero = 0;
+  const ScopedFd inner(bpf_map_create(BPF_MAP_TYPE_ARRAY, "mseg_grace", sizeof(uint32_t),
+                                      sizeof(uint32_t), kEntries, nullptr));
+  LIBBPF_OPTS(bpf_map_create_opts, options, .inner_map_fd = static_cast<uint32_t>(inner.get()));
+  const ScopedFd outer(bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "mseg_grace", sizeof(uint32_t),
+                                      sizeof(uint32_t), kEntries, &options));
+  const int value = inner.get();
+  if (!inner.ok() || !outer.ok() ||
+      bpf_map_update_elem(outer.get(), &kZero, &value, BPF_ANY) != 0) {
+    return ErrnoStatus(errno, "wait for running programs by a map of maps");
+  }
+  return absl::OkStatus();
+}
+
 // After this, no program that read the old generation word is still running: programs that decide
-// are not sleepable and run under RCU, and this waits for a grace period of it.
+// are not sleepable and run under RCU, and this waits for a grace period of it. Kernels with
+// processors without a tick (nohz_full) have no such membarrier.
 absl::Status WaitForReaders() {
   constexpr int kGlobal = MEMBARRIER_CMD_GLOBAL;
-  if (syscall(SYS_membarrier, kGlobal, 0, 0) != 0) return ErrnoStatus(errno, "membarrier");
-  return absl::OkStatus();
+  if (syscall(SYS_membarrier, kGlobal, 0, 0) == 0) return absl::OkStatus();
+  if (errno != EINVAL && errno != ENOSYS) return ErrnoStatus(errno, "membarrier");
+  return WaitByMapOfMaps();
 }
 
 // The maps of one side. Names of the maps, in one place.
