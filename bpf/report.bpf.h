@@ -151,27 +151,24 @@ static __always_inline bool mseg_is_same_flow(const struct mseg_flow_event *a,
 }
 
 /*
- * `place` is taken, and its `next` is what happened, but for the time. To read the clock takes as
- * long as the rest, so for equal events that is done once a tick.
+ * `place` is taken, and its `next` is what happened, but for the time. To read the clock is a third of
+ * what a report takes, so for equal events it is done once a tick.
  */
 static __always_inline void mseg_count_flow(struct mseg_flow_count *place)
 {
 	struct mseg_flow_event *event = &place->event, *next = &place->next;
 	__u64 tick = bpf_jiffies64();
-	bool same = mseg_is_same_flow(event, next);
 
-	if (!same || place->tick != tick) {
-		next->time_ns = bpf_ktime_get_ns();
+	if (mseg_is_same_flow(event, next)) {
+		if (place->tick != tick)
+			event->time_ns = bpf_ktime_get_ns();
 		place->tick = tick;
-	} else {
-		next->time_ns = event->time_ns;
-	}
-	if (same) {
 		event->count++;
-		event->time_ns = next->time_ns;
 		event->peer_port = next->peer_port;
 		return;
 	}
+	next->time_ns = bpf_ktime_get_ns();
+	place->tick = tick;
 	if (event->count && !mseg_send_event(event))
 		mseg_count_many(MSEG_CNT_FLOW_EVENTS_LOST, event->count);
 	if (!mseg_send_event(next))

@@ -149,6 +149,16 @@ void UseMapsOf(const Instance& instance, bpf_object* object) {
   }
 }
 
+OneProcessor::OneProcessor() {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(sched_getcpu(), &one);
+  REQUIRE(sched_getaffinity(0, sizeof(before_), &before_) == 0);
+  REQUIRE(sched_setaffinity(0, sizeof(one), &one) == 0);
+}
+
+OneProcessor::~OneProcessor() { sched_setaffinity(0, sizeof(before_), &before_); }
+
 bool Eventually(const std::function<bool()>& question, std::chrono::milliseconds limit) {
   const auto end = std::chrono::steady_clock::now() + limit;
   while (!question()) {

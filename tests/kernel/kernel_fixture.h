@@ -2,6 +2,7 @@
 #ifndef MSEG_TESTS_KERNEL_KERNEL_FIXTURE_H_
 #define MSEG_TESTS_KERNEL_KERNEL_FIXTURE_H_
 
+#include <sched.h>
 #include <sys/types.h>
 
 #include <chrono>
@@ -65,6 +66,19 @@ Instance& SharedInstance();
 
 // For an object of the test's own that is about to be loaded: its maps are those of the instance.
 void UseMapsOf(const Instance& instance, bpf_object* object);
+
+// The calling thread stays on the processor it is on, as long as this lives: for what each
+// processor has of its own.
+class OneProcessor {
+ public:
+  OneProcessor();
+  ~OneProcessor();
+  OneProcessor(const OneProcessor&) = delete;
+  OneProcessor& operator=(const OneProcessor&) = delete;
+
+ private:
+  cpu_set_t before_;
+};
 
 // Asks until the answer is true; false after the limit. For what the kernel does a moment later.
 bool Eventually(const std::function<bool()>& question,

@@ -3,7 +3,6 @@
 // judge anew, and nothing else passes for it.
 #include <bpf/bpf.h>
 #include <linux/types.h>
-#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,17 +27,9 @@ class Hooks {
     REQUIRE(object_ != nullptr);
     UseMapsOf(instance, object_->obj);
     REQUIRE(mseg_let_pass_test__load(object_) == 0);
-    REQUIRE(sched_getaffinity(0, sizeof(before_), &before_) == 0);
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(sched_getcpu(), &one);
-    REQUIRE(sched_setaffinity(0, sizeof(one), &one) == 0);
     SetGeneration(kGeneration);
   }
-  ~Hooks() {
-    mseg_let_pass_test__destroy(object_);
-    sched_setaffinity(0, sizeof(before_), &before_);
-  }
+  ~Hooks() { mseg_let_pass_test__destroy(object_); }
   Hooks(const Hooks&) = delete;
   Hooks& operator=(const Hooks&) = delete;
 
@@ -83,7 +74,7 @@ class Hooks {
  private:
   const Instance& instance_;
   mseg_let_pass_test* object_;
-  cpu_set_t before_;
+  OneProcessor here_;
 };
 
 let_pass_args Connection() {

@@ -2,7 +2,6 @@
 // Flow events: what the kernel counts, sends and collects adds up to what happened.
 #include <linux/types.h>
 #include <poll.h>
-#include <sched.h>
 
 #include <catch2/catch.hpp>
 #include <map>
@@ -81,16 +80,8 @@ class Reports {
   std::unique_ptr<EventReader> reader_;
 };
 
-// Places belong to a processor, and the test must know where it counts.
-void StayHere() {
-  cpu_set_t one;
-  CPU_ZERO(&one);
-  CPU_SET(sched_getcpu(), &one);
-  REQUIRE(sched_setaffinity(0, sizeof(one), &one) == 0);
-}
-
 TEST_CASE("the first event of a flow is sent, equal ones are counted until somebody collects") {
-  StayHere();
+  const OneProcessor here;  // places belong to one, and the test must know where it counts
   Reports reports(SharedInstance());
   const Flow flow{10, 443};
   for (uint16_t i = 1; i <= 5; i++) reports.Refuse(flow, i);
@@ -132,7 +123,7 @@ TEST_CASE("what was sent, pushed out and collected adds up") {
 }
 
 TEST_CASE("a full ring keeps what is counted, and the rest is counted as lost") {
-  StayHere();
+  const OneProcessor here;  // places belong to one, and the test must know where it counts
   Reports reports(SharedInstance());
   constexpr uint32_t kFlows = MSEG_FLOWS_BYTES / sizeof(mseg_flow_event) + 5000;
   const Flow busy{9, 1};

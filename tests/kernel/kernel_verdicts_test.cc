@@ -27,18 +27,8 @@ class Hooks {
     REQUIRE(object_ != nullptr);
     UseMapsOf(instance, object_->obj);
     REQUIRE(mseg_verdicts_test__load(object_) == 0);
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    REQUIRE(sched_getaffinity(0, sizeof(before_), &before_) == 0);
-    for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; cpu++) {
-      if (CPU_ISSET(cpu, &before_)) CPU_SET(cpu, &one);
-    }
-    REQUIRE(sched_setaffinity(0, sizeof(one), &one) == 0);
   }
-  ~Hooks() {
-    sched_setaffinity(0, sizeof(before_), &before_);
-    mseg_verdicts_test__destroy(object_);
-  }
+  ~Hooks() { mseg_verdicts_test__destroy(object_); }
   Hooks(const Hooks&) = delete;
   Hooks& operator=(const Hooks&) = delete;
 
@@ -52,7 +42,7 @@ class Hooks {
 
  private:
   mseg_verdicts_test* object_;
-  cpu_set_t before_;
+  OneProcessor here_;
 };
 
 verdicts_args Question(uint32_t end, uint32_t peer, uint8_t protocol, uint16_t port,
