@@ -14,7 +14,6 @@ namespace mseg {
 namespace {
 
 constexpr std::string_view kApiVersion = "mseg.io/v1";
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr size_t kMaxName = 330;
 
 template <typename Enum, size_t N>
@@ -154,7 +153,7 @@ absl::Status CheckName(std::string_view name) {
 
 absl::StatusOr<std::vector<Document>> ParseDocuments(std::string_view file, std::string_view text,
                                                      Diagnostics* diagnostics, int first_line) {
-  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  text = WithoutByteOrderMark(text);
   absl::Status readable = CheckYamlText(file, text, first_line, diagnostics);
   if (!readable.ok()) return readable;
   const size_t errors_before = diagnostics->size();

@@ -12,8 +12,6 @@
 namespace mseg {
 namespace {
 
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-
 // One map of a Kubernetes object. As the API server reads them: a null is an absent field.
 class KubeMap {
  public:
@@ -490,7 +488,7 @@ class ObjectReader {
 
 void ReadKubeObjects(std::string_view file, std::string_view text, KubeCluster* cluster,
                      Diagnostics* diagnostics) {
-  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  text = WithoutByteOrderMark(text);
   if (!CheckYamlText(file, text, 1, diagnostics).ok()) return;
   for (const YamlChunk& chunk : SplitYaml(text, 1)) {
     auto source = std::make_unique<SourceText>(file, chunk.text, chunk.first_line, diagnostics);

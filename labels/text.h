@@ -43,6 +43,9 @@ std::optional<char32_t> TakeCharacter(std::string_view* text);
 // Offset of the first byte that is not UTF-8, or that is a NUL; npos if there is none.
 size_t FindInvalidUtf8(std::string_view text);
 
+// The text behind the byte order marks (U+FEFF) that it begins with.
+std::string_view WithoutByteOrderMark(std::string_view text);
+
 size_t CountCharacters(std::string_view utf8);
 // Columns of a terminal: wide characters take two, combining ones none.
 int DisplayWidth(char32_t character);

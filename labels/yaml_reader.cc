@@ -258,19 +258,20 @@ std::vector<YamlChunk> SplitYaml(std::string_view text, int first_line) {
     const size_t break_at = text.find('\n', at);
     const size_t next = break_at == std::string_view::npos ? text.size() : break_at + 1;
     const std::string_view line = text.substr(at, std::min(break_at, text.size()) - at);
-    const bool starts = IsMarker(line, "---");
-    if (starts || IsMarker(line, "...")) {
+    // Where files were put together one stands in front of a document, as no part of it.
+    const std::string_view unmarked = WithoutByteOrderMark(line);
+    const size_t first = at + line.size() - unmarked.size();
+    if (IsMarker(unmarked, "---") || IsMarker(unmarked, "...")) {
       finish(at);
       // A document may begin in the marker's line; a bare marker is no part of it.
-      const bool bare = IsBlank(line.substr(3), /*comments=*/true);
+      const bool bare = IsBlank(unmarked.substr(3), /*comments=*/true);
       blank = bare;
-      begin = starts && !bare ? at : next;
-      begin_line = line_number + (begin == next ? 1 : 0);
-    } else if (blank && IsBlank(line, /*comments=*/false)) {
-      begin = next;
-      begin_line = line_number + 1;
-    } else {
-      blank = false;
+      begin = bare ? next : first;
+      begin_line = line_number + (bare ? 1 : 0);
+    } else if (blank) {
+      blank = IsBlank(unmarked, /*comments=*/false);
+      begin = blank ? next : first;
+      begin_line = line_number + (blank ? 1 : 0);
     }
     at = next;
   }

@@ -120,6 +120,48 @@ TEST_CASE("a document stored alone keeps its places") {
   CHECK(alone->at(0).text == b.text);
 }
 
+TEST_CASE("a byte order mark in front of a document is no part of it") {
+  constexpr std::string_view kMark = "\xEF\xBB\xBF";
+  const auto workload = [](std::string_view name) {
+    return Cat("apiVersion: mseg.io/v1\nkind: Workload\nmetadata: {name: ", name,
+               "}\nspec: {labels: {a: b}, match: {host: true}}\n");
+  };
+  struct Case {
+    std::string text;
+    std::vector<int> first_lines;
+  };
+  const std::vector<Case> cases = {
+      {Cat("\n", kMark, workload("x"), "---\n", kMark, kMark, workload("y")), {2, 7}},
+      {Cat(kMark, "---\n", workload("x"), kMark, "---\n", workload("y")), {2, 7}},
+      {Cat(workload("x"), kMark, "...\n", kMark, "\n", kMark, "--- {}\n"), {}},
+      {Cat(workload("x"), "...\n\n", kMark, workload("y")), {1, 7}},
+  };
+  for (const Case& c : cases) {
+    INFO(c.text);
+    Diagnostics diagnostics;
+    const auto documents = ParseDocuments("f", c.text, &diagnostics);
+    REQUIRE(documents.ok() == !c.first_lines.empty());
+    if (!documents.ok()) {  // `{}` is no document of policy, and stands in line 7
+      CHECK(diagnostics.front().place.line == 7);
+      CHECK(diagnostics.front().place.column == 5);
+      continue;
+    }
+    REQUIRE(documents->size() == c.first_lines.size());
+    for (size_t i = 0; i < documents->size(); i++) {
+      CHECK(documents->at(i).text == workload(i == 0 ? "x" : "y"));
+      CHECK(documents->at(i).first_line == c.first_lines[i]);
+    }
+  }
+}
+
+TEST_CASE("what stands behind an end marker is refused, not lost") {
+  Diagnostics diagnostics;
+  CHECK_FALSE(ParseDocuments("f", "# x\n... kind: Policy\n", &diagnostics).ok());
+  REQUIRE_FALSE(diagnostics.empty());
+  CHECK(diagnostics.front().place.line == 2);
+  CHECK(ParseDocuments("f", "# x\n... # the end\n", &diagnostics).ok());
+}
+
 TEST_CASE("documents without content are none") {
   Diagnostics diagnostics;
   for (const char* text : {"", "\n\n", "---\n---\n...\n", "# only a comment\n", "--- # x\n# y\n",
