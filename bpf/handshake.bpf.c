@@ -61,6 +61,11 @@ static __always_inline void mseg_write_options(struct bpf_sock_ops *ctx, bool on
 	bpf_sock_ops_cb_flags_set(ctx, flags);
 }
 
+static __always_inline bool mseg_carries_identity(struct bpf_sock_ops *ctx)
+{
+	return ctx->bpf_sock_ops_cb_flags & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG;
+}
+
 /* Both initial sequence numbers from the header of the packet at hand, whose sender is `from`. */
 struct mseg_isns {
 	__u32 client;
@@ -146,12 +151,15 @@ static __always_inline void mseg_option_length(struct bpf_sock_ops *ctx)
 		return;
 	}
 	slot = mseg_wire_slot(bpf_get_socket_cookie(ctx));
-	if (!slot) {
-		mseg_write_options(ctx, false);
+	if (ctx->state == BPF_TCP_SYN_SENT && slot) {
+		mseg_reserve(ctx, MSEG_CLAIM_LEN);
 		return;
 	}
-	if (ctx->state == BPF_TCP_SYN_SENT) {
-		mseg_reserve(ctx, MSEG_CLAIM_LEN);
+	/* Marked until it is judged, with a slot or without. */
+	if (ctx->state == BPF_TCP_SYN_SENT || ctx->state == BPF_TCP_SYN_RECV)
+		return;
+	if (!slot) {
+		mseg_write_options(ctx, false);
 		return;
 	}
 	/* Until the server has sent or acknowledged data: then it has seen one. */
@@ -278,6 +286,23 @@ static __noinline int mseg_write_answer(struct bpf_sock_ops *ctx, const struct m
 		mseg_put48(option + 14, mseg_answer_mac(&key, isns.client, isns.server, option));
 	bpf_store_hdr_opt(ctx, option, sizeof(option), 0);
 	return 0;
+}
+
+/* Nothing on record for this end: what the socket's cgroup says. */
+static __noinline int mseg_nameless_self(struct bpf_sock_ops *ctx, struct mseg_identity *out,
+					 __u32 generation)
+{
+	struct sock *address;
+
+	if (!ctx->sk)
+		return 0;
+	address = (void *)mseg_address_of(ctx->sk);
+	__builtin_memset(out, 0, sizeof(*out));
+	out->cgroup_id = BPF_CORE_READ(address, sk_cgrp_data.cgroup, kn, id);
+	out->uid = MSEG_USER_UNKNOWN;
+	out->flags = MSEG_ID_NO_RECORD;
+	mseg_count(MSEG_CNT_NO_TASK);
+	return mseg_resolve(out, generation);
 }
 
 /* ---- the client judges the server ---- */
@@ -459,6 +484,36 @@ static __noinline int mseg_client_established(struct bpf_sock_ops *ctx, const st
 	return 0;
 }
 
+/* Not accepted: what a listener's handshake has made is nobody's descriptor yet. */
+static __always_inline bool mseg_has_connected(struct bpf_sock_ops *ctx)
+{
+	struct sock *address;
+
+	if (ctx->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB || !ctx->sk)
+		return ctx->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
+	address = (void *)mseg_address_of(ctx->sk);
+	return BPF_CORE_READ(address, sk_socket);
+}
+
+/*
+ * A handshake that was to carry an identity is complete, and another socket's record lies in the place
+ * of its own: nobody knows any more who connected, nor whom it may meet.
+ */
+static __noinline int mseg_client_lost(struct bpf_sock_ops *ctx)
+{
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+	struct mseg_decision d = mseg_refusal(MSEG_REASON_NO_STATE);
+	struct mseg_conn conn = mseg_conn_of(ctx, cookie);
+	__u32 generation = mseg_active_generation();
+	struct mseg_identity self = {};
+
+	mseg_count(MSEG_CNT_SLOT_LOST);
+	mseg_nameless_self(ctx, &self, generation);
+	mseg_report(&conn, &self, NULL, &d, MSEG_EGRESS, conn.peer_port, generation);
+	mseg_cut_off(ctx, cookie);
+	return 0;
+}
+
 /* ---- the server's side of it ---- */
 
 /* Who answers here: the listener; where none is on record, what the child's cgroup says. */
@@ -467,21 +522,12 @@ static __noinline int mseg_server_self(struct bpf_sock_ops *ctx, struct mseg_ide
 {
 	struct mseg_addr local = mseg_local_of(ctx);
 	struct mseg_listener *listener;
-	struct sock *address;
 
 	listener = mseg_find_listener(bpf_get_netns_cookie(ctx), &local, IPPROTO_TCP,
 				      ctx->local_port);
 	if (listener)
 		return mseg_owner(listener, out, generation);
-	if (!ctx->sk)
-		return 0;
-	address = (void *)mseg_address_of(ctx->sk);
-	__builtin_memset(out, 0, sizeof(*out));
-	out->cgroup_id = BPF_CORE_READ(address, sk_cgrp_data.cgroup, kn, id);
-	out->uid = MSEG_USER_UNKNOWN;
-	out->flags = MSEG_ID_NO_RECORD;
-	mseg_count(MSEG_CNT_NO_TASK);
-	return mseg_resolve(out, generation);
+	return mseg_nameless_self(ctx, out, generation);
 }
 
 /* What this host sent to itself was judged by its sockets, in server.bpf.c. */
@@ -582,7 +628,7 @@ static __noinline int mseg_server_established(struct bpf_sock_ops *ctx, const st
 	bool verify = false;
 	int reason;
 
-	if (ctx->bpf_sock_ops_cb_flags & BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG)
+	if (mseg_carries_identity(ctx))
 		mseg_write_options(ctx, false);
 	if (!generation)
 		return 0;
@@ -632,6 +678,7 @@ SEC("sockops")
 int mseg_sockops(struct bpf_sock_ops *ctx)
 {
 	const struct mseg_wire *wire;
+	const struct mseg_slot *slot;
 
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TCP_LISTEN_CB:
@@ -654,7 +701,8 @@ int mseg_sockops(struct bpf_sock_ops *ctx)
 		return 1;
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
-		if (mseg_wire_slot(bpf_get_socket_cookie(ctx)))
+		slot = mseg_slot_of(bpf_get_socket_cookie(ctx));
+		if (slot ? slot->wire : mseg_active_generation()) /* none: lost already */
 			mseg_write_options(ctx, true);
 		break;
 	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
@@ -670,8 +718,11 @@ int mseg_sockops(struct bpf_sock_ops *ctx)
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 		/* Also where both ends connected (simultaneous open): who is there, if nobody
 		 * listened? */
-		if (mseg_wire_slot(bpf_get_socket_cookie(ctx)))
+		slot = mseg_slot_of(bpf_get_socket_cookie(ctx));
+		if (slot && slot->wire)
 			mseg_client_established(ctx, wire);
+		else if (!slot && mseg_carries_identity(ctx) && mseg_has_connected(ctx))
+			mseg_client_lost(ctx);
 		else if (ctx->op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
 			mseg_server_established(ctx, wire);
 		break;

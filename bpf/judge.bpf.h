@@ -185,10 +185,16 @@ static __always_inline struct mseg_decision mseg_judge_end(__u32 end, __u32 peer
 
 /* ---- sockets and their owners ---- */
 
+static __always_inline struct mseg_slot *mseg_slot_place(__u64 cookie)
+{
+	__u32 index = cookie & mseg_slots_mask;
+
+	return bpf_map_lookup_elem(&mseg_slots, &index);
+}
+
 static __always_inline struct mseg_slot *mseg_slot_of(__u64 cookie)
 {
-	__u32 index = cookie & (MSEG_SLOTS - 1);
-	struct mseg_slot *slot = bpf_map_lookup_elem(&mseg_slots, &index);
+	struct mseg_slot *slot = mseg_slot_place(cookie);
 
 	return slot && cookie && *(volatile __u64 *)&slot->cookie == cookie ? slot : NULL;
 }
@@ -216,8 +222,7 @@ static __always_inline bool mseg_is_holder(const struct mseg_holder *holder)
 static __always_inline bool mseg_own_socket(__u64 cookie, const struct mseg_identity *owner,
 					    __u8 wire, __u8 path)
 {
-	__u32 index = cookie & (MSEG_SLOTS - 1);
-	struct mseg_slot *slot = bpf_map_lookup_elem(&mseg_slots, &index);
+	struct mseg_slot *slot = mseg_slot_place(cookie);
 
 	if (!slot || !cookie) {
 		mseg_count(MSEG_CNT_SLOT_FAILED);

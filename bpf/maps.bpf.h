@@ -31,6 +31,7 @@ enum mseg_marked {
 const volatile __u64 mseg_cgroup_root_id __weak = 0;
 const volatile __u32 mseg_cgroup_root_level __weak = 0;
 const volatile __u32 mseg_full_mode __weak = 0; /* the LSM programs are loaded, too */
+const volatile __u32 mseg_slots_mask __weak = MSEG_SLOTS_MIN - 1; /* the table's size less 1 */
 
 /* ---- policy tables: two sides each, written by the loader only (cgroups: by mkdir too) ---- */
 
@@ -236,7 +237,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, MSEG_SLOTS);
+	__uint(max_entries, MSEG_SLOTS_MIN);
 	__type(key, __u32);
 	__type(value, struct mseg_slot);
 } mseg_slots MSEG_MAP;

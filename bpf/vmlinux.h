@@ -66,6 +66,7 @@ enum {
 	BPF_WRITE_HDR_TCP_SYNACK_COOKIE = 2,
 	BPF_TCP_ESTABLISHED = 1,
 	BPF_TCP_SYN_SENT = 2,
+	BPF_TCP_SYN_RECV = 3,
 	BPF_TCP_CLOSE = 7,
 	BPF_TCP_LISTEN = 10,
 };
@@ -650,8 +651,11 @@ struct sock_cgroup_data {
 	struct cgroup *cgroup;
 };
 
+struct socket;
+
 struct sock {
 	struct sock_common __sk_common;
+	struct socket *sk_socket;
 	unsigned short sk_type;
 	unsigned short sk_protocol;
 	struct sock_cgroup_data sk_cgrp_data;

@@ -22,6 +22,7 @@ inline constexpr std::array<std::string_view, MSEG_CNT_MAX> kCounterNames = {
     "cgroups_full",
     "udp_flows_failed",
     "slot_failed",
+    "slot_lost",
     "flow_events_lost",
     "control_events_lost",
     "ambiguous_listener",

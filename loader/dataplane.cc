@@ -262,6 +262,8 @@ absl::Status Dataplane::Adopt(const mseg_manifest& manifest) {
 }
 
 absl::Status Dataplane::Load(const Features& features, bool reuse_maps) {
+  const auto slots = OwnedSockets();
+  if (!slots.ok()) return slots.status();
   ObjectOptions options;
   options.mode = features.mode;
   options.cgroup_root_id = cgroup_root_id_;
@@ -269,6 +271,7 @@ absl::Status Dataplane::Load(const Features& features, bool reuse_maps) {
   options.limits = {{"mseg_rows", 2 * options_.max_rows},
                     {"mseg_identities", 2 * options_.max_identities},
                     {"mseg_tasks", options_.max_tasks},
+                    {"mseg_slots", *slots},
                     {"mseg_listeners", options_.max_listeners},
                     {"mseg_listening", 2 * options_.max_listeners}};
   options.without = options_.without;

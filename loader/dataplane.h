@@ -74,6 +74,8 @@ class Dataplane {
   absl::StatusOr<std::map<int, mseg_exe_key>> FileKeys() const;
   // Every descriptor of an open connection or a TCP listener, if socket or holder is managed.
   absl::StatusOr<std::vector<mseg_socket_record>> OpenSockets() const;
+  // How many sockets have an owner on record: a power of two, by the number of processors (abi.h).
+  static absl::StatusOr<uint32_t> OwnedSockets();
   // Who connected a socket or sent on it; nothing if nobody did or newer sockets took its place.
   absl::StatusOr<std::optional<mseg_identity>> SocketOwner(uint64_t cookie) const;
   // Runs mseg_explain in the kernel.

@@ -4,6 +4,8 @@
 #include <bpf/libbpf.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <fstream>
 
@@ -102,8 +104,17 @@ absl::StatusOr<std::optional<Slot>> SlotOf(uint64_t cookie, const MapView<uint32
 
 }  // namespace
 
+absl::StatusOr<uint32_t> Dataplane::OwnedSockets() {
+  const int cpus = libbpf_num_possible_cpus();
+  if (cpus < 0) return ErrnoStatus(cpus, "count processors");
+  const uint32_t in_hand = static_cast<uint32_t>(cpus) * MSEG_COOKIE_BATCH;
+  return std::max<uint32_t>(MSEG_SLOTS_MIN, std::bit_ceil(2 * in_hand));
+}
+
 absl::StatusOr<std::optional<mseg_identity>> Dataplane::SocketOwner(uint64_t cookie) const {
-  auto slot = SlotOf(cookie, View<uint32_t, mseg_slot>("mseg_slots"), MSEG_SLOTS);
+  const auto count = OwnedSockets();
+  if (!count.ok()) return count.status();
+  auto slot = SlotOf(cookie, View<uint32_t, mseg_slot>("mseg_slots"), *count);
   if (!slot.ok()) return slot.status();
   if (!slot->has_value()) return std::optional<mseg_identity>();
   return std::optional<mseg_identity>((*slot)->owner);

@@ -144,6 +144,7 @@ absl::StatusOr<LoadedObject> Load(const ObjectOptions& options) {
   if (!skeleton) return LoadError(errno, "open the BPF object");
   ChoosePrograms(options, skeleton.get());
   MSEG_RETURN_IF_ERROR(PrepareMaps(options, skeleton.get()));
+  skeleton->rodata->mseg_slots_mask = bpf_map__max_entries(skeleton->maps.mseg_slots) - 1;
   if (const int error = mseg_bpf__load(skeleton.get()); error != 0) {
     return LoadError(error, "load the BPF programs");
   }

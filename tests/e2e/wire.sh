@@ -302,6 +302,43 @@ check_not "not where a proof is required" crossed 10.9.4.11 10.9.4.12 7061
 a_saw "and why" verdict=deny reason=no_proof hook=established
 path_is pass
 
+if [[ -z $GUEST ]]; then # 160,000 sockets
+  note "a record that gives way while its handshake is on its way"
+  is_opening() { ip netns exec "$NS" ss -Hnt state syn-sent "dport = :$1" | grep -q .; }
+  # late PORT COMMAND...: what a connection says that is answered after the command; $LATE.
+  late() {
+    path_is deaf
+    talk echo 10.9.4.2 "$1" --from 10.9.4.1 >"$WORK/late" 2>&1 &
+    LATE=$!
+    wait_for 5 is_opening "$1" || bail "a connection waits for its answer"
+    "${@:2}" || bail "other sockets"
+    path_is pass
+    wait "$LATE" || true
+    LATE=$(cat "$WORK/late")
+  }
+  crowd() { in_cgroup web "$PYTHON" -SE "$TALK" crowd 127.0.0.1 9; }
+  for port in 7080 7180; do
+    late $port true
+    same "it is answered late, port $port" ok "$LATE"
+    mark
+    moves "when others took its place" a slot_lost late $port crowd
+    has "it is cut off, port $port" "$LATE" '^E(ACCES|CONN|PIPE)'
+    a_saw "and why" verdict=deny reason=no_state hook=established
+  done
+  path_is cross
+  mark
+  talk cross 10.9.4.2 7062 --from 10.9.4.1:7062 >"$WORK/late" 2>&1 &
+  LATE=$!
+  wait_for 5 is_opening 7062 || bail "one end connects"
+  crowd
+  in_b open "$PYTHON" -SE "$TALK" cross 10.9.4.1 7062 --from 10.9.4.2:7062
+  ended() { wait "$LATE" || true; }
+  moves "nor does it help that the other end connects, too" a slot_lost ended
+  has "it is cut off" "$(cat "$WORK/late")" '^E(ACCES|CONN|PIPE)'
+  a_saw "and why" verdict=deny reason=no_state hook=established
+  path_is pass
+fi
+
 note "a flood of SYNs, with cookies"
 cookies() {
   ip netns exec "$NS2" awk '/^TcpExt:/ && !n++ { split($0, name); next }

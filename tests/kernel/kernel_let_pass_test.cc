@@ -110,7 +110,7 @@ TEST_CASE("by what its other end is known goes with it") {
 TEST_CASE("another socket, destination, service or protocol does not pass for it") {
   Hooks hooks(SharedInstance());
   const std::function<void(let_pass_args*)> changes[] = {
-      [](let_pass_args* args) { args->cookie += MSEG_SLOTS; },
+      [](let_pass_args* args) { args->cookie += MSEG_SLOTS_MIN; },
       [](let_pass_args* args) { args->cookie = 0; },
       [](let_pass_args* args) { args->peer_low ^= 1; },
       [](let_pass_args* args) { args->peer_high ^= 1U << 31; },
@@ -132,7 +132,7 @@ TEST_CASE("nor what the slot says otherwise by then") {
   const std::function<void(let_pass_args*)> changes[] = {
       [](let_pass_args* args) { args->wire = MSEG_SLOT_CLAIM; },
       [](let_pass_args* args) { args->path = MSEG_PATH_REQUIRE; },
-      [](let_pass_args* args) { args->cookie += MSEG_SLOTS; },
+      [](let_pass_args* args) { args->cookie += MSEG_SLOTS_MIN; },
   };
   for (const auto& change : changes) {
     INFO("change " << &change - changes);

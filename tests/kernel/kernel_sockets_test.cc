@@ -208,8 +208,10 @@ TEST_CASE("each descriptor of a shared socket has a record") {
 TEST_CASE("the owner of a socket is its slot's, as long as nobody took the slot") {
   Managed here;
   const auto slots = here.plane.View<uint32_t, mseg_slot>("mseg_slots");
+  const auto places = Dataplane::OwnedSockets();
+  REQUIRE(places.ok());
   mseg_slot slot{};
-  slot.cookie = 3 * MSEG_SLOTS + 17;
+  slot.cookie = 3 * uint64_t{*places} + 17;
   slot.owner.cgroup_id = 4711;
   REQUIRE(slots.Update(17, slot).ok());
   const auto owner = here.plane.SocketOwner(slot.cookie);

@@ -9,6 +9,7 @@ middlebox.py FILE DEVICE DEVICE     FILE holds the mode, and may change at any t
   isn      both ends' sequence numbers are shifted, as by a firewall that draws them anew
   lossy    of each connection the first SYN, the first SYN-ACK and the first bare ACK are lost
   cross    SYNs are held until both ends have sent one: simultaneous open
+  deaf     SYN-ACKs are lost
 """
 import select
 import socket
@@ -86,6 +87,8 @@ class Middlebox:
         elif mode == "isn":
             shift(tcp, side)
         elif mode == "lossy" and self.is_lost(frame, tcp):
+            return []
+        elif mode == "deaf" and tcp[13] & (SYN | ACK) == SYN | ACK:
             return []
         # Between virtual devices the sum is left for hardware that is not there.
         tcp[16:18] = b"\0\0"

@@ -11,6 +11,7 @@ talk.py ACT HOST PORT [--from ADDRESS[:PORT]]
   mptcp     `echo` over MPTCP
   cross     both ends connect, to each other
   mss       `echo`, and how long a segment may be
+  crowd     so many UDP sockets, one after the other, that every record of one opened before gives way
   storm     `echo` for a minute, each on a connection of its own, no more than there are ports for;
             how many there were
 Prints what came of it: `ok`, or the error's name and milliseconds; exits 0 or 1.
@@ -24,6 +25,7 @@ import time
 MPTCP = 262
 TIMEOUT = 15.0
 STORM_RATE = 400  # connections a second
+RECORDS, COOKIES = 65536, 4096  # MSEG_SLOTS_MIN, MSEG_COOKIE_BATCH
 
 
 def converse(sock, banner):
@@ -107,6 +109,14 @@ def act(name, where, source):
                 echo(sock)
             done += 1
         return str(done)
+    if name == "crowd":
+        with open("/sys/devices/system/cpu/possible", encoding="ascii") as file:
+            last = int(file.read().strip().rpartition("-")[2])
+        # Of the records there are twice as many as cookies in hand, at least.
+        for _ in range(max(5 * RECORDS // 2, 5 * COOKIES * (last + 1))):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.connect(where)
+        return "ok"
     with client(source, MPTCP if name == "mptcp" else 0) as sock:
         sock.connect(where)
         if name == "banner":

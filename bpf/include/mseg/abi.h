@@ -37,7 +37,7 @@
 #endif
 
 /* Raised by every change of a struct, a map or a meaning in this file. */
-#define MSEG_ABI_VERSION 13
+#define MSEG_ABI_VERSION 14
 
 enum mseg_direction {
 	MSEG_EGRESS = 0,
@@ -246,10 +246,13 @@ struct mseg_listener {
 MSEG_STATIC_ASSERT(sizeof(struct mseg_listener) == 128, "mseg_listener");
 
 /*
- * The owner of a socket that connected or sent, in an array indexed by cookie & (MSEG_SLOTS - 1).
- * Never deleted: an entry counts only while its cookie is the socket's.
+ * The owner of a socket that connected or sent, in an array indexed by cookie & (size - 1). Never
+ * deleted: an entry counts only while its cookie is the socket's. Its size is a power of two, twice
+ * what all processors have in hand at least: each gives out the cookies of a batch of its own
+ * (include/linux/cookie.h), so those that connect side by side are far apart.
  */
-#define MSEG_SLOTS 65536
+#define MSEG_SLOTS_MIN 65536
+#define MSEG_COOKIE_BATCH 4096
 struct mseg_slot {
 	__u64 cookie;
 	struct mseg_identity owner;
@@ -874,6 +877,7 @@ enum mseg_counter {
 	MSEG_CNT_CGROUPS_FULL,
 	MSEG_CNT_UDP_FLOWS_FAILED,
 	MSEG_CNT_SLOT_FAILED,
+	MSEG_CNT_SLOT_LOST, /* refused: another socket took the place before the handshake ended */
 	MSEG_CNT_FLOW_EVENTS_LOST, /* ring `flows` was full */
 	MSEG_CNT_CONTROL_EVENTS_LOST, /* ring `control` was full */
 	MSEG_CNT_AMBIGUOUS_LISTENER,
