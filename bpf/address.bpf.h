@@ -212,7 +212,7 @@ mseg_find_listener(__u64 netns_cookie, const struct mseg_addr *addr, __u8 protoc
 	return bpf_map_lookup_elem(&mseg_listeners, &key);
 }
 
-static __always_inline __u32 mseg_address_class(const struct mseg_addr *addr, __u32 side)
+static __always_inline __u32 mseg_look_up_address(const struct mseg_addr *addr, __u32 side)
 {
 	struct mseg_address_key key = {};
 	const __u32 *cls;

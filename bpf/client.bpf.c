@@ -11,6 +11,29 @@
  */
 #include "judge.bpf.h"
 
+/* Fast Open, by sendmsg() or by a socket that was told to. */
+static __always_inline bool mseg_sends_with_syn(struct bpf_sock_addr *ctx)
+{
+	struct tcp_sock *tcp = ctx->sk ? bpf_skc_to_tcp_sock(ctx->sk) : NULL;
+
+	return tcp && (tcp->fastopen_req || BPF_CORE_READ_BITFIELD(tcp, fastopen_connect));
+}
+
+/* Nothing is sent to a server that the address alone would not do for, before it has proven itself. */
+static __always_inline bool mseg_waits_for_proof(struct bpf_sock_addr *ctx, struct mseg_conn *conn)
+{
+	struct mseg_slot *slot = conn->protocol == IPPROTO_TCP ? mseg_wire_slot(conn->cookie) : NULL;
+	struct mseg_peer nobody = {};
+	struct mseg_identity owner;
+
+	if (!slot || slot->wire & MSEG_SLOT_BY_ADDRESS || !mseg_sends_with_syn(ctx))
+		return true;
+	owner = slot->owner;
+	conn->proof = MSEG_PROOF_NONE;
+	mseg_count(MSEG_CNT_NO_PROOF);
+	return mseg_refuse(conn, &owner, &nobody, MSEG_REASON_NO_PROOF, mseg_active_generation());
+}
+
 static __always_inline int mseg_client(struct bpf_sock_addr *ctx, struct mseg_addr addr, __u8 hook)
 {
 	struct mseg_conn conn = {};
@@ -22,7 +45,7 @@ static __always_inline int mseg_client(struct bpf_sock_addr *ctx, struct mseg_ad
 	if (mseg_was_listened(conn.protocol, conn.peer_port)) /* else no listener is looked for */
 		conn.netns_cookie = bpf_get_netns_cookie(ctx);
 	conn.hook = hook;
-	return mseg_judge_client(&conn);
+	return mseg_judge_client(&conn) && mseg_waits_for_proof(ctx, &conn);
 }
 
 static __always_inline struct mseg_addr mseg_user_addr6(struct bpf_sock_addr *ctx)

@@ -262,14 +262,13 @@ static __noinline int mseg_write_answer(struct bpf_sock_ops *ctx, const struct m
 	struct mseg_addr local = mseg_local_of(ctx), remote;
 	struct mseg_answer answer = {};
 	struct mseg_identity id = {};
-	struct mseg_listener *listener;
 	struct mseg_wire_key key;
 	struct mseg_isns isns;
 	__u32 host;
 
-	listener = mseg_find_listener(bpf_get_netns_cookie(ctx), &local, IPPROTO_TCP,
-				      ctx->local_port);
-	if (!listener || !generation || !mseg_owner(listener, &id, generation))
+	if (!generation ||
+	    mseg_who_listens(bpf_get_netns_cookie(ctx), &local, IPPROTO_TCP,
+			     ctx->local_port, generation, &id) != 1)
 		return 0;
 	answer.fingerprint = mseg_print_of(id.label_id, id.exe_id);
 	answer.host_id = wire->host_id;
@@ -410,7 +409,7 @@ static __noinline int mseg_judge_address(struct mseg_identity *self, const struc
 		*d = mseg_refusal(MSEG_REASON_NO_ROW);
 		return 0;
 	}
-	*d = mseg_judge_end(self->cls, mseg_address_class(addr, MSEG_SIDE(generation)), MSEG_EGRESS,
+	*d = mseg_judge_end(self->cls, mseg_address_class(addr, generation), MSEG_EGRESS,
 			    IPPROTO_TCP, port, generation);
 	return 0;
 }
@@ -441,6 +440,48 @@ static __always_inline bool mseg_server_unproven(struct bpf_sock_ops *ctx, struc
 	return true;
 }
 
+/*
+ * Not accepted: what a listener's handshake has made is nobody's descriptor yet, but for MPTCP, whose
+ * later subflows belong to a connection already. A function of its own, for the sake of the stack.
+ */
+static __noinline int mseg_has_connected(struct bpf_sock_ops *ctx)
+{
+	struct sock *address;
+
+	if (ctx->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB || !ctx->sk)
+		return ctx->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
+	address = (void *)mseg_address_of(ctx->sk);
+	if (!BPF_CORE_READ(address, sk_socket))
+		return false;
+	return !bpf_core_field_exists(struct tcp_sock, is_mptcp) ||
+	       !BPF_CORE_READ((struct tcp_sock *)address, is_mptcp) ||
+	       !BPF_CORE_READ(address, sk_max_ack_backlog);
+}
+
+/*
+ * A handshake that was to carry an identity is complete, and another socket's record lies in the place
+ * of its own: nobody knows any more who connected, nor whom it may meet.
+ */
+static __noinline int mseg_client_lost(struct bpf_sock_ops *ctx)
+{
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+	struct mseg_decision d = mseg_refusal(MSEG_REASON_NO_STATE);
+	struct mseg_conn conn = mseg_conn_of(ctx, cookie);
+	__u32 generation = mseg_active_generation();
+	struct mseg_identity self = {};
+
+	if (!generation) {
+		mseg_write_options(ctx, false);
+		return 0;
+	}
+	mseg_count(MSEG_CNT_SLOT_LOST);
+	mseg_nameless_self(ctx, &self, generation);
+	mseg_report(&conn, &self, NULL, &d, MSEG_EGRESS, conn.peer_port, generation);
+	mseg_cut_off(ctx, cookie);
+	return 0;
+}
+
+/* False: its slot is lost. */
 static __noinline int mseg_client_established(struct bpf_sock_ops *ctx, const struct mseg_wire *wire)
 {
 	__u64 cookie = bpf_get_socket_cookie(ctx);
@@ -452,7 +493,7 @@ static __noinline int mseg_client_established(struct bpf_sock_ops *ctx, const st
 	int reason;
 
 	if (!slot)
-		return 0;
+		return false;
 	conn = mseg_conn_of(ctx, cookie);
 	conn.proof = MSEG_PROOF_NONE;
 	self = slot->owner;
@@ -475,43 +516,16 @@ static __noinline int mseg_client_established(struct bpf_sock_ops *ctx, const st
 			keep = false;
 		}
 	}
+	/* It gave way meanwhile: what was read of it may be another socket's. */
+	if (*(volatile __u64 *)&slot->cookie != cookie)
+		return false;
 	mseg_report(&conn, &self, server.flags ? &server : NULL, &d, MSEG_EGRESS, conn.peer_port,
 		    self.generation);
 	if (!keep) {
 		slot->wire = 0;
 		mseg_cut_off(ctx, cookie);
 	}
-	return 0;
-}
-
-/* Not accepted: what a listener's handshake has made is nobody's descriptor yet. */
-static __always_inline bool mseg_has_connected(struct bpf_sock_ops *ctx)
-{
-	struct sock *address;
-
-	if (ctx->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB || !ctx->sk)
-		return ctx->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
-	address = (void *)mseg_address_of(ctx->sk);
-	return BPF_CORE_READ(address, sk_socket);
-}
-
-/*
- * A handshake that was to carry an identity is complete, and another socket's record lies in the place
- * of its own: nobody knows any more who connected, nor whom it may meet.
- */
-static __noinline int mseg_client_lost(struct bpf_sock_ops *ctx)
-{
-	__u64 cookie = bpf_get_socket_cookie(ctx);
-	struct mseg_decision d = mseg_refusal(MSEG_REASON_NO_STATE);
-	struct mseg_conn conn = mseg_conn_of(ctx, cookie);
-	__u32 generation = mseg_active_generation();
-	struct mseg_identity self = {};
-
-	mseg_count(MSEG_CNT_SLOT_LOST);
-	mseg_nameless_self(ctx, &self, generation);
-	mseg_report(&conn, &self, NULL, &d, MSEG_EGRESS, conn.peer_port, generation);
-	mseg_cut_off(ctx, cookie);
-	return 0;
+	return true;
 }
 
 /* ---- the server's side of it ---- */
@@ -521,13 +535,10 @@ static __noinline int mseg_server_self(struct bpf_sock_ops *ctx, struct mseg_ide
 				       __u32 generation)
 {
 	struct mseg_addr local = mseg_local_of(ctx);
-	struct mseg_listener *listener;
+	int found = mseg_who_listens(bpf_get_netns_cookie(ctx), &local, IPPROTO_TCP,
+				     ctx->local_port, generation, out);
 
-	listener = mseg_find_listener(bpf_get_netns_cookie(ctx), &local, IPPROTO_TCP,
-				      ctx->local_port);
-	if (listener)
-		return mseg_owner(listener, out, generation);
-	return mseg_nameless_self(ctx, out, generation);
+	return found ? found == 1 : mseg_nameless_self(ctx, out, generation);
 }
 
 /* What this host sent to itself was judged by its sockets, in server.bpf.c. */
@@ -596,7 +607,7 @@ __weak __noinline int mseg_admit_child(struct bpf_sock_ops *ctx, const struct ms
 	if (!mseg_server_self(ctx, &self, generation))
 		reason = MSEG_REASON_NO_ROW;
 	if (!peer->id.flags)
-		peer_class = mseg_address_class(&conn.peer, MSEG_SIDE(generation));
+		peer_class = mseg_address_class(&conn.peer, generation);
 	if (reason)
 		d = mseg_refusal(reason);
 	else
@@ -649,6 +660,21 @@ static __noinline int mseg_server_established(struct bpf_sock_ops *ctx, const st
 	return 0;
 }
 
+/* Then whoever has no slot has lost it already. A function of its own, for the sake of the stack. */
+static __noinline int mseg_connects_are_judged(void)
+{
+	__u32 zero = 0;
+	const struct mseg_manifest *manifest = bpf_map_lookup_elem(&mseg_manifest, &zero);
+
+	return manifest && manifest->loaded_at && mseg_active_generation();
+}
+
+static __always_inline void mseg_mark_opening(struct bpf_sock_ops *ctx, bool marked)
+{
+	if (mseg_carries_identity(ctx) != marked)
+		mseg_write_options(ctx, marked);
+}
+
 static __noinline int mseg_listening_starts(struct bpf_sock_ops *ctx)
 {
 	mseg_listen(bpf_get_netns_cookie(ctx), bpf_get_socket_cookie(ctx), mseg_local_of(ctx),
@@ -672,6 +698,22 @@ static __noinline int mseg_note_acceptor(struct bpf_sock_ops *ctx)
 	if (listener)
 		mseg_accepted_by(bpf_get_socket_cookie(ctx), listener);
 	return 0;
+}
+
+/* Also where both ends connected (simultaneous open): who is there, if nobody listened? */
+static __always_inline void mseg_established(struct bpf_sock_ops *ctx,
+					     const struct mseg_wire *wire)
+{
+	const struct mseg_slot *slot = mseg_slot_of(bpf_get_socket_cookie(ctx));
+
+	if (slot && slot->wire) {
+		if (!mseg_client_established(ctx, wire))
+			mseg_client_lost(ctx);
+	} else if (!slot && mseg_carries_identity(ctx) && mseg_has_connected(ctx)) {
+		mseg_client_lost(ctx);
+	} else if (ctx->op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB) {
+		mseg_server_established(ctx, wire);
+	}
 }
 
 SEC("sockops")
@@ -702,8 +744,7 @@ int mseg_sockops(struct bpf_sock_ops *ctx)
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
 		slot = mseg_slot_of(bpf_get_socket_cookie(ctx));
-		if (slot ? slot->wire : mseg_active_generation()) /* none: lost already */
-			mseg_write_options(ctx, true);
+		mseg_mark_opening(ctx, slot ? slot->wire : mseg_connects_are_judged());
 		break;
 	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
 		mseg_option_length(ctx);
@@ -716,15 +757,7 @@ int mseg_sockops(struct bpf_sock_ops *ctx)
 		break;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
-		/* Also where both ends connected (simultaneous open): who is there, if nobody
-		 * listened? */
-		slot = mseg_slot_of(bpf_get_socket_cookie(ctx));
-		if (slot && slot->wire)
-			mseg_client_established(ctx, wire);
-		else if (!slot && mseg_carries_identity(ctx) && mseg_has_connected(ctx))
-			mseg_client_lost(ctx);
-		else if (ctx->op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
-			mseg_server_established(ctx, wire);
+		mseg_established(ctx, wire);
 		break;
 	}
 	return 1;

@@ -8,6 +8,7 @@
  */
 
 #include "peers.bpf.h"
+#include "places.bpf.h"
 #include "report.bpf.h"
 #include "wire.bpf.h"
 
@@ -277,10 +278,11 @@ static __always_inline bool mseg_is_asked_by_lsm(const struct mseg_conn *conn)
 }
 
 /*
- * `wire` and `path` are what went into the slot. Whoever is writing there already, and was interrupted,
+ * `owner`, `wire` and `path` are for the slot. Whoever is writing there already, and was interrupted,
  * goes first.
  */
-static __always_inline void mseg_note_let_pass(const struct mseg_conn *conn, __u32 generation,
+static __always_inline void mseg_note_let_pass(const struct mseg_conn *conn,
+					       const struct mseg_identity *owner, __u32 generation,
 					       __u8 wire, __u8 path)
 {
 	struct mseg_let_pass *note = mseg_let_pass_here();
@@ -294,6 +296,7 @@ static __always_inline void mseg_note_let_pass(const struct mseg_conn *conn, __u
 	note->proof = conn->proof;
 	note->wire = wire;
 	note->path = path;
+	note->owner = *owner;
 	mseg_hold(&note->holder, generation);
 	__sync_val_compare_and_swap(&note->cookie, MSEG_LET_PASS_BUSY, conn->cookie);
 }
@@ -306,39 +309,37 @@ static __always_inline bool mseg_is_same_peer(const struct mseg_let_pass *note,
 	return left[0] == right[0] && left[1] == right[1] && note->peer_port == conn->peer_port;
 }
 
-/*
- * LSM asks before the socket is locked: another thread, or another socket of this place, may have been
- * here since. Is the slot still what the current process, as it is, was given?
- */
-static __always_inline bool mseg_slot_stands(const struct mseg_let_pass *note, __u64 cookie)
+static __always_inline bool mseg_is_current(const struct mseg_identity *owner)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	const struct mseg_slot *slot = mseg_slot_of(cookie);
 
-	return slot && slot->wire == note->wire && slot->path == note->path &&
-	       mseg_is_holder(&slot->holder) &&
-	       slot->owner.cgroup_id == task->cgroups->dfl_cgrp->kn->id &&
-	       slot->owner.uid == task->cred->uid.val;
+	return owner->cgroup_id == task->cgroups->dfl_cgrp->kn->id &&
+	       owner->uid == task->cred->uid.val;
 }
 
 /*
- * Was this very connection let pass by LSM a moment ago? Else, also after a move to another processor,
- * no. Not asked of datagrams: they are many to a socket, and their flow answers as fast.
+ * Was this very connection let pass by LSM a moment ago? Then its slot is written: not by LSM, which
+ * asks before the socket is locked, so that another thread might have the slot of this one's handshake
+ * say what another destination asks for. Else, also after a move to another processor, no.
  */
 static __always_inline bool mseg_was_let_pass(struct mseg_conn *conn)
 {
 	struct mseg_let_pass *note = mseg_let_pass_here();
-	__u8 proof;
+	struct mseg_identity owner;
+	__u8 proof, wire, path;
 
 	if (!note || conn->protocol != IPPROTO_TCP || !conn->cookie ||
 	    *(volatile __u64 *)&note->cookie != conn->cookie || !mseg_is_same_peer(note, conn) ||
-	    !mseg_is_holder(&note->holder) || !mseg_slot_stands(note, conn->cookie))
+	    !mseg_is_holder(&note->holder) || !mseg_is_current(&note->owner))
 		return false;
+	owner = note->owner;
 	proof = note->proof;
+	wire = note->wire;
+	path = note->path;
 	if (__sync_val_compare_and_swap(&note->cookie, conn->cookie, 0) != conn->cookie)
 		return false;
 	conn->proof = proof;
-	return true;
+	return mseg_own_socket(conn->cookie, &owner, wire, path);
 }
 
 /* ---- UDP flows: functions of their own, for the sake of the stack ---- */
@@ -432,23 +433,25 @@ static __noinline bool mseg_udp_flow_open(const struct mseg_conn *conn, __u32 ge
 static __always_inline bool mseg_peer_at(const struct mseg_conn *conn, struct mseg_peer *peer,
 					 __u32 generation)
 {
-	struct mseg_listener *listener = NULL;
+	int found = 0;
 
 	__builtin_memset(peer, 0, sizeof(*peer));
 	if ((conn->protocol == IPPROTO_TCP || conn->protocol == IPPROTO_UDP) &&
 	    mseg_was_listened(conn->protocol, conn->peer_port))
-		listener = mseg_find_listener(conn->netns_cookie, &conn->peer, conn->protocol,
-					      conn->peer_port);
-	if (listener && mseg_addr_is_local(&conn->peer, conn->netns_cookie)) {
+		found = mseg_who_listens(conn->netns_cookie, &conn->peer,
+					 conn->protocol, conn->peer_port, generation, &peer->id);
+	if (found && mseg_addr_is_local(&conn->peer, conn->netns_cookie)) {
 		peer->known = 1;
-		if (!mseg_owner(listener, &peer->id, generation))
+		if (found < 0)
 			return false;
 		if (peer->id.flags & MSEG_ID_AMBIGUOUS)
 			mseg_count(MSEG_CNT_AMBIGUOUS_LISTENER);
 		peer->cls = peer->id.cls;
 		return true;
 	}
-	peer->cls = mseg_address_class(&conn->peer, MSEG_SIDE(generation));
+	if (found) /* somebody who is bound to an address that is another host's */
+		__builtin_memset(&peer->id, 0, sizeof(peer->id));
+	peer->cls = mseg_address_class(&conn->peer, generation);
 	return true;
 }
 
@@ -552,12 +555,14 @@ static __always_inline bool mseg_judge_anew(struct mseg_conn *conn, __u32 genera
 	} else if (!mseg_judge_pair(conn, &self, &peer, generation)) {
 		return false;
 	}
+	if (!is_udp && mseg_is_asked_by_lsm(conn)) {
+		mseg_note_let_pass(conn, &self, generation, wire, path);
+		return true;
+	}
 	if (!mseg_own_socket(conn->cookie, &self, wire, path))
 		return mseg_refuse(conn, &self, &peer, MSEG_REASON_NO_STATE, generation);
 	if (is_udp && !mseg_udp_flow_open(conn, generation, &self, NULL, MSEG_EGRESS))
 		return mseg_refuse(conn, &self, &peer, MSEG_REASON_NO_STATE, generation);
-	if (conn->protocol == IPPROTO_TCP && mseg_is_asked_by_lsm(conn))
-		mseg_note_let_pass(conn, generation, wire, path);
 	return true;
 }
 

@@ -27,8 +27,10 @@ static __always_inline bool mseg_share_listener(const struct mseg_listener_key *
 	if (!there)
 		return false;
 	__sync_fetch_and_add(&there->sockets, 1);
-	if (!mseg_same_owner(&there->owner, owner))
+	if (!mseg_same_owner(&there->owner, owner)) {
 		there->owner.id.flags |= MSEG_ID_AMBIGUOUS;
+		mseg_listeners_changed();
+	}
 	return true;
 }
 
@@ -51,8 +53,10 @@ static __always_inline void mseg_add_listener(__u64 cookie, const struct mseg_li
 	fresh.owner = *owner;
 	fresh.holder = *holder;
 	fresh.sockets = 1;
-	if (!bpf_map_update_elem(&mseg_listeners, key, &fresh, BPF_NOEXIST))
+	if (!bpf_map_update_elem(&mseg_listeners, key, &fresh, BPF_NOEXIST)) {
+		mseg_listeners_changed();
 		return;
+	}
 	if (!mseg_share_listener(key, owner))
 		mseg_count(MSEG_CNT_LISTENERS_FULL);
 }
@@ -70,6 +74,7 @@ static __always_inline void mseg_drop_listener(__u64 cookie)
 	listener = bpf_map_lookup_elem(&mseg_listeners, &key);
 	if (listener && __sync_fetch_and_sub(&listener->sockets, 1) == 1)
 		bpf_map_delete_elem(&mseg_listeners, &key);
+	mseg_listeners_changed();
 }
 
 static __always_inline void mseg_listen(__u64 netns_cookie, __u64 cookie, struct mseg_addr addr,
@@ -92,15 +97,11 @@ static __always_inline void mseg_listen(__u64 netns_cookie, __u64 cookie, struct
 static __always_inline bool mseg_receiver(__u64 cookie, struct mseg_identity *out,
 					  __u32 generation, bool *resolved)
 {
-	struct mseg_listener_key *key = bpf_map_lookup_elem(&mseg_listening, &cookie);
-	struct mseg_listener *listener;
+	int found = mseg_who_receives(cookie, generation, out);
 
-	if (key) {
-		listener = bpf_map_lookup_elem(&mseg_listeners, key);
-		if (listener) {
-			*resolved = mseg_owner(listener, out, generation);
-			return true;
-		}
+	if (found) {
+		*resolved = found == 1;
+		return true;
 	}
 	if (!mseg_socket_owner(cookie, out))
 		return false;

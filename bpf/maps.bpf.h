@@ -13,6 +13,7 @@
 #include "mseg/abi.h"
 #include "mseg/socket_marks.h"
 #include "mseg/udp_trailer.h"
+#include "mseg/place_cache.h"
 #include "mseg/verdict_cache.h"
 
 #define MSEG_MAP __weak SEC(".maps")
@@ -133,6 +134,28 @@ struct {
 	__type(key, struct mseg_row_key);
 	__type(value, struct mseg_row);
 } mseg_rows MSEG_MAP;
+
+/* What is at addresses, by processor (place_cache.h), and how often listeners have changed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mseg_class_cache);
+} mseg_address_classes MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mseg_listening_cache);
+} mseg_listening_seen MSEG_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} mseg_listener_changes MSEG_MAP;
 
 /* What these came out as, by processor (verdict_cache.h). */
 struct {

@@ -124,6 +124,34 @@ static __noinline int mseg_judge_user(struct sock *sk, struct mseg_slot *slot, _
 	       mseg_let_use(&conn, slot, &self, generation);
 }
 
+/*
+ * A connection that was opened here, by nobody that is on record: before mseg was there, or newer
+ * sockets took its place. Judged as if its user had opened it now, who has it from then on.
+ */
+static __noinline int mseg_judge_stray(struct sock *sk, __u8 hook)
+{
+	__u32 generation = mseg_active_generation();
+	struct mseg_conn conn = { .hook = hook };
+	struct mseg_identity self;
+	struct mseg_peer peer = {};
+	struct mseg_slot *slot;
+	int reason;
+
+	if (!generation || !mseg_asks_current())
+		return true;
+	mseg_read_connection(sk, &conn);
+	if (!mseg_current(&self, generation))
+		return mseg_refuse(&conn, &self, &peer, MSEG_REASON_NO_ROW, generation);
+	reason = mseg_peer_of(&conn, &peer, generation);
+	if (reason)
+		return mseg_refuse(&conn, &self, &peer, reason, generation);
+	if (!mseg_judge_pair(&conn, &self, &peer, generation))
+		return false;
+	mseg_own_socket(conn.cookie, &self, 0, 0);
+	slot = mseg_slot_of(conn.cookie);
+	return !slot || mseg_let_use(&conn, slot, &self, generation);
+}
+
 /* As mseg_refuse(), of who serves at `port`. */
 static __always_inline bool mseg_refuse_server(const struct mseg_conn *conn,
 					       const struct mseg_identity *self, int reason,
@@ -221,7 +249,7 @@ static __noinline int mseg_judge_accepted(const struct mseg_conn *conn,
 	if (mseg_recall_peer(conn->cookie, &peer))
 		reason = mseg_resolve_remote(&peer, generation);
 	else
-		peer.cls = mseg_address_class(&conn->peer, side);
+		peer.cls = mseg_address_class(&conn->peer, generation);
 	if (reason)
 		d = mseg_refusal(reason);
 	else if (!peer.flags && mseg_addr_is_local(&conn->peer, conn->netns_cookie))
@@ -234,7 +262,10 @@ static __noinline int mseg_judge_accepted(const struct mseg_conn *conn,
 	return d.verdict == MSEG_ALLOW;
 }
 
-static __always_inline bool mseg_judge_heir(struct sock *sk, __u64 cookie, __u8 hook)
+#define MSEG_NOT_ACCEPTED 2
+
+/* 1 or 0, or MSEG_NOT_ACCEPTED. */
+static __always_inline int mseg_judge_heir(struct sock *sk, __u64 cookie, __u8 hook)
 {
 	__u32 generation = mseg_active_generation();
 	struct mseg_conn conn = { .hook = hook };
@@ -254,7 +285,7 @@ static __always_inline bool mseg_judge_heir(struct sock *sk, __u64 cookie, __u8 
 	if (acceptor == MSEG_ACCEPTOR_UNKNOWN) {
 		acceptor = mseg_acceptor_at(sk, conn.netns_cookie, self.cls, generation);
 		if (acceptor == MSEG_ACCEPTOR_UNKNOWN && !sk->sk_max_ack_backlog)
-			return true; /* it had a listener's port */
+			return MSEG_NOT_ACCEPTED; /* it had a listener's port */
 		/* Nobody listens any more, and of its client nothing is known here. */
 		if (acceptor == MSEG_ACCEPTOR_UNKNOWN &&
 		    mseg_addr_is_local(&conn.peer, conn.netns_cookie))
@@ -273,7 +304,8 @@ static __always_inline bool mseg_judge_heir(struct sock *sk, __u64 cookie, __u8 
 
 /*
  * A connection without a record: accepted, if it was cloned from a listening socket or came in where
- * somebody listens; else one that was opened long ago. A function of its own: two hooks ask.
+ * somebody listens; else one that was opened here. 1 or 0, or MSEG_NOT_ACCEPTED. A function of its own:
+ * two hooks ask.
  */
 static __noinline int mseg_may_use_accepted(struct sock *sk, __u8 hook)
 {
@@ -285,7 +317,7 @@ static __noinline int mseg_may_use_accepted(struct sock *sk, __u8 hook)
 			return 1;
 	} else if (!sk->sk_max_ack_backlog &&
 		   !mseg_was_listened(IPPROTO_TCP, sk->__sk_common.skc_num)) {
-		return 1;
+		return MSEG_NOT_ACCEPTED;
 	}
 	return mseg_judge_heir(sk, cookie, hook);
 }
@@ -295,13 +327,15 @@ static __noinline int mseg_may_use_accepted(struct sock *sk, __u8 hook)
 static __always_inline bool mseg_may_use(struct sock *sk, __u8 hook)
 {
 	struct mseg_slot *slot = mseg_opened(sk);
+	int may = MSEG_NOT_ACCEPTED;
 
 	if (slot)
 		return mseg_is_holder(&slot->holder) || mseg_judge_user(sk, slot, hook);
-	if (!sk || !mseg_is_inet(sk) || !sk->__sk_common.skc_dport ||
-	    sk->sk_protocol != IPPROTO_TCP)
+	if (!sk || !mseg_is_inet(sk) || !sk->__sk_common.skc_dport)
 		return true;
-	return mseg_may_use_accepted(sk, hook);
+	if (sk->sk_protocol == IPPROTO_TCP)
+		may = mseg_may_use_accepted(sk, hook);
+	return may == MSEG_NOT_ACCEPTED ? mseg_judge_stray(sk, hook) : may;
 }
 
 SEC("lsm/socket_sendmsg")
@@ -357,7 +391,9 @@ static __noinline int mseg_take_listener(struct mseg_listener_key *key, __u32 ge
 	taken = *there;
 	mseg_task_facts(bpf_get_current_task(), &taken.owner);
 	mseg_hold(&taken.holder, 0);
-	return bpf_map_update_elem(&mseg_listeners, key, &taken, BPF_EXIST);
+	bpf_map_update_elem(&mseg_listeners, key, &taken, BPF_EXIST);
+	mseg_listeners_changed();
+	return 0;
 }
 
 static __always_inline bool mseg_judge_acceptor(struct mseg_listener_key *key,

@@ -267,12 +267,6 @@ struct mseg_arrival {
 	__u32 direction; /* enum mseg_direction: whose rules decide */
 };
 
-/* A function of its own, for the sake of the stack. */
-static __noinline __u32 mseg_source_class(const struct mseg_packet *packet, __u32 side)
-{
-	return mseg_address_class(&packet->source, side);
-}
-
 /* Who sent this packet? 0, or a reason to refuse. */
 static __always_inline int mseg_sender(struct __sk_buff *skb, const struct mseg_packet *packet,
 				       __u8 protocol, struct mseg_peer *peer, __u32 generation)
@@ -310,7 +304,7 @@ static __always_inline int mseg_sender(struct __sk_buff *skb, const struct mseg_
 			return 0;
 		}
 	}
-	peer->cls = mseg_source_class(packet, MSEG_SIDE(generation));
+	peer->cls = mseg_address_class(&packet->source, generation);
 	return 0;
 }
 

@@ -664,6 +664,14 @@ struct sock {
 	int sk_rx_dst_ifindex;
 };
 
+struct tcp_fastopen_request;
+
+struct tcp_sock {
+	struct tcp_fastopen_request *fastopen_req;
+	__u8 fastopen_connect : 1;
+	bool is_mptcp;
+};
+
 struct unix_sock {
 	struct sock *peer;
 };

@@ -59,8 +59,9 @@ bool IsInternal(const bpf_map* map) { return absl::StrContains(bpf_map__name(map
 // tables otherwise, and run until they are replaced, also in the new generation: each build has its
 // own.
 bool IsMemory(absl::string_view name) {
-  constexpr absl::string_view kMemories[] = {"mseg_verdicts", "mseg_remotes", "mseg_anyone",
-                                             "mseg_prints"};
+  constexpr absl::string_view kMemories[] = {
+      "mseg_verdicts", "mseg_remotes", "mseg_anyone", "mseg_prints", "mseg_address_classes",
+      "mseg_listening_seen"};
   return absl::c_linear_search(kMemories, name);
 }
 

@@ -35,17 +35,23 @@ web() { in_cgroup web "$PYTHON" -SE -c "$@"; }
 kind() { web "import socket; socket.socket($1)"; }
 RAW='socket.AF_INET, socket.SOCK_RAW, 1'
 PACKET='socket.AF_PACKET, socket.SOCK_RAW'
-# kept PROGRAM: a connection that $PYTHON opens and PROGRAM uses
+# kept PROGRAM [DIRECTORY]: a connection that $PYTHON opens and PROGRAM uses; in between its cookie is
+# in the directory, until that has a file `go`
 kept() {
-  web 'import os, socket, sys
+  web 'import os, socket, sys, time
 made = socket.create_connection(("127.0.0.1", 7000), 5)
 made.setblocking(True)
+if sys.argv[3:]:
+    with open(sys.argv[3] + "/cookie", "w") as file:
+        file.write(str(int.from_bytes(made.getsockopt(socket.SOL_SOCKET, 57, 8), "little")))
+    while not os.path.exists(sys.argv[3] + "/go"):
+        time.sleep(0.02)
 made.set_inheritable(True)
 os.execv(sys.argv[1], [sys.argv[1], "-SE", "-c", sys.argv[2], str(made.fileno())])' "$1" \
     'import socket, sys
 made = socket.socket(fileno=int(sys.argv[1]))
 made.send(b"x")
-sys.exit(made.recv(1) != b"x")'
+sys.exit(made.recv(1) != b"x")' "${@:2}"
 }
 
 start_msegd
@@ -76,6 +82,26 @@ refused "family: nor this one the first" rule=shut -- kind "$RAW"
 allowed_soon "restamp: kept by a program that may" kept "$PYTHON"
 refused "restamp: kept by one that may not" hook=lsm_sendmsg reason=default "local.exe=$OTHER" -- \
   kept "$OTHER"
+# pushed PROGRAM: the same, once newer sockets have taken the place of its record
+pushed() {
+  local pid status=0
+  rm -f "$WORK/cookie" "$WORK/go"
+  kept "$1" "$WORK" &
+  pid=$!
+  track "$pid"
+  wait_for 20 test -s "$WORK/cookie" || return 2
+  "$PYTHON" -SE "$SUPPORT/push_slot.py" "$PINS/maps/mseg_slots" "$(cat "$WORK/cookie")" || return 2
+  touch "$WORK/go"
+  wait "$pid" || status=$?
+  return "$status"
+}
+if command -v bpftool >/dev/null; then
+  allowed "restamp, of nobody on record: by a program that may" pushed "$PYTHON"
+  refused "restamp, of nobody on record: by one that may not" hook=lsm_sendmsg reason=default \
+    "local.exe=$OTHER" -- pushed "$OTHER"
+else
+  skip "a record that newer sockets took the place of" bpftool
+fi
 policy ', passing: allow'
 allowed "allow: kept by whomever" kept "$OTHER"
 policy ', passing: deny'

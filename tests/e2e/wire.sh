@@ -275,6 +275,25 @@ for port in 7000 7100; do
     app --timeout 3 fastopen $B $port
   b_saw "and why" verdict=deny reason=no_proof hook=established
 done
+# Nor does a client send anything to whoever is there, if its policy asks who that is.
+{
+  workloads web db
+  cat <<YAML
+apiVersion: mseg.io/v1
+kind: Policy
+metadata: {name: web-out}
+spec:
+  selects: {labels: {role: web}}
+  directions: [egress]
+  rules:
+  - {name: db, verdict: allow, from: {labels: {role: web}}, to: {labels: {role: db}}, services: [tcp/7000-7199]}
+YAML
+} >"$WORK/a-out.yaml"
+a policy apply "$WORK/a-out.yaml" >/dev/null || bail "a policy that restricts the client"
+moves "Fast Open, where the server must prove itself" a no_proof \
+  refused "a SYN with data is not sent" hook=connect reason=no_proof -- app fastopen $B 7100
+allowed "one without is" talk echo $B 7100
+a policy delete policy/web-out >/dev/null || bail "the client's policy goes"
 in_ns sysctl -qw net.ipv4.tcp_fastopen=1
 sysctl_b net.ipv4.tcp_fastopen=1
 allowed "without Fast Open" talk echo $B 7100

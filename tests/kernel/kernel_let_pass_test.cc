@@ -41,12 +41,7 @@ class Hooks {
     REQUIRE(instance_.plane->active().Update(0, changed).ok());
   }
   void Note(let_pass_args args) {
-    args.own = args.note = 1;
-    REQUIRE(Run(&args));
-  }
-  // What another thread, or another socket of this place, makes of the slot.
-  void Own(let_pass_args args) {
-    args.own = 1;
+    args.note = 1;
     REQUIRE(Run(&args));
   }
   bool Passes(let_pass_args args) const {
@@ -127,21 +122,40 @@ TEST_CASE("another socket, destination, service or protocol does not pass for it
   }
 }
 
-TEST_CASE("nor what the slot says otherwise by then") {
+TEST_CASE("the socket's slot is written once it passes, not before") {
+  Hooks hooks(SharedInstance());
+  let_pass_args args = Connection();
+  args.cookie += 3;
+  args.wire = MSEG_SLOT_CLAIM;
+  args.path = MSEG_PATH_REQUIRE;
+  hooks.Note(args);
+  let_pass_args elsewhere = args;  // another thread's, of the same socket
+  elsewhere.peer_port++;
+  elsewhere.wire = elsewhere.path = 0;
+  REQUIRE(hooks.Run(&elsewhere));
+  CHECK(elsewhere.passed == 0);
+  CHECK(elsewhere.owned == 0);
+  args.wire = args.path = 0;
+  REQUIRE(hooks.Run(&args));
+  CHECK(args.passed == 1);
+  CHECK(args.owned == 1);
+  CHECK(args.wire == MSEG_SLOT_CLAIM);
+  CHECK(args.path == MSEG_PATH_REQUIRE);
+}
+
+TEST_CASE("nor what its process was as another user, or in another cgroup") {
   Hooks hooks(SharedInstance());
   const std::function<void(let_pass_args*)> changes[] = {
-      [](let_pass_args* args) { args->wire = MSEG_SLOT_CLAIM; },
-      [](let_pass_args* args) { args->path = MSEG_PATH_REQUIRE; },
-      [](let_pass_args* args) { args->cookie += MSEG_SLOTS_MIN; },
+      [](let_pass_args* args) { args->other_user = 1; },
+      [](let_pass_args* args) { args->other_cgroup = 1; },
   };
   for (const auto& change : changes) {
     INFO("change " << &change - changes);
     let_pass_args changed = Connection();
     change(&changed);
-    hooks.Note(Connection());
-    hooks.Own(changed);
+    hooks.Note(changed);
     CHECK_FALSE(hooks.Passes(Connection()));
-    hooks.Own(Connection());
+    hooks.Note(Connection());
     CHECK(hooks.Passes(Connection()));
   }
 }

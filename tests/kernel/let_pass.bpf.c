@@ -11,6 +11,7 @@ int test_let_pass(struct let_pass_args *args)
 {
 	struct mseg_conn conn = {};
 	struct mseg_task current = {};
+	const struct mseg_slot *slot;
 
 	conn.cookie = args->cookie;
 	conn.peer.words[2] = args->peer_low;
@@ -18,16 +19,19 @@ int test_let_pass(struct let_pass_args *args)
 	conn.peer_port = args->peer_port;
 	conn.protocol = args->protocol;
 	conn.proof = args->proof;
-	if (args->own) {
+	if (args->note) {
 		mseg_task_facts(bpf_get_current_task(), &current);
-		mseg_own_socket(args->cookie, &current.id, args->wire, args->path);
-	}
-	if (args->note)
-		mseg_note_let_pass(&conn, args->generation, args->wire, args->path);
-	if (args->own || args->note)
+		current.id.uid += args->other_user;
+		current.id.cgroup_id += args->other_cgroup;
+		mseg_note_let_pass(&conn, &current.id, args->generation, args->wire, args->path);
 		return 0;
+	}
 	args->passed = mseg_was_let_pass(&conn);
 	args->proof = conn.proof;
+	slot = mseg_slot_of(args->cookie);
+	args->owned = slot && slot->owner.tgid;
+	args->wire = slot ? slot->wire : 0;
+	args->path = slot ? slot->path : 0;
 	return 0;
 }
 

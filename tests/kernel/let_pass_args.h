@@ -11,11 +11,13 @@ struct let_pass_args {
   __u8 protocol;
   __u8 proof;
   __u32 generation;
-  __u8 wire; /* of the socket's slot */
+  __u8 wire; /* of the socket's slot; out too */
   __u8 path;
-  __u8 own;  /* 1: its slot becomes the current process's */
-  __u8 note; /* 1: it was let pass; 0: was it? */
-  __u32 passed;
+  __u8 note;         /* 1: it was let pass; 0: was it? */
+  __u8 other_user;   /* 1: by another user than the current process's */
+  __u8 other_cgroup; /* the same */
+  __u8 owned;        /* out: the socket has a slot of its own */
+  __u16 passed;
 };
 
 #endif /* MSEG_TESTS_KERNEL_LET_PASS_ARGS_H_ */

@@ -43,7 +43,7 @@ PYTHON
 # command_of TARGET: how the build makes it.
 command_of() { ninja -C "$build" -t commands "$1" | tail -n 1; }
 
-declare -A program=([unit]=loader_decide_test [cache]=verdict_cache_test [kernel]=kernel_decide_test)
+declare -A program=([unit]=loader_decide_test [cache]=verdict_cache_test [places]=place_cache_test [kernel]=kernel_decide_test)
 readonly program
 catch_main=$build/tests/libmseg_catch_main.a
 loader_object=loader/CMakeFiles/mseg_loader.dir/object.cc.o
@@ -135,6 +135,7 @@ control() {
 }
 
 readonly DECIDE=include/mseg/decide.h CACHE=include/mseg/verdict_cache.h
+readonly SEQUENCE=include/mseg/sequence.h PLACES=include/mseg/place_cache.h
 
 control unit
 prove "look-up a is left out" unit "$DECIDE" "	} else if (q->port) {" "	} else if (0) {"
@@ -179,18 +180,30 @@ prove "both sides share port classes" unit "$DECIDE" "((side & 1u) * MSEG_PORT_S
 
 control cache
 prove "a verdict outlives its generation" cache "$CACHE" \
-  "*(volatile const __u32 *)&entry->generation != q->generation ||" ""
+  "entry->generation != q->generation ||" ""
 prove "a verdict is anybody's" cache "$CACHE" \
-  "*(volatile const __u64 *)&entry->key != mseg_question_key(q)" "0"
+  "entry->key != mseg_question_key(q)" "0"
 prove "the direction is no part of the question" cache "$CACHE" " | q->direction;" ";"
-prove "what is being written is read" cache "$CACHE" \
-  $'sequence & 1 ||\n	    *(volatile' "*(volatile"
-prove "two write at once" cache "$CACHE" $'sequence & 1 ||\n	    __sync' "__sync"
+prove "what is being written is read" cache "$SEQUENCE" \
+  $'const __u32 *)sequence;\n	MSEG_BARRIER();\n	return !(*was & 1);' \
+  $'const __u32 *)sequence;\n	MSEG_BARRIER();\n	return 1;'
+prove "two write at once" cache "$SEQUENCE" "return !(*was & 1) &&" "return"
 prove "a class beyond all counts as another one" cache "$CACHE" \
   "return q->end < MSEG_CLASSES && q->peer < MSEG_CLASSES;" "return q->end < ~0u;"
-prove "a writer does not say that it changed" cache "$CACHE" "= sequence + 2;" "= sequence;"
-prove "a reader does not look whether it changed" cache "$CACHE" \
-  "return *(volatile const __u32 *)&entry->sequence == sequence;" "return 1;"
+prove "a writer does not say that it changed" cache "$SEQUENCE" "= was + 2;" "= was;"
+prove "a reader does not look whether it changed" cache "$SEQUENCE" \
+  "return *(volatile const __u32 *)sequence == was;" "return 1;"
+
+control places
+prove "the class of an address outlives its generation" places "$PLACES" \
+  $'(&entry->sequence, &was) || entry->generation != generation ||\n	    entry->addr' \
+  $'(&entry->sequence, &was) ||\n	    entry->addr'
+prove "two words of an address will do" places "$PLACES" "|| entry->addr[1] != addr[1] ||" "||"
+prove "who listens outlives a change" places "$PLACES" "entry->changes != q->changes || " ""
+prove "who listens outlives the generation" places "$PLACES" \
+  "|| entry->generation != q->generation ||" "||"
+prove "any namespace will do" places "$PLACES" "entry->word[0] != q->word[0] ||" ""
+prove "any service will do" places "$PLACES" $'||\n	    entry->word[3] != q->word[3])' ")"
 
 if [[ $EUID != 0 ]]; then
   echo "mutations.sh: the kernel side needs root" >&2

@@ -13,6 +13,9 @@ mseg_test(udp_trailer_test
 mseg_test(socket_marks_test
   SOURCES ${CMAKE_CURRENT_LIST_DIR}/socket_marks_test.cc
   LIBS mseg_abi)
+mseg_test(place_cache_test
+  SOURCES ${CMAKE_CURRENT_LIST_DIR}/place_cache_test.cc
+  LIBS mseg_abi)
 mseg_test(verdict_cache_test
   SOURCES ${CMAKE_CURRENT_LIST_DIR}/verdict_cache_test.cc
   LIBS mseg_abi)

@@ -36,6 +36,12 @@
 #define MSEG_ZERO {0}
 #endif
 
+#ifdef __bpf__
+#define MSEG_INLINE static __attribute__((always_inline)) inline
+#else
+#define MSEG_INLINE static inline
+#endif
+
 /* Raised by every change of a struct, a map or a meaning in this file. */
 #define MSEG_ABI_VERSION 14
 
@@ -268,8 +274,8 @@ MSEG_STATIC_ASSERT(sizeof(struct mseg_slot) == 96, "mseg_slot");
 
 /*
  * What a hook of LSM has just let pass (TCP), one a processor: the cgroup's hook is asked about the same
- * next, in the same call. Counts only for the same socket, destination, process and generation, while
- * the socket's slot says what was found then, and once.
+ * next, in the same call, and writes the socket's slot. Counts only for the same socket, destination,
+ * process and generation, and once.
  */
 #define MSEG_LET_PASS_BUSY (~0ull) /* being written; no socket has this cookie */
 struct mseg_let_pass {
@@ -281,8 +287,9 @@ struct mseg_let_pass {
 	__u8 path;
 	__u8 pad[3];
 	struct mseg_holder holder;
+	struct mseg_identity owner;
 };
-MSEG_STATIC_ASSERT(sizeof(struct mseg_let_pass) == 56, "mseg_let_pass");
+MSEG_STATIC_ASSERT(sizeof(struct mseg_let_pass) == 104, "mseg_let_pass");
 
 /*
  * A connection that was accepted (full mode): who listened when it was established, and who uses it;

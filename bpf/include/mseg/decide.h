@@ -43,12 +43,6 @@
 
 #include "abi.h"
 
-#ifdef __bpf__
-#define MSEG_INLINE static __attribute__((always_inline)) inline
-#else
-#define MSEG_INLINE static inline
-#endif
-
 struct mseg_query {
 	__u32 end; /* of the local class, in this direction */
 	__u32 tail;

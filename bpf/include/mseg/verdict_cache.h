@@ -7,14 +7,13 @@
  *
  * A verdict depends on nothing but the question below: what the tables of a generation say of it
  * does not change until the generation does, which is part of the question. So nothing is ever to be
- * taken out of the cache. A processor has its own; what interrupts it there may come to the same
- * place, so an entry is written under a sequence number as in the kernel's seqlocks: odd while it is
- * being written, and different after it was. Whoever finds it odd, or changed, does without.
+ * taken out of the cache. A processor has its own (sequence.h).
  *
  * Includers: kernel programs and unit tests.
  */
 
 #include "decide.h"
+#include "sequence.h"
 
 /* May `peer` talk to `end` (both are classes), as `direction` of `end` has it? */
 struct mseg_question {
@@ -64,38 +63,30 @@ MSEG_INLINE __u32 mseg_verdict_place(const struct mseg_question *q)
 		       (64 - MSEG_VERDICT_PLACE_BITS));
 }
 
-/* For the compiler; a processor sees what it wrote itself in order. */
-#define MSEG_BARRIER() __asm__ volatile("" ::: "memory")
-
 /* 1: `out` is what was decided. 0: unknown. */
 MSEG_INLINE int mseg_verdict_recall(const struct mseg_verdict_entry *entry,
 				    const struct mseg_question *q, struct mseg_decision *out)
 {
-	__u32 sequence = *(volatile const __u32 *)&entry->sequence;
+	__u32 was;
 
-	if (!mseg_question_has_key(q) || sequence & 1 ||
-	    *(volatile const __u32 *)&entry->generation != q->generation ||
-	    *(volatile const __u64 *)&entry->key != mseg_question_key(q))
+	if (!mseg_question_has_key(q) || !mseg_sequence_reads(&entry->sequence, &was) ||
+	    entry->generation != q->generation || entry->key != mseg_question_key(q))
 		return 0;
-	MSEG_BARRIER();
 	*out = entry->decision;
-	MSEG_BARRIER();
-	return *(volatile const __u32 *)&entry->sequence == sequence;
+	return mseg_sequence_stood(&entry->sequence, was);
 }
 
 MSEG_INLINE void mseg_verdict_keep(struct mseg_verdict_entry *entry, const struct mseg_question *q,
 				   const struct mseg_decision *d)
 {
-	__u32 sequence = *(volatile __u32 *)&entry->sequence;
+	__u32 was;
 
-	if (!mseg_question_has_key(q) || sequence & 1 ||
-	    __sync_val_compare_and_swap(&entry->sequence, sequence, sequence + 1) != sequence)
+	if (!mseg_question_has_key(q) || !mseg_sequence_writes(&entry->sequence, &was))
 		return;
 	entry->generation = q->generation;
 	entry->key = mseg_question_key(q);
 	entry->decision = *d;
-	MSEG_BARRIER();
-	*(volatile __u32 *)&entry->sequence = sequence + 2;
+	mseg_sequence_written(&entry->sequence, was);
 }
 
 #endif /* MSEG_VERDICT_CACHE_H_ */
