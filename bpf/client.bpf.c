@@ -19,19 +19,35 @@ static __always_inline bool mseg_sends_with_syn(struct bpf_sock_addr *ctx)
 	return tcp && (tcp->fastopen_req || BPF_CORE_READ_BITFIELD(tcp, fastopen_connect));
 }
 
-/* Nothing is sent to a server that the address alone would not do for, before it has proven itself. */
+/* Does the address do for the server of this socket, or nothing else? Not where the slot is lost. */
+static __always_inline bool mseg_address_does(__u64 cookie)
+{
+	const struct mseg_slot *slot = mseg_slot_of(cookie);
+	__u8 wire, path;
+
+	if (!slot)
+		return false;
+	wire = slot->wire;
+	path = slot->path;
+	return *(volatile const __u64 *)&slot->cookie == cookie &&
+	       (!wire || (wire & MSEG_SLOT_BY_ADDRESS &&
+			  (path & MSEG_PATH_MODE) != MSEG_PATH_REQUIRE));
+}
+
+/* Nothing is sent to a server that must prove itself, before it has. */
 static __always_inline bool mseg_waits_for_proof(struct bpf_sock_addr *ctx, struct mseg_conn *conn)
 {
-	struct mseg_slot *slot = conn->protocol == IPPROTO_TCP ? mseg_wire_slot(conn->cookie) : NULL;
+	__u32 generation = mseg_active_generation();
+	struct mseg_identity self = {};
 	struct mseg_peer nobody = {};
-	struct mseg_identity owner;
 
-	if (!slot || slot->wire & MSEG_SLOT_BY_ADDRESS || !mseg_sends_with_syn(ctx))
+	if (conn->protocol != IPPROTO_TCP || !generation || !mseg_wire_config() ||
+	    mseg_address_does(conn->cookie) || !mseg_sends_with_syn(ctx))
 		return true;
-	owner = slot->owner;
+	mseg_current(&self, generation);
 	conn->proof = MSEG_PROOF_NONE;
 	mseg_count(MSEG_CNT_NO_PROOF);
-	return mseg_refuse(conn, &owner, &nobody, MSEG_REASON_NO_PROOF, mseg_active_generation());
+	return mseg_refuse(conn, &self, &nobody, MSEG_REASON_NO_PROOF, generation);
 }
 
 static __always_inline int mseg_client(struct bpf_sock_addr *ctx, struct mseg_addr addr, __u8 hook)

@@ -202,20 +202,16 @@ __weak __noinline int mseg_owner(struct mseg_listener *listener, struct mseg_ide
 		return 0;
 	owner = &listener->owner;
 
-	/* An owner that may still change its meaning is resolved anew each time. */
+	/* A copy: the entry may be another one's by the time that it was written to. */
+	*out = owner->id;
+	out->generation = 0;
 	if (mseg_exe_may_change(&owner->id) || owner->id.flags & MSEG_ID_AMBIGUOUS) {
-		/* A copy: 6.1 takes no key from memory that a global function was given. */
+		/* As well: 6.1 takes no key from memory that a global function was given. */
 		struct mseg_exe_key exe = owner->exe;
 
-		*out = owner->id;
-		out->generation = 0;
 		mseg_apply_exe(out, &exe);
-		return mseg_resolve(out, generation);
 	}
-	if (!mseg_resolve(&owner->id, generation))
-		return false;
-	*out = owner->id;
-	return out->generation == generation || mseg_resolve(out, generation);
+	return mseg_resolve(out, generation);
 }
 
 #endif /* MSEG_IDENTITY_BPF_H_ */

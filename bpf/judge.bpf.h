@@ -219,21 +219,38 @@ static __always_inline bool mseg_is_holder(const struct mseg_holder *holder)
 	       (!holder->generation || holder->generation == mseg_active_generation());
 }
 
+/* Two that come to one place at once write one after the other, or an owner would be another one's. */
+#define MSEG_SLOT_TRIES 64
+
+/* The cookie that was there, or MSEG_SLOT_BUSY: somebody has been writing all the time. */
+static __noinline __u64 mseg_take_slot(struct mseg_slot *slot)
+{
+	__u64 was;
+
+	for (int i = 0; i < MSEG_SLOT_TRIES; i++) {
+		was = *(volatile __u64 *)&slot->cookie;
+		if (was != MSEG_SLOT_BUSY &&
+		    __sync_val_compare_and_swap(&slot->cookie, was, MSEG_SLOT_BUSY) == was)
+			return was;
+	}
+	return MSEG_SLOT_BUSY;
+}
+
 /* Nothing connects without an owner on record: who reads it later must not find another one. */
 static __always_inline bool mseg_own_socket(__u64 cookie, const struct mseg_identity *owner,
 					    __u8 wire, __u8 path)
 {
 	struct mseg_slot *slot = mseg_slot_place(cookie);
+	__u64 was = slot && cookie ? mseg_take_slot(slot) : MSEG_SLOT_BUSY;
 
-	if (!slot || !cookie) {
+	if (!slot || was == MSEG_SLOT_BUSY) {
 		mseg_count(MSEG_CNT_SLOT_FAILED);
 		return false;
 	}
 	/* A socket that connects again: what it proved before says nothing of now. */
-	if (slot->cookie == cookie)
+	if (was == cookie)
 		mseg_forget_peer(cookie);
 	/* Invalid while it is being written: a reader checks the cookie before and after. */
-	*(volatile __u64 *)&slot->cookie = 0;
 	slot->owner = *owner;
 	slot->mac = 0;
 	slot->peer_host = 0;
@@ -241,7 +258,7 @@ static __always_inline bool mseg_own_socket(__u64 cookie, const struct mseg_iden
 	slot->path = path;
 	slot->epoch = 0;
 	mseg_hold(&slot->holder, 0);
-	*(volatile __u64 *)&slot->cookie = cookie;
+	__sync_val_compare_and_swap(&slot->cookie, MSEG_SLOT_BUSY, cookie);
 	return true;
 }
 
@@ -327,16 +344,21 @@ static __always_inline bool mseg_was_let_pass(struct mseg_conn *conn)
 	struct mseg_let_pass *note = mseg_let_pass_here();
 	struct mseg_identity owner;
 	__u8 proof, wire, path;
+	bool mine;
 
 	if (!note || conn->protocol != IPPROTO_TCP || !conn->cookie ||
-	    *(volatile __u64 *)&note->cookie != conn->cookie || !mseg_is_same_peer(note, conn) ||
-	    !mseg_is_holder(&note->holder) || !mseg_is_current(&note->owner))
+	    *(volatile __u64 *)&note->cookie != conn->cookie ||
+	    __sync_val_compare_and_swap(&note->cookie, conn->cookie, MSEG_LET_PASS_BUSY) !=
+		    conn->cookie)
 		return false;
+	mine = mseg_is_same_peer(note, conn) && mseg_is_holder(&note->holder) &&
+	       mseg_is_current(&note->owner);
 	owner = note->owner;
 	proof = note->proof;
 	wire = note->wire;
 	path = note->path;
-	if (__sync_val_compare_and_swap(&note->cookie, conn->cookie, 0) != conn->cookie)
+	__sync_val_compare_and_swap(&note->cookie, MSEG_LET_PASS_BUSY, mine ? 0 : conn->cookie);
+	if (!mine)
 		return false;
 	conn->proof = proof;
 	return mseg_own_socket(conn->cookie, &owner, wire, path);

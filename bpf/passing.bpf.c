@@ -77,95 +77,6 @@ static __always_inline int mseg_peer_of(const struct mseg_conn *conn, struct mse
 }
 
 /*
- * It may be used. Where datagrams carry an identity, each carries that of who sends it: the socket is
- * its user's from now on.
- */
-static __always_inline bool mseg_let_use(const struct mseg_conn *conn, struct mseg_slot *slot,
-					 const struct mseg_identity *self, __u32 generation)
-{
-	const struct mseg_wire *wire = mseg_wire_config();
-
-	if (conn->protocol == IPPROTO_UDP && wire && wire->udp &&
-	    (!mseg_own_socket(conn->cookie, self, 0, 0) ||
-	     !mseg_udp_flow_open(conn, generation, self, NULL, MSEG_EGRESS)))
-		return false;
-	mseg_hold(&slot->holder, generation);
-	return true;
-}
-
-/*
- * The handshake's identity stays the opener's: the other host was told that one. A function of its
- * own, for the sake of the stack.
- */
-static __noinline int mseg_judge_user(struct sock *sk, struct mseg_slot *slot, __u8 hook)
-{
-	__u32 generation = mseg_active_generation();
-	struct mseg_conn conn = { .hook = hook };
-	struct mseg_peer peer = {};
-	struct mseg_identity self;
-	__u16 doors;
-	int reason;
-
-	if (!generation || !mseg_asks_current())
-		return true;
-	mseg_read_connection(sk, &conn);
-	if (!mseg_current(&self, generation))
-		return mseg_refuse(&conn, &self, &peer, MSEG_REASON_NO_ROW, generation);
-	doors = mseg_doors_of(self.cgroup_id, generation);
-	if (doors & MSEG_DOOR_PASSING_ALLOW ||
-	    mseg_opener_is_like(conn.cookie, self.cls, generation))
-		return mseg_let_use(&conn, slot, &self, generation);
-	if (doors & MSEG_DOOR_PASSING_DENY)
-		return mseg_refuse(&conn, &self, &peer, MSEG_REASON_PASSING, generation);
-	reason = mseg_peer_of(&conn, &peer, generation);
-	if (reason)
-		return mseg_refuse(&conn, &self, &peer, reason, generation);
-	return mseg_judge_pair(&conn, &self, &peer, generation) &&
-	       mseg_let_use(&conn, slot, &self, generation);
-}
-
-/*
- * A connection that was opened here, by nobody that is on record: before mseg was there, or newer
- * sockets took its place. Judged as if its user had opened it now, who has it from then on.
- */
-static __noinline int mseg_judge_stray(struct sock *sk, __u8 hook)
-{
-	__u32 generation = mseg_active_generation();
-	struct mseg_conn conn = { .hook = hook };
-	struct mseg_identity self;
-	struct mseg_peer peer = {};
-	struct mseg_slot *slot;
-	int reason;
-
-	if (!generation || !mseg_asks_current())
-		return true;
-	mseg_read_connection(sk, &conn);
-	if (!mseg_current(&self, generation))
-		return mseg_refuse(&conn, &self, &peer, MSEG_REASON_NO_ROW, generation);
-	reason = mseg_peer_of(&conn, &peer, generation);
-	if (reason)
-		return mseg_refuse(&conn, &self, &peer, reason, generation);
-	if (!mseg_judge_pair(&conn, &self, &peer, generation))
-		return false;
-	mseg_own_socket(conn.cookie, &self, 0, 0);
-	slot = mseg_slot_of(conn.cookie);
-	return !slot || mseg_let_use(&conn, slot, &self, generation);
-}
-
-/* As mseg_refuse(), of who serves at `port`. */
-static __always_inline bool mseg_refuse_server(const struct mseg_conn *conn,
-					       const struct mseg_identity *self, int reason,
-					       __u16 port, __u32 generation)
-{
-	struct mseg_decision d = mseg_refusal(reason);
-
-	mseg_report(conn, self, NULL, &d, MSEG_INGRESS, port, generation);
-	return false;
-}
-
-/* ---- accepted connections ---- */
-
-/*
  * The owner stays, unless the entry is another socket's. A function of its own, for the sake of the
  * stack.
  */
@@ -184,6 +95,83 @@ static __noinline int mseg_set_accepted_user(__u64 cookie, __u32 generation)
 	mseg_give_accepted(place, cookie);
 	return 0;
 }
+
+/*
+ * It may be used. Where datagrams carry an identity, each carries that of who sends it: the socket is
+ * its user's from now on. What has lost its slot gets none: it would take the place of a newer one, or
+ * stand for what the handshake was to carry. A function of its own, for the sake of the stack.
+ */
+static __noinline int mseg_let_use(const struct mseg_conn *conn, struct mseg_slot *slot,
+				   const struct mseg_identity *self, __u32 generation)
+{
+	const struct mseg_wire *wire = mseg_wire_config();
+
+	if (!slot) {
+		mseg_set_accepted_user(conn->cookie, generation);
+		return true;
+	}
+	if (conn->protocol == IPPROTO_UDP && wire && wire->udp &&
+	    (!mseg_own_socket(conn->cookie, self, 0, 0) ||
+	     !mseg_udp_flow_open(conn, generation, self, NULL, MSEG_EGRESS)))
+		return false;
+	mseg_hold(&slot->holder, generation);
+	return true;
+}
+
+/* A connection within this host, and nobody listens there any more: of its peer nothing is known. */
+static __always_inline bool mseg_peer_has_gone(const struct mseg_conn *conn,
+					       const struct mseg_peer *peer)
+{
+	return !peer->known && !peer->id.flags &&
+	       mseg_addr_is_local(&conn->peer, conn->netns_cookie);
+}
+
+/*
+ * The handshake's identity stays the opener's: the other host was told that one. Without a slot it was
+ * opened by nobody that is on record, before mseg was there or 65,536 sockets ago: judged as if its
+ * user had opened it now. A function of its own, for the sake of the stack.
+ */
+static __noinline int mseg_judge_user(struct sock *sk, struct mseg_slot *slot, __u8 hook)
+{
+	__u32 generation = mseg_active_generation();
+	struct mseg_conn conn = { .hook = hook };
+	struct mseg_peer peer = {};
+	struct mseg_identity self;
+	__u16 doors;
+	int reason;
+
+	if (!generation || !mseg_asks_current())
+		return true;
+	mseg_read_connection(sk, &conn);
+	if (!mseg_current(&self, generation))
+		return mseg_refuse(&conn, &self, &peer, MSEG_REASON_NO_ROW, generation);
+	doors = mseg_doors_of(self.cgroup_id, generation);
+	if (!(doors & MSEG_DOOR_PASSING_ALLOW) &&
+	    !(slot && mseg_opener_is_like(conn.cookie, self.cls, generation))) {
+		reason = doors & MSEG_DOOR_PASSING_DENY &&
+					 (slot || hook == MSEG_HOOK_LSM_FILE_RECEIVE) ?
+				 MSEG_REASON_PASSING : mseg_peer_of(&conn, &peer, generation);
+		if (reason)
+			return mseg_refuse(&conn, &self, &peer, reason, generation);
+		if (!(!slot && mseg_peer_has_gone(&conn, &peer)) &&
+		    !mseg_judge_pair(&conn, &self, &peer, generation))
+			return false;
+	}
+	return mseg_let_use(&conn, slot, &self, generation);
+}
+
+/* As mseg_refuse(), of who serves at `port`. */
+static __always_inline bool mseg_refuse_server(const struct mseg_conn *conn,
+					       const struct mseg_identity *self, int reason,
+					       __u16 port, __u32 generation)
+{
+	struct mseg_decision d = mseg_refusal(reason);
+
+	mseg_report(conn, self, NULL, &d, MSEG_INGRESS, port, generation);
+	return false;
+}
+
+/* ---- accepted connections ---- */
 
 enum mseg_acceptor {
 	MSEG_ACCEPTOR_UNKNOWN,
@@ -302,23 +290,28 @@ static __always_inline int mseg_judge_heir(struct sock *sk, __u64 cookie, __u8 h
 	return true;
 }
 
+/* The socket itself, before it was disconnected and opened a connection. */
+static __always_inline bool mseg_has_listened(__u64 cookie)
+{
+	return mseg_may_have(MSEG_MARKED_LISTENING, cookie) &&
+	       bpf_map_lookup_elem(&mseg_listening, &cookie);
+}
+
 /*
- * A connection without a record: accepted, if it was cloned from a listening socket or came in where
- * somebody listens; else one that was opened here. 1 or 0, or MSEG_NOT_ACCEPTED. A function of its own:
- * two hooks ask.
+ * A connection without a slot: accepted, if it was cloned from a listening socket; else one that was
+ * opened here. 1 or 0, or MSEG_NOT_ACCEPTED. A function of its own: two hooks ask.
  */
 static __noinline int mseg_may_use_accepted(struct sock *sk, __u8 hook)
 {
 	__u64 cookie = bpf_get_socket_cookie(sk);
 	struct mseg_accepted *place = mseg_accepted_place(cookie);
+	bool on_record = mseg_is_on_record(place, cookie);
 
-	if (mseg_is_on_record(place, cookie)) {
-		if (mseg_is_holder(&place->holder) && mseg_is_on_record(place, cookie))
-			return 1;
-	} else if (!sk->sk_max_ack_backlog &&
-		   !mseg_was_listened(IPPROTO_TCP, sk->__sk_common.skc_num)) {
+	if (on_record && mseg_is_holder(&place->holder) && mseg_is_on_record(place, cookie))
+		return 1;
+	if ((!on_record || place->owner.flags & MSEG_ID_NO_RECORD) &&
+	    (!sk->sk_max_ack_backlog || mseg_has_listened(cookie)))
 		return MSEG_NOT_ACCEPTED;
-	}
 	return mseg_judge_heir(sk, cookie, hook);
 }
 
@@ -329,13 +322,16 @@ static __always_inline bool mseg_may_use(struct sock *sk, __u8 hook)
 	struct mseg_slot *slot = mseg_opened(sk);
 	int may = MSEG_NOT_ACCEPTED;
 
-	if (slot)
-		return mseg_is_holder(&slot->holder) || mseg_judge_user(sk, slot, hook);
-	if (!sk || !mseg_is_inet(sk) || !sk->__sk_common.skc_dport)
+	if (slot && mseg_is_holder(&slot->holder))
 		return true;
-	if (sk->sk_protocol == IPPROTO_TCP)
+	/* UDP is answered where somebody else began, whom nobody can tell without a slot; the kernel's
+	 * own sockets are nobody's. */
+	if (!slot && (!sk || !mseg_is_inet(sk) || !sk->__sk_common.skc_dport ||
+		      sk->sk_protocol != IPPROTO_TCP || !sk->sk_socket || !sk->sk_socket->file))
+		return true;
+	if (!slot)
 		may = mseg_may_use_accepted(sk, hook);
-	return may == MSEG_NOT_ACCEPTED ? mseg_judge_stray(sk, hook) : may;
+	return may == MSEG_NOT_ACCEPTED ? mseg_judge_user(sk, slot, hook) : may;
 }
 
 SEC("lsm/socket_sendmsg")

@@ -110,20 +110,7 @@ same "segments are as long as ever once it is done" 1448 \
 
 note "the client's policy knows who may answer"
 workloads web db >"$WORK/a-strict.yaml"
-cat >>"$WORK/a-strict.yaml" <<YAML
-apiVersion: mseg.io/v1
-kind: Policy
-metadata: {name: web-out}
-spec:
-  selects: {labels: {role: web}}
-  directions: [egress]
-  rules:
-  - name: to-db
-    verdict: allow
-    from: {labels: {role: web}}
-    to: {labels: {role: db}, process: {exe: $TRUSTED/dbserver}}
-    services: [tcp/7000, tcp/7001]
-YAML
+web_out_policy "tcp/7000, tcp/7001" "{exe: $TRUSTED/dbserver}" >>"$WORK/a-strict.yaml"
 apply "$WORK/a-strict.yaml"
 order_db_policy "{exe: $TRUSTED/webapp}" tcp/7000-7001 >"$WORK/b-policy.yaml"
 b policy apply "$WORK/b-policy.yaml" >/dev/null || bail "the server's policy"

@@ -303,15 +303,8 @@ kind: AddressGroup
 metadata: {name: servers}
 spec: {labels: {role: db}, cidrs: [10.9.2.0/23, 10.9.1.1/32]}
 ---
-apiVersion: mseg.io/v1
-kind: Policy
-metadata: {name: web-out}
-spec:
-  selects: {labels: {role: web}}
-  directions: [egress]
-  rules:
-  - {name: to-db, verdict: allow, from: {labels: {role: web}}, to: {labels: {role: db}}, services: [udp/7000-7099]}
 YAML
+web_out_policy udp/7000-7099 >>"$WORK/a-strict.yaml"
 apply "$WORK/a-strict.yaml"
 exchange
 for how in udp udp-connected; do

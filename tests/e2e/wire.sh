@@ -278,16 +278,7 @@ done
 # Nor does a client send anything to whoever is there, if its policy asks who that is.
 {
   workloads web db
-  cat <<YAML
-apiVersion: mseg.io/v1
-kind: Policy
-metadata: {name: web-out}
-spec:
-  selects: {labels: {role: web}}
-  directions: [egress]
-  rules:
-  - {name: db, verdict: allow, from: {labels: {role: web}}, to: {labels: {role: db}}, services: [tcp/7000-7199]}
-YAML
+  web_out_policy tcp/7000-7199
 } >"$WORK/a-out.yaml"
 a policy apply "$WORK/a-out.yaml" >/dev/null || bail "a policy that restricts the client"
 moves "Fast Open, where the server must prove itself" a no_proof \

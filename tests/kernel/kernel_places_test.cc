@@ -51,6 +51,29 @@ ScopedFd Listen(uint16_t* port) {
   return fd;
 }
 
+// Another process that listens at the port.
+class Elsewhere {
+ public:
+  explicit Elsewhere(uint16_t port)
+      : child_([&] {
+          talk_.InChild();
+          const ScopedFd fd = Listen(&port);
+          talk_.Signal();
+          return talk_.Await() && fd.ok() ? 0 : 1;
+        }) {
+    REQUIRE(talk_.Await());
+  }
+  pid_t pid() const { return child_.pid(); }
+  void End() {
+    talk_.Signal();
+    CHECK(child_.Wait() == 0);
+  }
+
+ private:
+  Handshake talk_;
+  Child child_;
+};
+
 class Places {
  public:
   Places() : instance_(SharedInstance()), object_(mseg_places_test__open()) {
@@ -144,21 +167,12 @@ TEST_CASE("who listens is remembered until it changes") {
   CHECK(places.Ask(where).remembered[0] == 0);
   CHECK(places.Ask(where).found[1] == 0);
 
-  Handshake talk;
-  Child child([&] {
-    talk.InChild();
-    uint16_t same = port;
-    const ScopedFd theirs = Listen(&same);
-    talk.Signal();
-    return talk.Await() && theirs.ok() ? 0 : 1;
-  });
-  REQUIRE(talk.Await());
+  Elsewhere elsewhere(port);
   const places_args now = places.Ask(where);
   CHECK(now.found[0] == 1);
-  CHECK(now.tgid[0] == static_cast<uint32_t>(child.pid()));
+  CHECK(now.tgid[0] == static_cast<uint32_t>(elsewhere.pid()));
   CHECK(now.found[1] == 0);  // the socket is gone
-  talk.Signal();
-  CHECK(child.Wait() == 0);
+  elsewhere.End();
 }
 
 TEST_CASE("a second owner of the address is not overlooked") {
@@ -170,23 +184,14 @@ TEST_CASE("a second owner of the address is not overlooked") {
   places.Settle(fd.get(), port);
   places.Ask(where);
   CheckFound(places.Ask(where), 1, getpid());
-  Handshake talk;
-  Child child([&] {  // its executable is another one to the table
-    talk.InChild();
-    uint16_t same = port;
-    const ScopedFd theirs = Listen(&same);
-    talk.Signal();
-    return talk.Await() && theirs.ok() ? 0 : 1;
-  });
-  REQUIRE(talk.Await());
+  Elsewhere elsewhere(port);  // its executable is another one to the table
   const places_args now = places.Ask(where);
   for (int i : {0, 1}) {
     CHECK(now.remembered[i] == 0);
     CHECK(now.found[i] == 1);
     CHECK((now.flags[i] & MSEG_ID_AMBIGUOUS) != 0);
   }
-  talk.Signal();
-  CHECK(child.Wait() == 0);
+  elsewhere.End();
 }
 
 TEST_CASE("another generation asks anew") {

@@ -122,6 +122,23 @@ spec:
   - {name: lan, verdict: allow, from: {labels: {loc: lan}}, to: {labels: {role: db}}, services: [$2]}
 YAML
 }
+# web_out_policy SERVICES [PROCESS]: cgroup /web may reach these of role=db only, or of this program there.
+web_out_policy() {
+  cat <<YAML
+apiVersion: mseg.io/v1
+kind: Policy
+metadata: {name: web-out}
+spec:
+  selects: {labels: {role: web}}
+  directions: [egress]
+  rules:
+  - name: to-db
+    verdict: allow
+    from: {labels: {role: web}}
+    to: {labels: {role: db}${2:+, process: $2}}
+    services: [$1]
+YAML
+}
 counter_of() { # a|b NAME
   "$1" status -o json | json_field "counters.$2"
 }

@@ -259,6 +259,7 @@ MSEG_STATIC_ASSERT(sizeof(struct mseg_listener) == 128, "mseg_listener");
  */
 #define MSEG_SLOTS_MIN 65536
 #define MSEG_COOKIE_BATCH 4096
+#define MSEG_SLOT_BUSY (~0ull) /* being written; no socket has this cookie */
 struct mseg_slot {
 	__u64 cookie;
 	struct mseg_identity owner;
