@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Proof that the decision tests can fail: one line of the decision is changed at a time, in a copy,
 # and the test that guards it must notice. Changes of decide.h must be seen by loader_decide_test,
-# those of what is remembered by verdict_cache_test, those of the kernel side by kernel_decide_test on
-# the running kernel (root). The tree is not touched. Usage: tests/prove/mutations.sh [BUILD_DIR]
+# those of what is remembered by verdict_cache_test and place_cache_test, those of the kernel side by
+# kernel_decide_test on the running kernel (root). The tree is not touched.
+# Usage: tests/prove/mutations.sh [BUILD_DIR]
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -74,6 +75,7 @@ unit_program() {
 }
 build_unit() { unit_program unit; }
 build_cache() { unit_program cache; }
+build_places() { unit_program places; }
 
 # The test run of the decision is one program of the object; its file alone is compiled anew. Its
 # object is linked in front of the library, which then gives all but that file.
@@ -192,12 +194,12 @@ prove "a class beyond all counts as another one" cache "$CACHE" \
   "return q->end < MSEG_CLASSES && q->peer < MSEG_CLASSES;" "return q->end < ~0u;"
 prove "a writer does not say that it changed" cache "$SEQUENCE" "= was + 2;" "= was;"
 prove "a reader does not look whether it changed" cache "$SEQUENCE" \
-  "return *(volatile const __u32 *)sequence == was;" "return 1;"
+  "return *(volatile const __u32 *)sequence == was;" "return sequence != 0 || was != 1;"
 
 control places
 prove "the class of an address outlives its generation" places "$PLACES" \
   $'(&entry->sequence, &was) || entry->generation != generation ||\n	    entry->addr' \
-  $'(&entry->sequence, &was) ||\n	    entry->addr'
+  $'(&entry->sequence, &was) || generation == 0 ||\n	    entry->addr'
 prove "two words of an address will do" places "$PLACES" "|| entry->addr[1] != addr[1] ||" "||"
 prove "who listens outlives a change" places "$PLACES" "entry->changes != q->changes || " ""
 prove "who listens outlives the generation" places "$PLACES" \
