@@ -21,15 +21,8 @@ static __always_inline bool mseg_is_on_record(const struct mseg_accepted *place,
 /* Whoever is writing there already goes first. */
 static __always_inline bool mseg_take_accepted(struct mseg_accepted *place, __u64 *was)
 {
-	*was = place ? *(volatile __u64 *)&place->cookie : MSEG_ACCEPTED_BUSY;
-	return *was != MSEG_ACCEPTED_BUSY &&
-	       __sync_val_compare_and_swap(&place->cookie, *was, MSEG_ACCEPTED_BUSY) == *was;
-}
-
-/* Whoever sees the cookie sees the rest. */
-static __always_inline void mseg_give_accepted(struct mseg_accepted *place, __u64 cookie)
-{
-	__sync_val_compare_and_swap(&place->cookie, MSEG_ACCEPTED_BUSY, cookie);
+	*was = place ? *(volatile __u64 *)&place->cookie : MSEG_COOKIE_BUSY;
+	return place && mseg_take_place(&place->cookie, *was);
 }
 
 /* It is established, and the listener's: whoever listens there later has nothing to do with it. */
@@ -42,7 +35,7 @@ static __always_inline void mseg_accepted_by(__u64 cookie, const struct mseg_lis
 		return;
 	place->owner = listener->owner.id;
 	place->holder = listener->holder;
-	mseg_give_accepted(place, cookie);
+	mseg_give_place(&place->cookie, cookie);
 }
 
 #endif /* MSEG_ACCEPTED_BPF_H_ */

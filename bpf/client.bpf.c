@@ -37,12 +37,15 @@ static __always_inline bool mseg_address_does(__u64 cookie)
 /* Nothing is sent to a server that must prove itself, before it has. */
 static __always_inline bool mseg_waits_for_proof(struct bpf_sock_addr *ctx, struct mseg_conn *conn)
 {
-	__u32 generation = mseg_active_generation();
 	struct mseg_identity self = {};
 	struct mseg_peer nobody = {};
+	__u32 generation;
 
-	if (conn->protocol != IPPROTO_TCP || !generation || !mseg_wire_config() ||
+	if (conn->protocol != IPPROTO_TCP || !mseg_wire_config() ||
 	    mseg_address_does(conn->cookie) || !mseg_sends_with_syn(ctx))
+		return true;
+	generation = mseg_active_generation();
+	if (!generation)
 		return true;
 	mseg_current(&self, generation);
 	conn->proof = MSEG_PROOF_NONE;

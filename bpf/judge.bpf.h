@@ -222,18 +222,17 @@ static __always_inline bool mseg_is_holder(const struct mseg_holder *holder)
 /* Two that come to one place at once write one after the other, or an owner would be another one's. */
 #define MSEG_SLOT_TRIES 64
 
-/* The cookie that was there, or MSEG_SLOT_BUSY: somebody has been writing all the time. */
+/* The cookie that was there, or MSEG_COOKIE_BUSY: somebody has been writing all the time. */
 static __noinline __u64 mseg_take_slot(struct mseg_slot *slot)
 {
 	__u64 was;
 
 	for (int i = 0; i < MSEG_SLOT_TRIES; i++) {
 		was = *(volatile __u64 *)&slot->cookie;
-		if (was != MSEG_SLOT_BUSY &&
-		    __sync_val_compare_and_swap(&slot->cookie, was, MSEG_SLOT_BUSY) == was)
+		if (mseg_take_place(&slot->cookie, was))
 			return was;
 	}
-	return MSEG_SLOT_BUSY;
+	return MSEG_COOKIE_BUSY;
 }
 
 /* Nothing connects without an owner on record: who reads it later must not find another one. */
@@ -241,9 +240,9 @@ static __always_inline bool mseg_own_socket(__u64 cookie, const struct mseg_iden
 					    __u8 wire, __u8 path)
 {
 	struct mseg_slot *slot = mseg_slot_place(cookie);
-	__u64 was = slot && cookie ? mseg_take_slot(slot) : MSEG_SLOT_BUSY;
+	__u64 was = slot && cookie ? mseg_take_slot(slot) : MSEG_COOKIE_BUSY;
 
-	if (!slot || was == MSEG_SLOT_BUSY) {
+	if (!slot || was == MSEG_COOKIE_BUSY) {
 		mseg_count(MSEG_CNT_SLOT_FAILED);
 		return false;
 	}
@@ -258,7 +257,7 @@ static __always_inline bool mseg_own_socket(__u64 cookie, const struct mseg_iden
 	slot->path = path;
 	slot->epoch = 0;
 	mseg_hold(&slot->holder, 0);
-	__sync_val_compare_and_swap(&slot->cookie, MSEG_SLOT_BUSY, cookie);
+	mseg_give_place(&slot->cookie, cookie);
 	return true;
 }
 
@@ -303,10 +302,8 @@ static __always_inline void mseg_note_let_pass(const struct mseg_conn *conn,
 					       __u8 wire, __u8 path)
 {
 	struct mseg_let_pass *note = mseg_let_pass_here();
-	__u64 was = note ? *(volatile __u64 *)&note->cookie : MSEG_LET_PASS_BUSY;
 
-	if (was == MSEG_LET_PASS_BUSY ||
-	    __sync_val_compare_and_swap(&note->cookie, was, MSEG_LET_PASS_BUSY) != was)
+	if (!note || !mseg_take_place(&note->cookie, *(volatile __u64 *)&note->cookie))
 		return;
 	__builtin_memcpy(note->peer, conn->peer.bytes, sizeof(note->peer));
 	note->peer_port = conn->peer_port;
@@ -315,7 +312,7 @@ static __always_inline void mseg_note_let_pass(const struct mseg_conn *conn,
 	note->path = path;
 	note->owner = *owner;
 	mseg_hold(&note->holder, generation);
-	__sync_val_compare_and_swap(&note->cookie, MSEG_LET_PASS_BUSY, conn->cookie);
+	mseg_give_place(&note->cookie, conn->cookie);
 }
 
 static __always_inline bool mseg_is_same_peer(const struct mseg_let_pass *note,
@@ -348,8 +345,7 @@ static __always_inline bool mseg_was_let_pass(struct mseg_conn *conn)
 
 	if (!note || conn->protocol != IPPROTO_TCP || !conn->cookie ||
 	    *(volatile __u64 *)&note->cookie != conn->cookie ||
-	    __sync_val_compare_and_swap(&note->cookie, conn->cookie, MSEG_LET_PASS_BUSY) !=
-		    conn->cookie)
+	    !mseg_take_place(&note->cookie, conn->cookie))
 		return false;
 	mine = mseg_is_same_peer(note, conn) && mseg_is_holder(&note->holder) &&
 	       mseg_is_current(&note->owner);
@@ -357,7 +353,7 @@ static __always_inline bool mseg_was_let_pass(struct mseg_conn *conn)
 	proof = note->proof;
 	wire = note->wire;
 	path = note->path;
-	__sync_val_compare_and_swap(&note->cookie, MSEG_LET_PASS_BUSY, mine ? 0 : conn->cookie);
+	mseg_give_place(&note->cookie, mine ? 0 : conn->cookie);
 	if (!mine)
 		return false;
 	conn->proof = proof;

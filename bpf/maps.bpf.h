@@ -513,6 +513,21 @@ static __always_inline void mseg_count(enum mseg_counter which)
 	mseg_count_many(which, 1);
 }
 
+/* ---- places by cookie: whose they are is taken away while they are written ---- */
+
+/* The writer's, if the cookie is still what it `was`, and nobody else is writing. */
+static __always_inline bool mseg_take_place(__u64 *cookie, __u64 was)
+{
+	return was != MSEG_COOKIE_BUSY &&
+	       __sync_val_compare_and_swap(cookie, was, MSEG_COOKIE_BUSY) == was;
+}
+
+/* Whoever sees the cookie sees the rest. */
+static __always_inline void mseg_give_place(__u64 *cookie, __u64 now)
+{
+	__sync_val_compare_and_swap(cookie, MSEG_COOKIE_BUSY, now);
+}
+
 /* ---- which sockets have entries in the tables keyed by their cookie ---- */
 
 static __always_inline __u64 *mseg_mark_word(enum mseg_marked table, __u64 cookie)

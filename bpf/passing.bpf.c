@@ -92,7 +92,7 @@ static __noinline int mseg_set_accepted_user(__u64 cookie, __u32 generation)
 		place->owner.flags = MSEG_ID_NO_RECORD;
 	}
 	mseg_hold(&place->holder, generation);
-	mseg_give_accepted(place, cookie);
+	mseg_give_place(&place->cookie, cookie);
 	return 0;
 }
 

@@ -18,13 +18,8 @@ static __always_inline struct mseg_peer_slot *mseg_peer_slot_of(__u64 cookie)
 /* Takes the place if it is free, or already this socket's. */
 static __always_inline bool mseg_take_peer_slot(struct mseg_peer_slot *slot, __u64 cookie)
 {
-	__u64 free = MSEG_PEER_SLOT_FREE, was;
-
-	was = __sync_val_compare_and_swap(&slot->cookie, free, MSEG_PEER_SLOT_BUSY);
-	if (was == free)
-		return true;
-	return was == cookie &&
-	       __sync_val_compare_and_swap(&slot->cookie, cookie, MSEG_PEER_SLOT_BUSY) == cookie;
+	return mseg_take_place(&slot->cookie, MSEG_PEER_SLOT_FREE) ||
+	       mseg_take_place(&slot->cookie, cookie);
 }
 
 /* False: it could not be kept, so the connection must not live. */
@@ -36,8 +31,7 @@ static __always_inline bool mseg_remember_peer(__u64 cookie, const struct mseg_i
 		return false;
 	if (slot && mseg_take_peer_slot(slot, cookie)) {
 		slot->peer = *peer;
-		/* Whoever sees the cookie sees the peer. */
-		__sync_val_compare_and_swap(&slot->cookie, MSEG_PEER_SLOT_BUSY, cookie);
+		mseg_give_place(&slot->cookie, cookie);
 		return true;
 	}
 	return !bpf_map_update_elem(&mseg_peers, &cookie, peer, BPF_ANY);

@@ -56,38 +56,40 @@ static __always_inline __u64 *mseg_listener_changes_word(void)
 /* After the table of listeners was changed. The sum is used so that it is ordered behind the change. */
 static __always_inline void mseg_listeners_changed(void)
 {
-	__u64 *changes = mseg_listener_changes_word();
+	__u64 *changes = mseg_listener_changes_word(), was;
 
-	if (changes && __sync_fetch_and_add(changes, 1) == ~0ull)
-		mseg_count(MSEG_CNT_LISTENERS_FULL); /* never */
-}
-
-/* Ordered before whatever is looked up next. */
-static __always_inline void mseg_order_look_ups(void)
-{
-	__u64 word = 0, was = __sync_fetch_and_add(&word, 1);
-
+	if (!changes)
+		return;
+	was = __sync_fetch_and_add(changes, 1);
 	barrier_var(was);
 }
 
-static __always_inline __u64 mseg_listener_changes_now(void)
+static __always_inline __u64 mseg_count_listener_changes(void)
 {
 	const __u64 *changes = mseg_listener_changes_word();
-	__u64 now = changes ? *(volatile const __u64 *)changes : 0;
 
-	mseg_order_look_ups();
+	return changes ? *(volatile const __u64 *)changes : 0;
+}
+
+/* The same, before a look-up that it is to stand for: ordered before it. */
+static __always_inline __u64 mseg_listener_changes_now(void)
+{
+	__u64 now = mseg_count_listener_changes(), word = 0;
+	__u64 was = __sync_fetch_and_add(&word, 1);
+
+	barrier_var(was);
 	return now;
 }
 
+/* `q` but for its generation and changes. 1 and `out` filled in, or 0. */
 static __always_inline int mseg_recall_listening(struct mseg_listening_question *q,
 						 __u32 generation, struct mseg_identity *out)
 {
-	const __u64 *changes = mseg_listener_changes_word();
 	const struct mseg_listening_entry *entry = mseg_listening_entry_of(q);
 
 	q->generation = generation;
 	q->pad = 0;
-	q->changes = changes ? *(volatile const __u64 *)changes : 0;
+	q->changes = mseg_count_listener_changes();
 	return entry && mseg_listening_recall(entry, q, out);
 }
 

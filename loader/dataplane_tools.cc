@@ -135,7 +135,7 @@ absl::StatusOr<std::vector<uint64_t>> Dataplane::PeerCookies() const {
   auto slots = View<uint32_t, mseg_peer_slot>("mseg_peer_slots").Dump();
   if (!slots.ok()) return slots.status();
   for (const auto& [index, slot] : *slots) {
-    if (slot.cookie != MSEG_PEER_SLOT_FREE && slot.cookie != MSEG_PEER_SLOT_BUSY) {
+    if (slot.cookie != MSEG_PEER_SLOT_FREE && slot.cookie != MSEG_COOKIE_BUSY) {
       cookies.push_back(slot.cookie);
     }
   }

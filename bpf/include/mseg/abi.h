@@ -251,6 +251,9 @@ struct mseg_listener {
 };
 MSEG_STATIC_ASSERT(sizeof(struct mseg_listener) == 128, "mseg_listener");
 
+/* In place of a cookie, in whatever lies by cookies: being written. No socket has this one. */
+#define MSEG_COOKIE_BUSY (~0ull)
+
 /*
  * The owner of a socket that connected or sent, in an array indexed by cookie & (size - 1). Never
  * deleted: an entry counts only while its cookie is the socket's. Its size is a power of two, twice
@@ -259,7 +262,6 @@ MSEG_STATIC_ASSERT(sizeof(struct mseg_listener) == 128, "mseg_listener");
  */
 #define MSEG_SLOTS_MIN 65536
 #define MSEG_COOKIE_BATCH 4096
-#define MSEG_SLOT_BUSY (~0ull) /* being written; no socket has this cookie */
 struct mseg_slot {
 	__u64 cookie;
 	struct mseg_identity owner;
@@ -278,7 +280,6 @@ MSEG_STATIC_ASSERT(sizeof(struct mseg_slot) == 96, "mseg_slot");
  * next, in the same call, and writes the socket's slot. Counts only for the same socket, destination,
  * process and generation, and once.
  */
-#define MSEG_LET_PASS_BUSY (~0ull) /* being written; no socket has this cookie */
 struct mseg_let_pass {
 	__u64 cookie; /* 0: nothing */
 	__u8 peer[16];
@@ -298,7 +299,6 @@ MSEG_STATIC_ASSERT(sizeof(struct mseg_let_pass) == 104, "mseg_let_pass");
  * what is made in its place then has an owner with MSEG_ID_NO_RECORD.
  */
 #define MSEG_ACCEPTED 32768
-#define MSEG_ACCEPTED_BUSY (~0ull) /* being written; no socket has this cookie */
 struct mseg_accepted {
 	__u64 cookie;
 	struct mseg_holder holder;
@@ -323,7 +323,6 @@ enum mseg_slot_wire {
  */
 #define MSEG_PEER_SLOTS 65536
 #define MSEG_PEER_SLOT_FREE 0
-#define MSEG_PEER_SLOT_BUSY (~0ull) /* being written; no socket has this cookie */
 struct mseg_peer_slot {
 	__u64 cookie;
 	struct mseg_identity peer;
