@@ -70,6 +70,9 @@ const std::vector<ArmKind>& ArmKinds() {
   static const std::vector<ArmKind> kinds = {
       {"none", false, 0, {}, "none", "no policy"},
       {"none-aa", false, 0, {}, "none", "no policy again: the A/A arm"},
+      {"empty-client", false, 0, {}, "empty", "idle programs at mseg's hooks, client only"},
+      {"empty-both", false, 0, {}, "empty", "the same at both ends"},
+      {"empty-option", false, 0, {}, "empty", "the same, and options in the handshake"},
       {"mseg-client", true, 100000, {}, "mseg", "mseg, only the client managed"},
       {"mseg-both", true, 100000, {}, "mseg", "mseg, both ends managed"},
       {"mseg-both-quiet", true, 100000, {}, "mseg", "the same, allowed connections not reported"},
@@ -222,6 +225,12 @@ absl::StatusOr<std::unique_ptr<Arm>> MakeArm(const ArmSpec& spec, const ArmConte
   std::unique_ptr<Arm> arm;
   if (spec.kind == "none" || spec.kind == "none-aa") {
     arm = std::make_unique<NoneArm>(spec, context);
+  } else if (spec.kind == "empty-client") {
+    arm = std::make_unique<EmptyArm>(spec, context, EmptyArm::Form::kClient);
+  } else if (spec.kind == "empty-both") {
+    arm = std::make_unique<EmptyArm>(spec, context, EmptyArm::Form::kBoth);
+  } else if (spec.kind == "empty-option") {
+    arm = std::make_unique<EmptyArm>(spec, context, EmptyArm::Form::kOption);
   } else if (spec.kind == "mseg-client") {
     arm = std::make_unique<MsegArm>(spec, context, MsegArm::Ends::kClient);
   } else if (spec.kind == "mseg-both" || spec.kind == kQuiet) {

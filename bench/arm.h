@@ -13,6 +13,9 @@
 #include "bench/process.h"
 #include "bench/worker.h"
 #include "bench/workspace.h"
+#include "loader/scoped_fd.h"
+
+struct bench_option_bpf;  // the skeleton of option.bpf.c
 
 namespace mseg::bench {
 
@@ -36,7 +39,7 @@ struct ArmKind {
   bool has_rules;
   uint64_t most_rules;                // more take too long to be of use
   std::vector<std::string> programs;  // that must be installed
-  std::string family;                 // for --compare: none | mseg | nftables | iptables
+  std::string family;                 // for --compare: none | mseg | empty | nftables | iptables
   std::string what;
   bool two_hosts = false;  // needs client and server in namespaces of their own
 };
@@ -72,7 +75,7 @@ class Arm {
   absl::Status Start();
   // What the arm claims is true: the allowed port answers, the other one is refused. An arm that
   // does not refuse would be cheap.
-  absl::Status Verify() const;
+  virtual absl::Status Verify() const;
 
   const ArmSpec& spec() const { return spec_; }
   const Worker& client() const { return *client_; }
@@ -161,6 +164,36 @@ class WireArm : public Arm {
 
   std::string proof_;
   std::unique_ptr<ManagedHost> client_host_, server_host_;
+};
+
+// Nobody judges, but at every hook of mseg's there is a program that returns at once: what is left
+// for mseg's own code is what its arms cost beyond this.
+class EmptyArm : public Arm {
+ public:
+  enum class Form {
+    kClient,  // hooks of the client's cgroup
+    kBoth,    // of both ends
+    kOption,  // of both, and options of the product's sizes in each handshake
+  };
+
+  EmptyArm(ArmSpec spec, ArmContext context, Form form)
+      : Arm(std::move(spec), std::move(context)), form_(form) {}
+  ~EmptyArm() override;
+
+  absl::Status Verify() const override;
+
+ protected:
+  absl::Status Enforce() override;
+  bool Refuses() const override { return false; }
+
+ private:
+  absl::Status LoadOption();
+  absl::Status AttachLookup();
+  absl::Status Keep(int link, const std::string& hook);
+
+  Form form_;
+  bench_option_bpf* option_ = nullptr;
+  std::vector<ScopedFd> links_;
 };
 
 absl::StatusOr<std::unique_ptr<Arm>> MakeArm(const ArmSpec& spec, const ArmContext& context);

@@ -35,7 +35,7 @@ double PlaceOf(double value, double low, double high) {
 
 std::string ColourOf(const std::string& arm) {
   if (arm.rfind("mseg", 0) == 0) return "#0b7a75";
-  if (arm.rfind("none", 0) == 0) return "#888888";
+  if (arm.rfind("none", 0) == 0 || arm.rfind("empty", 0) == 0) return "#888888";
   return "#b5542d";
 }
 

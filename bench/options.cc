@@ -90,7 +90,7 @@ std::map<std::string, Setter> Setters(Options* out) {
   return {
       {"--compare",
        [out](const std::string& v) {
-         return SomeOf("--compare", v, {"none", "nftables", "iptables"}, &out->compare);
+         return SomeOf("--compare", v, {"none", "empty", "nftables", "iptables"}, &out->compare);
        }},
       {"--without",
        [out](const std::string& v) {
@@ -198,7 +198,7 @@ std::string Usage() {
   }
   out +=
       "\nOptions:\n"
-      "  --compare LIST     rivals beside mseg: none, nftables, iptables (all)\n"
+      "  --compare LIST     rivals beside mseg: none, empty, nftables, iptables (all)\n"
       "  --rules LIST       numbers of rules (10,1000,10000,100000)\n"
       "  --without LIST     programs of mseg: its arms once more without each of them\n"
       "  --runs N           rounds of slices in a suite (300)\n"

@@ -14,7 +14,7 @@ namespace mseg::bench {
 
 struct Options {
   std::vector<std::string> suites;  // empty: all
-  std::vector<std::string> compare = {"none", "nftables", "iptables"};
+  std::vector<std::string> compare = {"none", "empty", "nftables", "iptables"};
   std::vector<std::string> without;  // programs of mseg, each to be taken away in arms of its own
   std::vector<uint64_t> rules = {10, 1000, 10000, 100000};
   uint64_t runs = 300;    // rounds of slices a suite

@@ -40,7 +40,8 @@ has "and says why" "$(cat "$WORK/out")" 'needs root'
 
 SUITES=(connect rr hooks)
 WANTED=(connect/mseg-both@10/ratio connect/mseg-client@10/ratio connect/nft-ct-set@10/ratio
-  connect/none-aa/ratio refused/mseg-both@10/cpu rr/mseg-both@10/ratio
+  connect/none-aa/ratio connect/empty-client/ratio connect/empty-option/ratio rr/empty-both/ratio
+  refused/mseg-both@10/cpu rr/mseg-both@10/ratio
   hooks/mseg_connect4/connect/run connect/mseg-both-without-mseg_ingress@10/ratio)
 RECREATE=1
 # Emulated, the rest takes many minutes and shows nothing that is not seen natively.
@@ -52,7 +53,7 @@ if [[ -z $GUEST ]]; then
   RECREATE=2
 fi
 note "a run of ${SUITES[*]}"
-"$BENCH" "${SUITES[@]}" --compare nftables --rules 10 --runs 4 --recreate "$RECREATE" --slice 5 \
+"$BENCH" "${SUITES[@]}" --compare empty,nftables --rules 10 --runs 4 --recreate "$RECREATE" --slice 5 \
   --without mseg_ingress -o "$WORK/report" >"$WORK/bench.log" 2>&1 &
 RUN=$!
 track "$RUN"

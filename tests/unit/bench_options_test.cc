@@ -74,6 +74,18 @@ TEST_CASE("the baselines are always among the arms, rivals when asked for") {
   CHECK(std::unique(names.begin(), names.end()) == names.end());
 }
 
+TEST_CASE("programs that do nothing are a rival of their own") {
+  const auto kinds = [](const char* compare) {
+    std::vector<std::string> out;
+    for (const ArmSpec& spec : ArmsOf(*Parse({"--compare", compare, "--rules", "10,1000"}), 1000)) {
+      if (spec.kind.rfind("empty", 0) == 0) out.push_back(spec.Name());
+    }
+    return out;
+  };
+  CHECK(kinds("empty") == std::vector<std::string>{"empty-client", "empty-both", "empty-option"});
+  CHECK(kinds("nftables").empty());
+}
+
 TEST_CASE("arms without a program stand beside those of mseg with the fewest rules") {
   auto options = Parse({"--rules", "10,1000", "--without", "mseg_ingress,mseg_sockops"});
   REQUIRE(options.ok());
