@@ -58,6 +58,7 @@ struct ArmContext {
   const Workspace* workspace;
   std::string msegd, msegctl;  // programs
   int cpu;                     // that client and server share
+  bool alone;                  // one arm at a time: a program of LSM sees all connections
 };
 
 // One way to have connections judged, or not: a client and a server with network namespaces and

@@ -45,8 +45,8 @@ absl::StatusOr<ScopedFd> LoadEmpty(const std::string& hook) {
 }
 
 // What mseg has attached while a policy restricts connections, but what follows processes.
-bool SeesConnections(const ProgramSpec& spec, mseg_mode mode) {
-  if (spec.attach == Attach::kLsm && mode != MSEG_MODE_FULL) return false;
+bool SeesConnections(const ProgramSpec& spec, bool lsm) {
+  if (spec.attach == Attach::kLsm && !lsm) return false;
   if (spec.attach != Attach::kCgroup && spec.attach != Attach::kLsm) return false;
   return spec.stage == Stage::kObserve || spec.stage == Stage::kEnforce ||
          spec.stage == Stage::kIngress;
@@ -73,9 +73,10 @@ absl::Status EmptyArm::Enforce() {
   const std::string at = form_ == Form::kClient ? client : client.substr(0, client.rfind('/'));
   const ScopedFd cgroup(open(at.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!cgroup.ok()) return ErrnoStatus(errno, at);
-  const mseg_mode mode = ProbeFeatures().mode;
+  // Beside other arms they would cost these as much.
+  const bool lsm = context().alone && ProbeFeatures().mode == MSEG_MODE_FULL;
   for (const ProgramSpec& spec : kPrograms) {
-    if (!SeesConnections(spec, mode)) continue;
+    if (!SeesConnections(spec, lsm)) continue;
     const std::string hook(spec.hook);
     if (form_ == Form::kOption && spec.type == BPF_CGROUP_SOCK_OPS) {
       const int program = bpf_program__fd(option_->progs.bench_option);

@@ -107,10 +107,12 @@ absl::StatusOr<Report> Measure(const Options& options) {
   auto workspace = Workspace::Make();
   if (!workspace.ok()) return workspace.status();
   Progress progress;
+  const bool guest = options.inside == "guest";
   const ArmContext arms{.workspace = workspace->get(),
                         .msegd = OwnFolder() + "/msegd",
                         .msegctl = OwnFolder() + "/msegctl",
-                        .cpu = PinnedCpu()};
+                        .cpu = PinnedCpu(),
+                        .alone = guest};
   for (const std::string& program : {arms.msegd, arms.msegctl}) {
     if (access(program.c_str(), X_OK) != 0) {
       return absl::FailedPreconditionError(absl::StrCat(program, " is not there"));
@@ -120,7 +122,7 @@ absl::StatusOr<Report> Measure(const Options& options) {
                              .workspace = **workspace,
                              .arms = arms,
                              .progress = progress,
-                             .guest = options.inside == "guest",
+                             .guest = guest,
                              .report = &report};
   if (const absl::Status status = RunSuites(context); !status.ok()) return status;
   return report;
