@@ -196,7 +196,8 @@ api::Process Controller::Describe(const mseg_task& task) const {
       simulator.Identity(id.cgroup_id, id.exe_ref, static_cast<mseg_grade>(id.grade), id.uid);
   out.label_id = value.label_id;
   out.cls = value.cls;
-  if (const auto it = image_->label_sets.find(value.label_id); it != image_->label_sets.end()) {
+  const LabelSets& sets = *image_->label_sets;
+  if (const auto it = sets.find(value.label_id); it != sets.end()) {
     out.labels = it->second.values();
   }
   if (auto path = CgroupPathOf(options_.cgroup_root, id.cgroup_id); path.ok()) out.cgroup = *path;

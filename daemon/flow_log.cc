@@ -36,8 +36,8 @@ std::string RuleName(const GenerationNames* names, uint32_t rule) {
 
 const LabelSet* LabelsOf(const GenerationNames* names, const mseg_identity& id) {
   if (names == nullptr) return nullptr;
-  const auto it = names->label_sets.find(id.label_id);
-  return it == names->label_sets.end() ? nullptr : &it->second;
+  const auto it = names->label_sets->find(id.label_id);
+  return it == names->label_sets->end() ? nullptr : &it->second;
 }
 
 template <typename End>

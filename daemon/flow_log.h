@@ -21,7 +21,7 @@ namespace mseg {
 struct GenerationNames {
   uint32_t generation = 0;
   std::shared_ptr<const RuleTable> rules;
-  std::map<uint64_t, LabelSet> label_sets;
+  std::shared_ptr<const LabelSets> label_sets;
   std::shared_ptr<const AddressRegions> regions;
 };
 std::shared_ptr<const GenerationNames> NamesOf(uint32_t generation, const GenerationImage& image);

@@ -37,8 +37,8 @@ std::map<uint64_t, LabelSet> OwnLabels(const GenerationImage& image, const Salt&
   std::map<uint64_t, LabelSet> own = {{LabelId(salt, LabelSet()), LabelSet()}};
   for (const auto& [key, value] : image.identities) {
     if (!local.contains(key.cgroup)) continue;
-    const auto meaning = image.label_sets.find(value.label_id);
-    if (meaning != image.label_sets.end()) own.insert(*meaning);
+    const auto meaning = image.label_sets->find(value.label_id);
+    if (meaning != image.label_sets->end()) own.insert(*meaning);
   }
   return own;
 }

@@ -99,7 +99,7 @@ void FillIdentities(IdentityTables tables, std::set<uint32_t>* locals, Generatio
   image->users = std::move(tables.users);
   image->peer_labels = std::move(tables.peer_labels);
   image->peer_exes = std::move(tables.peer_exes);
-  image->label_sets = std::move(tables.label_sets);
+  image->label_sets = std::make_shared<const LabelSets>(std::move(tables.label_sets));
   image->conflicts.assign(tables.conflicts.begin(), tables.conflicts.end());
   SortByKeyBytes(&image->cgroups);
   SortByKeyBytes(&image->exe_classes);
@@ -109,17 +109,37 @@ void FillIdentities(IdentityTables tables, std::set<uint32_t>* locals, Generatio
   SortByKeyBytes(&image->peer_exes);
 }
 
-// The table of rules by number: Program::rule_table is in the order of naming.
-void FillRules(const GenerationImage* previous, Workings* workings, GenerationImage* image) {
-  const Program& program = workings->program;
+// By number: Program::rule_table is in the order of naming.
+SharedList<RuleInfo> RulesByNumber(const Program& program) {
   std::vector<RuleInfo> rules(1 +
                               *std::max_element(program.numbers.begin(), program.numbers.end()));
   for (size_t i = 0; i < program.numbers.size(); ++i) {
     rules[program.numbers[i]] = program.rule_table[i];
   }
+  return SharedList(rules);
+}
+
+// The same, from those of before.
+SharedList<RuleInfo> RemadeRules(const Program& program, const SharedList<RuleInfo>& before) {
+  std::vector<std::pair<size_t, RuleInfo>> changes;
+  for (const size_t part : *program.remade) {
+    for (size_t i = program.parts[part].table; i < program.parts[part + 1].table; ++i) {
+      changes.emplace_back(program.numbers[i], program.rule_table[i]);
+    }
+  }
+  std::sort(changes.begin(), changes.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  return before.Replaced(changes);
+}
+
+void FillRules(const GenerationImage* previous, Workings* workings, GenerationImage* image) {
+  const Program& program = workings->program;
   std::vector<DocumentRef> documents = program.said_by;
   for (const Program::Part& part : program.parts) documents.push_back(part.policy);
-  image->rules = std::make_shared<const RuleTable>(std::move(rules), std::move(documents));
+  image->rules = std::make_shared<const RuleTable>(
+      program.remade.has_value() ? RemadeRules(program, previous->rules->rules())
+                                 : RulesByNumber(program),
+      std::move(documents));
   const Workings* before = previous == nullptr ? nullptr : previous->workings.get();
   const bool same = before != nullptr && (program.remade.has_value() ||
                                           (before->program.rule_members == program.rule_members &&

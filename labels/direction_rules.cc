@@ -7,30 +7,51 @@
 #include <utility>
 
 namespace mseg {
+namespace {
+
+// What `selector_of` gives a selector, by that; kNone is left out.
+template <typename List, typename SelectorOf>
+SelectorIndex BySelector(size_t selectors, const List& list, SelectorOf selector_of) {
+  SelectorIndex out;
+  out.first.resize(selectors + 1);
+  for (const auto& item : list) {
+    if (const uint32_t selector = selector_of(item); selector != kNone) ++out.first[selector + 1];
+  }
+  std::partial_sum(out.first.begin(), out.first.end(), out.first.begin());
+  out.places.resize(out.first.back());
+  std::vector<uint32_t> next(out.first.begin(), out.first.end() - 1);
+  for (uint32_t place = 0; place < list.size(); ++place) {
+    const uint32_t selector = selector_of(list[place]);
+    if (selector != kNone) out.places[next[selector]++] = place;
+  }
+  return out;
+}
+
+}  // namespace
 
 DirectionRules::DirectionRules(const Program& program, const PeerGroups& groups,
                                mseg_direction direction,
                                std::shared_ptr<const DirectionShape> shape)
-    : program_(program),
-      groups_(groups),
-      direction_(direction),
-      shape_(std::move(shape)),
-      selects_of_(program.vocabulary->selectors.size()) {
-  for (const CompiledSelects& item : program.selects) {
-    if (!(direction == MSEG_EGRESS ? item.egress : item.ingress)) continue;
-    if (item.selector == kNone) {
-      selects_any_.push_back(&item);
-      continue;
-    }
-    selects_of_[item.selector].push_back(&item);
+    : program_(program), groups_(groups), direction_(direction), shape_(std::move(shape)) {
+  const auto counts_here = [direction](const CompiledSelects& item) {
+    return direction == MSEG_EGRESS ? item.egress : item.ingress;
+  };
+  selects_of_ = BySelector(program.vocabulary->selectors.size(), program.selects,
+                           [&counts_here](const CompiledSelects& item) {
+                             return counts_here(item) ? item.selector : kNone;
+                           });
+  for (uint32_t place = 0; place < program.selects.size(); ++place) {
+    const CompiledSelects& item = program.selects[place];
+    if (counts_here(item) && item.selector == kNone) selects_any_.push_back(place);
   }
   if (shape_ == nullptr) shape_ = std::make_shared<const DirectionShape>(ShapeOf());
 }
 
 DirectionShape DirectionRules::ShapeOf() const {
+  const size_t selectors = program_.vocabulary->selectors.size();
   DirectionShape out;
-  out.for_end.resize(selects_of_.size());
-  out.for_tail.resize(selects_of_.size());
+  out.for_end.resize(selectors);
+  out.for_tail.resize(selectors);
   for (uint32_t place = 0; place < program_.rules.size(); ++place) {
     const CompiledRule& rule = program_.rules[place];
     if (!CountsHere(rule)) continue;
@@ -42,8 +63,8 @@ DirectionShape DirectionRules::ShapeOf() const {
     out.for_end[local] = true;
     if (IsCoarse(PeerOf(rule))) out.for_tail[local] = true;
   }
-  for (size_t selector = 0; selector < selects_of_.size(); ++selector) {
-    if (selects_of_[selector].empty()) continue;
+  for (uint32_t selector = 0; selector < selectors; ++selector) {
+    if (selects_of_.Of(selector).empty()) continue;
     out.for_end[selector] = true;
     out.for_tail[selector] = true;
   }
@@ -51,23 +72,12 @@ DirectionShape DirectionRules::ShapeOf() const {
   return out;
 }
 
-RuleIndex DirectionRules::IndexOf(bool coarse) const {
-  const auto belongs = [&](const CompiledRule& rule) {
-    return CountsHere(rule) && LocalOf(rule) != kNone && IsCoarse(PeerOf(rule)) == coarse;
-  };
-  RuleIndex out;
-  out.first.resize(selects_of_.size() + 1);
-  for (const CompiledRule& rule : program_.rules) {
-    if (belongs(rule)) ++out.first[LocalOf(rule) + 1];
-  }
-  std::partial_sum(out.first.begin(), out.first.end(), out.first.begin());
-  out.rules.resize(out.first.back());
-  std::vector<uint32_t> next(out.first.begin(), out.first.end() - 1);
-  for (uint32_t place = 0; place < program_.rules.size(); ++place) {
-    const CompiledRule& rule = program_.rules[place];
-    if (belongs(rule)) out.rules[next[LocalOf(rule)]++] = place;
-  }
-  return out;
+SelectorIndex DirectionRules::IndexOf(bool coarse) const {
+  return BySelector(program_.vocabulary->selectors.size(), program_.rules,
+                    [this, coarse](const CompiledRule& rule) {
+                      const bool belongs = CountsHere(rule) && IsCoarse(PeerOf(rule)) == coarse;
+                      return belongs ? LocalOf(rule) : kNone;
+                    });
 }
 
 namespace {
@@ -117,7 +127,7 @@ void DirectionRules::AddRule(const CompiledRule& rule, const Judge& judge, Tri m
 
 void DirectionRules::AddRules(const Hits& locals, const Judge& judge, bool coarse,
                               PeerLedgers* peers, LedgerMap* base) const {
-  const RuleIndex& index = coarse ? shape_->coarse : Others();
+  const SelectorIndex& index = coarse ? shape_->coarse : Others();
   size_t rules = 0;
   for (const auto& [selector, tri] : locals) rules += index.Of(selector).size();
   peers->reserve(std::min(rules, groups_.coarse.size()));
@@ -195,8 +205,8 @@ std::vector<LedgerMap> DirectionRules::ByPair(const std::vector<JudgingEnd>& end
                                               const std::vector<bool>& counts) const {
   std::vector<const Hits*> hits;
   for (const JudgingEnd& end : ends) hits.push_back(end.hits);
-  const Matched at_ends(selects_of_.size(), hits);
-  const Matched at_peers(selects_of_.size(), peers);
+  const Matched at_ends(program_.vocabulary->selectors.size(), hits);
+  const Matched at_peers(program_.vocabulary->selectors.size(), peers);
   std::vector<LedgerMap> out(ends.size() * peers.size());
   for (const CompiledRule& rule : program_.rules) {
     if (!counts[rule.ports] || !CountsHere(rule) || IsCoarse(PeerOf(rule))) continue;
@@ -218,18 +228,19 @@ std::vector<LedgerMap> DirectionRules::ByPair(const std::vector<JudgingEnd>& end
 void DirectionRules::FindDefaults(const Signature& signature, uint32_t selecting[2]) const {
   selecting[0] = kNone;
   selecting[1] = kNone;
-  auto add = [&](const std::vector<const CompiledSelects*>& defaults) {
-    for (const CompiledSelects* item : defaults) {
-      const State effective = std::min(item->state, signature.state);
+  auto add = [&](absl::Span<const uint32_t> defaults) {
+    for (const uint32_t place : defaults) {
+      const CompiledSelects& item = program_.selects[place];
+      const State effective = std::min(item.state, signature.state);
       if (effective == State::kBuild) continue;
       for (int view = effective == State::kEnforce ? 0 : 1; view < 2; ++view) {
-        selecting[view] = std::min(selecting[view], item->number);
+        selecting[view] = std::min(selecting[view], item.number);
       }
     }
   };
   add(selects_any_);
   // A possible match selects too: who may be meant must not be left open.
-  for (const auto& [selector, tri] : signature.selectors) add(selects_of_[selector]);
+  for (const auto& [selector, tri] : signature.selectors) add(selects_of_.Of(selector));
 }
 
 }  // namespace mseg

@@ -29,14 +29,14 @@ struct SelectorLedgers {
 using PeerLedgers = absl::flat_hash_map<uint32_t, SelectorLedgers>;  // by selector of the peer
 using ClassLedgers = absl::flat_hash_map<uint32_t, LedgerMap>;       // by class of the peer
 
-// Rules, as places in Program::rules, by the selector of the end that judges.
-struct RuleIndex {
-  std::vector<uint32_t> rules;
+// Places in another list (Program::rules, Program::selects) by the selector of the end that judges.
+struct SelectorIndex {
+  std::vector<uint32_t> places;
   std::vector<uint32_t> first;  // of each selector, and where the last one's end
 
   absl::Span<const uint32_t> Of(uint32_t selector) const {
-    return absl::MakeConstSpan(rules).subspan(first[selector],
-                                              first[selector + 1] - first[selector]);
+    return absl::MakeConstSpan(places).subspan(first[selector],
+                                               first[selector + 1] - first[selector]);
   }
 };
 
@@ -47,7 +47,7 @@ struct DirectionShape {
   std::vector<bool> for_end;
   std::vector<bool> for_tail;
   std::vector<uint32_t> rules_of_any;  // places in Program::rules
-  RuleIndex coarse;                    // the others for coarse peers
+  SelectorIndex coarse;                // the others for coarse peers
 };
 
 // The rules and defaults of one direction; private to labels/.
@@ -105,9 +105,9 @@ class DirectionRules {
                LedgerMap* base) const;
 
   DirectionShape ShapeOf() const;
-  RuleIndex IndexOf(bool coarse) const;
+  SelectorIndex IndexOf(bool coarse) const;
   // Most rules are not for coarse peers; where few ends are made they are not asked for.
-  const RuleIndex& Others() const {
+  const SelectorIndex& Others() const {
     if (others_.first.empty()) others_ = IndexOf(false);
     return others_;
   }
@@ -116,9 +116,9 @@ class DirectionRules {
   const PeerGroups& groups_;
   const mseg_direction direction_;
   std::shared_ptr<const DirectionShape> shape_;
-  mutable RuleIndex others_;  // empty until it is asked for
-  std::vector<const CompiledSelects*> selects_any_;
-  std::vector<std::vector<const CompiledSelects*>> selects_of_;
+  mutable SelectorIndex others_;       // empty until it is asked for
+  std::vector<uint32_t> selects_any_;  // places in Program::selects
+  SelectorIndex selects_of_;
 };
 
 }  // namespace mseg

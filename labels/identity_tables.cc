@@ -380,7 +380,7 @@ absl::Status TooManyIdentities(const CompileOptions& options) {
 }
 
 absl::Status RegisterLabelSet(uint64_t id, const LabelSet& labels,
-                              std::map<uint64_t, LabelSet>* label_sets) {
+                              LabelSets* label_sets) {
   const auto [it, added] = label_sets->emplace(id, labels);
   if (added || it->second == labels) return absl::OkStatus();
   return absl::InvalidArgumentError(Cat("two label sets have one short id: `", it->second.Text(),

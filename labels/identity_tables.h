@@ -3,7 +3,6 @@
 #define MSEG_LABELS_IDENTITY_TABLES_H_
 
 #include <cstdint>
-#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -42,7 +41,7 @@ struct IdentityTables {
   GenerationImage::Table<mseg_peer_label_key, mseg_peer_label> peer_labels;
   GenerationImage::Table<mseg_peer_exe_key, uint64_t> peer_exes;
   std::vector<ClassRegistry::Handle> extra;  // of Inventory::identities
-  std::map<uint64_t, LabelSet> label_sets;
+  LabelSets label_sets;
   std::set<std::string> conflicts;
   std::set<uint64_t> known_exe_classes;
   std::set<uint64_t> known_cgroup_classes;
@@ -60,7 +59,7 @@ absl::Status TooManyIdentities(const CompileOptions& options);
 
 // Notes what a label id means; refused if it means something else already.
 absl::Status RegisterLabelSet(uint64_t id, const LabelSet& labels,
-                              std::map<uint64_t, LabelSet>* label_sets);
+                              LabelSets* label_sets);
 
 }  // namespace mseg
 

@@ -13,6 +13,7 @@
 #include "labels/ast.h"
 #include "labels/diagnostic.h"
 #include "labels/label.h"
+#include "labels/shared_list.h"
 #include "mseg/abi.h"
 
 namespace mseg {
@@ -43,16 +44,17 @@ class RuleInfo {
 class RuleTable {
  public:
   RuleTable() = default;
-  RuleTable(std::vector<RuleInfo> rules, std::vector<DocumentRef> documents)
+  RuleTable(SharedList<RuleInfo> rules, std::vector<DocumentRef> documents)
       : rules_(std::move(rules)), documents_(std::move(documents)) {}
 
+  const SharedList<RuleInfo>& rules() const { return rules_; }
   size_t size() const { return rules_.size(); }
   const RuleInfo& operator[](size_t number) const { return rules_[number]; }
   auto begin() const { return rules_.begin(); }
   auto end() const { return rules_.end(); }
 
  private:
-  std::vector<RuleInfo> rules_;
+  SharedList<RuleInfo> rules_;
   std::vector<DocumentRef> documents_;  // in which they are
 };
 
@@ -63,6 +65,8 @@ struct AddressRegion {
   bool operator==(const AddressRegion&) const = default;
 };
 using AddressRegions = std::vector<AddressRegion>;
+
+using LabelSets = std::map<uint64_t, LabelSet>;  // label id -> what it means
 
 // What a policy costs, printed before it is applied.
 struct Budget {
@@ -104,7 +108,7 @@ struct GenerationImage {
 
   // Index = mseg_row.rule; unused numbers are empty. Never null in a compiled image.
   std::shared_ptr<const RuleTable> rules;
-  std::map<uint64_t, LabelSet> label_sets;  // label id -> what it means
+  std::shared_ptr<const LabelSets> label_sets;  // never null in a compiled image
   // Processes for which two documents give one key two values: `cgroup /a, exe ...: env is dev
   // (Workload "a") and prod (Workload "b")`. Sorted.
   std::vector<std::string> conflicts;

@@ -56,6 +56,9 @@ class ProgramBuilder {
       return std::nullopt;
     }
     program_.vocabulary = own_ != nullptr ? own_ : before_->vocabulary;
+    program_.rules = SharedList(rules_);
+    program_.rule_table = SharedList(rule_table_);
+    program_.rule_members = SharedList(rule_members_);
     NumberRules(options_.previous);
     return std::move(program_);
   }
@@ -70,12 +73,17 @@ class ProgramBuilder {
       port_set_ids_.emplace(program_.port_sets[i], i);
     }
     Program out = *before_;
-    out.remade.emplace();
+    Remade remade;
     for (const size_t part : *parts) {
-      if (!RemakePart(policy, part, &out)) return std::nullopt;
+      if (!RemakePart(policy, part, &remade)) return std::nullopt;
+      out.parts[part].policy = *now_[part];
     }
+    out.rules = before_->rules.Replaced(remade.rules);
+    out.rule_table = before_->rule_table.Replaced(remade.table);
     out.port_sets = std::move(program_.port_sets);
-    return AllPortSetsUsed(out) ? std::optional(std::move(out)) : std::nullopt;
+    out.remade = *parts;
+    if (!remade.same_ports && !AllPortSetsUsed(out)) return std::nullopt;
+    return out;
   }
 
  private:
@@ -89,9 +97,9 @@ class ProgramBuilder {
       rules += document.rules.size() + 1;
       if (document.form != nullptr) selectors += document.form->selectors.size();
     }
-    program_.rules.reserve(rules);
-    program_.rule_table.reserve(rules);
-    program_.rule_members.reserve(rules);
+    rules_.reserve(rules);
+    rule_table_.reserve(rules);
+    rule_members_.reserve(rules);
     if (own_ != nullptr) own_->selector_of.reserve(selectors);
   }
 
@@ -262,9 +270,9 @@ class ProgramBuilder {
   }
 
   uint32_t AddToTable(RuleInfo rule, uint64_t member) {
-    program_.rule_table.push_back(rule);
-    program_.rule_members.push_back(member);
-    return static_cast<uint32_t>(program_.rule_table.size() - 1);
+    rule_table_.push_back(rule);
+    rule_members_.push_back(member);
+    return static_cast<uint32_t>(rule_table_.size() - 1);
   }
 
   void NumberRules(const GenerationImage* previous) {
@@ -273,11 +281,11 @@ class ProgramBuilder {
       program_.numbers = before->numbers;
       return;
     }
-    const std::vector<uint64_t> members(program_.rule_members.begin() + 1,
-                                        program_.rule_members.end());
-    program_.numbers = AssignNumbers(
+    const std::vector<uint64_t> members(rule_members_.begin() + 1, rule_members_.end());
+    std::vector<uint32_t> numbers = AssignNumbers(
         members, previous == nullptr ? nullptr : previous->workings->rule_book.get(), 1);
-    program_.numbers.insert(program_.numbers.begin(), 0);
+    numbers.insert(numbers.begin(), 0);
+    program_.numbers = SharedList(numbers);
   }
 
   void AddFailsafe(const FailsafeEntry& entry) {
@@ -298,7 +306,7 @@ class ProgramBuilder {
     program_.said_by.push_back(FailsafeDocument(name));
     compiled.number =
         AddToTable(RuleInfo(program_.said_by.back().get(), 0), MemberKey("failsafe", name));
-    program_.rules.push_back(compiled);
+    rules_.push_back(compiled);
   }
 
   static DocumentRef FailsafeDocument(const std::string& rule) {
@@ -313,9 +321,9 @@ class ProgramBuilder {
   void AddPart(DocumentRef policy, State state) {
     program_.parts.push_back({.policy = std::move(policy),
                               .state = state,
-                              .rules = program_.rules.size(),
+                              .rules = rules_.size(),
                               .selects = program_.selects.size(),
-                              .table = program_.rule_table.size()});
+                              .table = rule_table_.size()});
   }
 
   // What the same policy became before, unless other documents had a say in it.
@@ -332,7 +340,7 @@ class ProgramBuilder {
     const Program::Part& part = parts[next_part_];
     const Program::Part& end = parts[next_part_ + 1];
     if (part.policy != document || part.state != state) return false;
-    const size_t table = program_.rule_table.size();
+    const size_t table = rule_table_.size();
     const auto number_here = [&](uint32_t number) {
       return static_cast<uint32_t>(table + number - part.table);
     };
@@ -344,7 +352,7 @@ class ProgramBuilder {
       rule.ports = ports;
       Use(rule.from);
       Use(rule.to);
-      program_.rules.push_back(rule);
+      rules_.push_back(rule);
     }
     for (size_t i = part.selects; i < end.selects; ++i) {
       CompiledSelects selects = before_->selects[i];
@@ -356,8 +364,8 @@ class ProgramBuilder {
       to->insert(to->end(), from.begin() + static_cast<ptrdiff_t>(part.table),
                  from.begin() + static_cast<ptrdiff_t>(end.table));
     };
-    copy(before_->rule_table, &program_.rule_table);
-    copy(before_->rule_members, &program_.rule_members);
+    copy(before_->rule_table, &rule_table_);
+    copy(before_->rule_members, &rule_members_);
     return true;
   }
 
@@ -392,18 +400,25 @@ class ProgramBuilder {
     return changed;
   }
 
-  bool RemakePart(const PolicySet& policy, size_t number, Program* out) {
+  // By place in the program before.
+  struct Remade {
+    std::vector<std::pair<size_t, CompiledRule>> rules;
+    std::vector<std::pair<size_t, RuleInfo>> table;
+    bool same_ports = true;  // as the rules named there
+  };
+
+  bool RemakePart(const PolicySet& policy, size_t number, Remade* out) {
     const Program::Part& part = before_->parts[number];
     const Program::Part& end = before_->parts[number + 1];
-    program_.rules.clear();
+    rules_.clear();
     program_.selects.clear();
-    program_.rule_table.clear();
-    program_.rule_members.clear();
+    rule_table_.clear();
+    rule_members_.clear();
     AddPolicy(policy, *now_[number]);
-    const auto at = [](auto& list, size_t place) {
+    const auto at = [](const auto& list, size_t place) {
       return list.begin() + static_cast<ptrdiff_t>(place);
     };
-    for (CompiledRule& rule : program_.rules) {
+    for (CompiledRule& rule : rules_) {
       rule.number += static_cast<uint32_t>(part.table);
     }
     for (CompiledSelects& selects : program_.selects) {
@@ -411,18 +426,21 @@ class ProgramBuilder {
     }
     const bool same =
         !missing_ &&
-        std::equal(program_.rules.begin(), program_.rules.end(), at(before_->rules, part.rules),
+        std::equal(rules_.begin(), rules_.end(), at(before_->rules, part.rules),
                    at(before_->rules, end.rules), SamePlace) &&
         std::equal(program_.selects.begin(), program_.selects.end(),
                    at(before_->selects, part.selects), at(before_->selects, end.selects)) &&
-        std::equal(program_.rule_members.begin(), program_.rule_members.end(),
+        std::equal(rule_members_.begin(), rule_members_.end(),
                    at(before_->rule_members, part.table), at(before_->rule_members, end.table));
     if (!same) return false;
-    std::copy(program_.rules.begin(), program_.rules.end(), at(out->rules, part.rules));
-    std::copy(program_.rule_table.begin(), program_.rule_table.end(),
-              at(out->rule_table, part.table));
-    out->parts[number].policy = *now_[number];
-    for (size_t place = part.rules; place < end.rules; ++place) out->remade->push_back(place);
+    for (size_t i = 0; i < rules_.size(); ++i) {
+      const size_t place = part.rules + i;
+      out->same_ports = out->same_ports && rules_[i].ports == before_->rules[place].ports;
+      out->rules.emplace_back(place, rules_[i]);
+    }
+    for (size_t i = 0; i < rule_table_.size(); ++i) {
+      out->table.emplace_back(part.table + i, rule_table_[i]);
+    }
     return true;
   }
 
@@ -471,7 +489,7 @@ class ProgramBuilder {
       if (ports) {
         compiled.to = selector(rule.to);
         compiled.ports = *ports;
-        program_.rules.push_back(compiled);
+        rules_.push_back(compiled);
       }
       if (rule.named) AddNamedPorts(policy.rules[i], compiled);
     }
@@ -503,7 +521,7 @@ class ProgramBuilder {
                                                .protocol = name.protocol,
                                                .first = port,
                                                .last = port}});
-        program_.rules.push_back(compiled);
+        rules_.push_back(compiled);
       }
     }
   }
@@ -511,6 +529,9 @@ class ProgramBuilder {
   const CompileOptions& options_;
   const Program* const before_;
   Program program_;
+  std::vector<CompiledRule> rules_;  // of the program, as are the next two
+  std::vector<RuleInfo> rule_table_;
+  std::vector<uint64_t> rule_members_;
   std::shared_ptr<Vocabulary> own_;  // null: it is the one before
   const Vocabulary* vocabulary_;
   bool missing_ = false;                 // a selector that is not in the vocabulary before

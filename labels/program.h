@@ -19,6 +19,7 @@
 #include "labels/image.h"
 #include "labels/policy_set.h"
 #include "labels/policy_form.h"
+#include "labels/shared_list.h"
 
 // A policy set made ready for matching; private to labels/. Everything that is compared more than
 // once has a number: equal selectors are one selector, equal process conditions one exe matcher.
@@ -93,13 +94,13 @@ struct Vocabulary {
 
 struct Program {
   std::shared_ptr<const Vocabulary> vocabulary;
-  std::vector<CompiledRule> rules;  // in (policy name, position): the order of naming
+  SharedList<CompiledRule> rules;  // in (policy name, position): the order of naming
   std::vector<CompiledSelects> selects;
   std::vector<std::vector<PortRange>> port_sets;  // [0] is everything
-  std::vector<RuleInfo> rule_table;               // in (policy name, position); [0] is "none"
+  SharedList<RuleInfo> rule_table;                // in (policy name, position); [0] is "none"
   std::vector<DocumentRef> said_by;               // what fail-safe entries of it would be
-  std::vector<uint64_t> rule_members;             // of rule_table[i]: what its number is kept by
-  std::vector<uint32_t> numbers;                  // of rule_table[i] in the generation; [0] is 0
+  SharedList<uint64_t> rule_members;              // of rule_table[i]: what its number is kept by
+  SharedList<uint32_t> numbers;                   // of rule_table[i] in the generation; [0] is 0
 
   // What one policy became.
   struct Part {
@@ -112,9 +113,9 @@ struct Program {
   std::vector<Part> parts;  // by policy name, and one more where the last ends
   std::vector<FailsafeEntry> failsafe;
 
-  // Where it was made from the one before by making some rules anew in their places: which they
-  // are, by place in `rules`. All rules name the selectors, ends and members that they named there,
-  // and every port or not.
+  // Where it was made from the one before by making some parts anew in their places: which they
+  // are, sorted. All rules name the selectors, ends and members that they named there, and every
+  // port or not.
   std::optional<std::vector<size_t>> remade;
 };
 

@@ -270,12 +270,16 @@ class RowBuilder {
   }
   Parts PartsBefore() const {
     Parts parts;
-    absl::flat_hash_map<uint32_t, size_t> ends;
-    absl::flat_hash_map<uint32_t, size_t> tails;
-    auto add = [](uint32_t number, uint32_t cls, auto* index, std::vector<Part>* list) {
-      const auto [it, added] = index->emplace(number, list->size());
-      if (added) list->push_back({number, {}});
-      (*list)[it->second].members.push_back(cls);
+    std::vector<size_t> ends;  // place in the list by number, from 1; 0: none yet
+    std::vector<size_t> tails;
+    auto add = [](uint32_t number, uint32_t cls, auto* places, std::vector<Part>* list) {
+      if (number >= places->size()) places->resize(2 * size_t{number} + 1);
+      size_t& place = (*places)[number];
+      if (place == 0) {
+        list->push_back({number, {}});
+        place = list->size();
+      }
+      (*list)[place - 1].members.push_back(cls);
     };
     for (const auto& [cls, entry] : options_.previous->classes) {
       if (entry.end[direction_] == 0) continue;  // a peer only

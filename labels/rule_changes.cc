@@ -19,15 +19,18 @@ class Comparison {
     if (program_.remade.has_value() && before_.ports.of_set.size() <= ports_.of_set.size() &&
         std::equal(before_.ports.of_set.begin(), before_.ports.of_set.end(),
                    ports_.of_set.begin())) {
-      for (const size_t place : *program_.remade) {
-        NoteIfOther(before_.program.rules[place], program_.rules[place]);
+      for (const size_t part : *program_.remade) {
+        const size_t end = program_.parts[part + 1].rules;
+        for (size_t place = program_.parts[part].rules; place < end; ++place) {
+          NoteIfOther(before_.program.rules[place], program_.rules[place]);
+        }
       }
       return Sorted();
     }
     FindPlaces();
     if (!SameSelects()) return std::nullopt;
-    const std::vector<CompiledRule>& were = before_.program.rules;
-    const std::vector<CompiledRule>& are = program_.rules;
+    const SharedList<CompiledRule>& were = before_.program.rules;
+    const SharedList<CompiledRule>& are = program_.rules;
     size_t i = 0;
     size_t j = 0;
     while (i < are.size() || j < were.size()) {

@@ -22,6 +22,7 @@ mseg_test(labels_test
     labels_property_test.cc
     labels_scale_test.cc
     labels_sentence_test.cc
+    labels_shared_list_test.cc
     labels_states_test.cc
   LIBS mseg_labels mseg_policy_testing)
 target_compile_definitions(labels_test PRIVATE

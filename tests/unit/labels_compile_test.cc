@@ -253,7 +253,7 @@ TEST_CASE("more specific workloads win key by key, the lowest state counts") {
   const Simulator simulator(image);
   auto labels = [&](uint64_t cgroup, uint32_t exe) {
     const uint64_t id = simulator.Identity(cgroup, exe, MSEG_GRADE_HASH, 0).label_id;
-    return id == 0 ? "(open)" : image.label_sets.at(id).Text();
+    return id == 0 ? "(open)" : image.label_sets->at(id).Text();
   };
   CHECK(labels(1, 1) == "env=prod,app=shop,role=exe");
   CHECK(labels(1, 2) == "env=prod,app=shop,role=deep");
@@ -296,7 +296,7 @@ TEST_CASE("what only a running process shows: the key is unknown, and the confli
   CHECK(decide(7, 2).verdict == MSEG_ALLOW);
   CHECK((*image.rules)[decide(7, 3).rule].rule() == "c");
   const uint64_t id = simulator.Identity(1, 1, MSEG_GRADE_HASH, 7).label_id;
-  CHECK(image.label_sets.at(id).Text() == "app=x,mseg/conflict=true");
+  CHECK(image.label_sets->at(id).Text() == "app=x,mseg/conflict=true");
 }
 
 TEST_CASE("addresses: the most specific group, cidrs only for peers without an identity") {

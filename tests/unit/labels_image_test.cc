@@ -184,7 +184,7 @@ TEST_CASE("the same input gives the same image, whatever its order") {
   CHECK(same(one.exe_classes, two.exe_classes));
   CHECK(same(one.addresses, two.addresses));
   CHECK(one.ports == two.ports);
-  CHECK(one.label_sets == two.label_sets);
+  CHECK(*one.label_sets == *two.label_sets);
 }
 
 TEST_CASE("what does not fit is refused with the budget") {

@@ -265,7 +265,7 @@ std::string Difference(const GenerationImage& a, const GenerationImage& b) {
   table("users", SameBytes(a.users, b.users));
   table("addresses", SameBytes(a.addresses, b.addresses));
   table("ports", a.ports == b.ports);
-  table("label_sets", a.label_sets == b.label_sets);
+  table("label_sets", *a.label_sets == *b.label_sets);
   table("regions", *a.regions == *b.regions);
   table("budget", BudgetText(a.budget) == BudgetText(b.budget) && a.budget.ends == b.budget.ends);
   bool rules = a.rules->size() == b.rules->size();

@@ -146,8 +146,8 @@ class Round {
       }
     }
     if (open) return id == 0;
-    const auto it = image.label_sets.find(id);
-    if (it == image.label_sets.end()) return false;
+    const auto it = image.label_sets->find(id);
+    if (it == image.label_sets->end()) return false;
     LabelSet shown;
     for (const auto& [key, value] : it->second.values()) {
       if (key != kKernelKey) shown.SetReserved(key, value);
