@@ -52,7 +52,7 @@ class SharedList {
   };
 
   SharedList() = default;
-  explicit SharedList(const std::vector<T>& values) : size_(values.size()) {
+  explicit SharedList(const std::vector<T>& values) {
     for (auto at = values.begin(); at != values.end();) {
       const auto left = static_cast<size_t>(values.end() - at);
       const auto end = at + static_cast<std::ptrdiff_t>(std::min(kPiece, left));
@@ -61,11 +61,13 @@ class SharedList {
     }
   }
 
-  size_t size() const { return size_; }
-  bool empty() const { return size_ == 0; }
+  size_t size() const {
+    return empty() ? 0 : (pieces_.size() - 1) * kPiece + pieces_.back()->size();
+  }
+  bool empty() const { return pieces_.empty(); }
   const T& operator[](size_t place) const { return (*pieces_[place / kPiece])[place % kPiece]; }
   Iterator begin() const { return Iterator(this, 0); }
-  Iterator end() const { return Iterator(this, static_cast<std::ptrdiff_t>(size_)); }
+  Iterator end() const { return Iterator(this, static_cast<std::ptrdiff_t>(size())); }
 
   // The same but for some places, which must be sorted and in the list.
   SharedList Replaced(const std::vector<std::pair<size_t, T>>& changes) const {
@@ -82,8 +84,7 @@ class SharedList {
   }
 
   bool operator==(const SharedList& other) const {
-    return size_ == other.size_ &&
-           std::equal(pieces_.begin(), pieces_.end(), other.pieces_.begin(),
+    return std::equal(pieces_.begin(), pieces_.end(), other.pieces_.begin(), other.pieces_.end(),
                       [](const auto& a, const auto& b) { return a == b || *a == *b; });
   }
 
@@ -91,8 +92,7 @@ class SharedList {
   static constexpr size_t kPiece = 1024;
   using Piece = std::vector<T>;
 
-  std::vector<std::shared_ptr<const Piece>> pieces_;
-  size_t size_ = 0;
+  std::vector<std::shared_ptr<const Piece>> pieces_;  // full ones, but for the last
 };
 
 }  // namespace mseg

@@ -14,6 +14,7 @@
 
 #include "labels/compiler.h"
 #include "labels/text.h"
+#include "labels/workings.h"
 #include "tests/support/environment.h"
 #include "tests/support/policy_fixture.h"
 
@@ -377,6 +378,93 @@ TEST_CASE("what is reused is what would have been made", "[property]") {
     CHECK(coverage.changed_rows[edit] > 5);
   }
   CHECK(coverage.same_classes["other executable"] > 5);
+}
+
+// More rules than a piece of a list has, so that some pieces are those of the image before.
+class ManyRules {
+ public:
+  static constexpr size_t kPolicies = 4;
+  static constexpr size_t kRules = 1500;
+
+  ManyRules() {
+    for (size_t i = 0; i < kPolicies; ++i) {
+      verdicts_[i].assign(kRules, "allow");
+      documents_.push_back(Parse(PolicyText(i))[0]);
+    }
+    for (int i = 0; i < 3; ++i) {
+      workloads_ += WorkloadYaml(Cat("w", i), Cat("{labels: {role: r", i, "}, match: {cgroup: /c",
+                                                  i, "}}"));
+      inventory_.cgroups.push_back({static_cast<uint64_t>(i) + 1, Cat("/c", i)});
+    }
+    others_ = Parse(workloads_);
+  }
+
+  // The only one to hold the document of before is an image then.
+  void Change(size_t policy, size_t rule) {
+    const char*& verdict = verdicts_[policy][rule];
+    verdict = std::string_view(verdict) == "allow" ? "deny" : "allow";
+    documents_[policy] = Parse(PolicyText(policy))[0];
+  }
+
+  std::shared_ptr<const GenerationImage> Image(const GenerationImage* previous) const {
+    return ImageOf(others_, documents_, previous);
+  }
+  std::shared_ptr<const GenerationImage> Anew(const GenerationImage* previous) const {
+    std::vector<DocumentRef> documents;
+    for (size_t i = 0; i < kPolicies; ++i) documents.push_back(Parse(PolicyText(i))[0]);
+    return ImageOf(Parse(workloads_), documents, previous);
+  }
+
+ private:
+  std::string PolicyText(size_t policy) const {
+    std::string spec = "{rules: [";
+    for (size_t i = 0; i < kRules; ++i) {
+      Append(&spec, i == 0 ? "" : ", ", "{name: n", i, ", verdict: ", verdicts_[policy][i],
+             ", from: {labels: {role: r", policy % 3, "}}, to: {labels: {role: r", i % 3,
+             "}}, services: tcp/", 1 + i, "}");
+    }
+    return PolicyYaml(Cat("p", policy), spec + "]}");
+  }
+  std::shared_ptr<const GenerationImage> ImageOf(std::vector<DocumentRef> documents,
+                                                 const std::vector<DocumentRef>& policies,
+                                                 const GenerationImage* previous) const {
+    documents.insert(documents.end(), policies.begin(), policies.end());
+    Diagnostics diagnostics;
+    auto set = BuildPolicySet(std::move(documents), &diagnostics);
+    REQUIRE(set.ok());
+    CompileOptions options;
+    options.previous = previous;
+    auto image = Compile(*set, inventory_, options, &diagnostics);
+    REQUIRE(image.ok());
+    return std::make_shared<const GenerationImage>(*std::move(image));
+  }
+
+  std::vector<const char*> verdicts_[kPolicies];
+  std::vector<DocumentRef> documents_;
+  std::string workloads_;
+  std::vector<DocumentRef> others_;
+  Inventory inventory_;
+};
+
+TEST_CASE("one changed rule of thousands leaves the lists of the others where they are") {
+  ManyRules policies;
+  auto reused = policies.Image(nullptr);
+  auto made = policies.Anew(nullptr);
+  for (const auto& [policy, rule] : std::vector<std::pair<size_t, size_t>>{
+           {0, 0}, {1, 700}, {3, ManyRules::kRules - 1}, {1, 700}, {2, 24}}) {
+    policies.Change(policy, rule);
+    auto next = policies.Image(reused.get());
+    made = policies.Anew(made.get());
+    CHECK(next->workings->program.remade == std::vector<size_t>{policy});
+    size_t shared = 0;
+    for (size_t i = 0; i < next->rules->size(); ++i) {
+      if (&(*next->rules)[i] == &(*reused->rules)[i]) ++shared;
+    }
+    CHECK(shared > ManyRules::kPolicies * ManyRules::kRules / 4);
+    CHECK(shared < next->rules->size());
+    reused = std::move(next);  // and with the one before go its documents
+    CHECK(Difference(*reused, *made) == "");
+  }
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 #include <numeric>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "labels/shared_list.h"
@@ -34,6 +35,11 @@ TEST_CASE("a shared list holds what it was made from") {
   const SharedList<int> list(Counted(5000));
   CHECK(std::lower_bound(list.begin(), list.end(), 3000) - list.begin() == 3000);
   CHECK(*(list.end() - 1) == 4999);
+  SharedList<int> from = list;
+  const SharedList<int> to = std::move(from);
+  CHECK(to == list);
+  CHECK(from.empty());
+  CHECK(from.size() == 0);
 }
 
 TEST_CASE("a shared list with other elements leaves the one before alone") {
