@@ -31,10 +31,10 @@ ExecutableRecord RecordOf(const ExecutableInfo& info) {
 
 }  // namespace
 
-std::map<uint64_t, LabelSet> OwnLabels(const GenerationImage& image, const Salt& salt) {
+LabelSets OwnLabels(const GenerationImage& image, const Salt& salt) {
   std::set<uint64_t> local;  // classes of cgroups that are here
   for (const auto& [key, value] : image.cgroups) local.insert(value.cls);
-  std::map<uint64_t, LabelSet> own = {{LabelId(salt, LabelSet()), LabelSet()}};
+  LabelSets own = {{LabelId(salt, LabelSet()), LabelSet()}};
   for (const auto& [key, value] : image.identities) {
     if (!local.contains(key.cgroup)) continue;
     const auto meaning = image.label_sets->find(value.label_id);

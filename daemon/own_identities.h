@@ -16,13 +16,13 @@ namespace mseg {
 
 // What the processes of this host may show to others.
 struct OwnIdentities {
-  std::map<uint64_t, LabelSet> labels;  // by label id
+  LabelSets labels;  // by label id
   std::vector<ExecutableInfo> executables;
   std::vector<IdentityPair> pairs;  // sorted
 };
 
 // The label sets that local processes have in this image, those without labels included.
-std::map<uint64_t, LabelSet> OwnLabels(const GenerationImage& image, const Salt& salt);
+LabelSets OwnLabels(const GenerationImage& image, const Salt& salt);
 
 // Every pair of them where those are few; else `seen`, and each label set with an executable that
 // is not known. A pair too many does no harm: it only says how an answer may be read.

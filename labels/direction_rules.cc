@@ -2,47 +2,24 @@
 #include "labels/direction_rules.h"
 
 #include <algorithm>
-#include <numeric>
 #include <optional>
 #include <utility>
 
 namespace mseg {
-namespace {
-
-// What `selector_of` gives a selector, by that; kNone is left out.
-template <typename List, typename SelectorOf>
-SelectorIndex BySelector(size_t selectors, const List& list, SelectorOf selector_of) {
-  SelectorIndex out;
-  out.first.resize(selectors + 1);
-  for (const auto& item : list) {
-    if (const uint32_t selector = selector_of(item); selector != kNone) ++out.first[selector + 1];
-  }
-  std::partial_sum(out.first.begin(), out.first.end(), out.first.begin());
-  out.places.resize(out.first.back());
-  std::vector<uint32_t> next(out.first.begin(), out.first.end() - 1);
-  for (uint32_t place = 0; place < list.size(); ++place) {
-    const uint32_t selector = selector_of(list[place]);
-    if (selector != kNone) out.places[next[selector]++] = place;
-  }
-  return out;
-}
-
-}  // namespace
 
 DirectionRules::DirectionRules(const Program& program, const PeerGroups& groups,
                                mseg_direction direction,
                                std::shared_ptr<const DirectionShape> shape)
     : program_(program), groups_(groups), direction_(direction), shape_(std::move(shape)) {
-  const auto counts_here = [direction](const CompiledSelects& item) {
-    return direction == MSEG_EGRESS ? item.egress : item.ingress;
-  };
-  selects_of_ = BySelector(program.vocabulary->selectors.size(), program.selects,
-                           [&counts_here](const CompiledSelects& item) {
-                             return counts_here(item) ? item.selector : kNone;
-                           });
+  selects_of_ = SelectorIndex(program.vocabulary->selectors.size(), [&](const auto& visit) {
+    for (uint32_t place = 0; place < program.selects.size(); ++place) {
+      const CompiledSelects& item = program.selects[place];
+      if (CountsHere(item) && item.selector != kNone) visit(item.selector, place);
+    }
+  });
   for (uint32_t place = 0; place < program.selects.size(); ++place) {
     const CompiledSelects& item = program.selects[place];
-    if (counts_here(item) && item.selector == kNone) selects_any_.push_back(place);
+    if (CountsHere(item) && item.selector == kNone) selects_any_.push_back(place);
   }
   if (shape_ == nullptr) shape_ = std::make_shared<const DirectionShape>(ShapeOf());
 }
@@ -73,11 +50,13 @@ DirectionShape DirectionRules::ShapeOf() const {
 }
 
 SelectorIndex DirectionRules::IndexOf(bool coarse) const {
-  return BySelector(program_.vocabulary->selectors.size(), program_.rules,
-                    [this, coarse](const CompiledRule& rule) {
-                      const bool belongs = CountsHere(rule) && IsCoarse(PeerOf(rule)) == coarse;
-                      return belongs ? LocalOf(rule) : kNone;
-                    });
+  return SelectorIndex(program_.vocabulary->selectors.size(), [&](const auto& visit) {
+    for (uint32_t place = 0; place < program_.rules.size(); ++place) {
+      const CompiledRule& rule = program_.rules[place];
+      if (!CountsHere(rule) || LocalOf(rule) == kNone) continue;
+      if (IsCoarse(PeerOf(rule)) == coarse) visit(LocalOf(rule), place);
+    }
+  });
 }
 
 namespace {
@@ -173,28 +152,21 @@ class Matched {
  public:
   using Place = std::pair<uint32_t, Tri>;
 
-  Matched(size_t selectors, const std::vector<const Hits*>& list) : first_(selectors + 1) {
-    for (const Hits* hits : list) {
-      for (const auto& [selector, tri] : *hits) ++first_[selector + 1];
-    }
-    std::partial_sum(first_.begin(), first_.end(), first_.begin());
-    places_.resize(first_.back());
-    std::vector<uint32_t> next(first_.begin(), first_.end() - 1);
-    for (uint32_t i = 0; i < list.size(); ++i) {
-      for (const auto& [selector, tri] : *list[i]) places_[next[selector]++] = {i, tri};
-      everybody_.emplace_back(i, Tri::kYes);
-    }
+  Matched(size_t selectors, const std::vector<const Hits*>& list)
+      : places_(selectors, [&list](const auto& visit) {
+          for (uint32_t i = 0; i < list.size(); ++i) {
+            for (const auto& [selector, tri] : *list[i]) visit(selector, Place(i, tri));
+          }
+        }) {
+    for (uint32_t i = 0; i < list.size(); ++i) everybody_.emplace_back(i, Tri::kYes);
   }
   // kNone matches anyone.
   absl::Span<const Place> Of(uint32_t selector) const {
-    if (selector == kNone) return everybody_;
-    return absl::MakeConstSpan(places_).subspan(first_[selector],
-                                                first_[selector + 1] - first_[selector]);
+    return selector == kNone ? everybody_ : places_.Of(selector);
   }
 
  private:
-  std::vector<uint32_t> first_;
-  std::vector<Place> places_;
+  BySelector<Place> places_;
   std::vector<Place> everybody_;
 };
 

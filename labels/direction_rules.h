@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <numeric>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -29,16 +30,34 @@ struct SelectorLedgers {
 using PeerLedgers = absl::flat_hash_map<uint32_t, SelectorLedgers>;  // by selector of the peer
 using ClassLedgers = absl::flat_hash_map<uint32_t, LedgerMap>;       // by class of the peer
 
-// Places in another list (Program::rules, Program::selects) by the selector of the end that judges.
-struct SelectorIndex {
-  std::vector<uint32_t> places;
-  std::vector<uint32_t> first;  // of each selector, and where the last one's end
-
-  absl::Span<const uint32_t> Of(uint32_t selector) const {
-    return absl::MakeConstSpan(places).subspan(first[selector],
-                                               first[selector + 1] - first[selector]);
+// Items by selector, in the order in which they came.
+template <typename Item>
+class BySelector {
+ public:
+  BySelector() = default;
+  // `for_each(visit)` calls `visit(selector, item)` for each of them, twice the same.
+  template <typename ForEach>
+  BySelector(size_t selectors, const ForEach& for_each) : first_(selectors + 1) {
+    for_each([this](uint32_t selector, const Item&) { ++first_[selector + 1]; });
+    std::partial_sum(first_.begin(), first_.end(), first_.begin());
+    items_.resize(first_.back());
+    std::vector<uint32_t> next(first_.begin(), first_.end() - 1);
+    for_each([&](uint32_t selector, const Item& item) { items_[next[selector]++] = item; });
   }
+
+  bool empty() const { return first_.empty(); }  // not made
+  absl::Span<const Item> Of(uint32_t selector) const {
+    return absl::MakeConstSpan(items_).subspan(first_[selector],
+                                               first_[selector + 1] - first_[selector]);
+  }
+
+ private:
+  std::vector<Item> items_;
+  std::vector<uint32_t> first_;  // of each selector, and where the last one's end
 };
+// Places in another list (Program::rules, Program::selects), by the selector of the end that
+// judges.
+using SelectorIndex = BySelector<uint32_t>;
 
 // What the selectors of the rules and defaults of one direction make of it, whatever their verdicts
 // and ports.
@@ -100,6 +119,9 @@ class DirectionRules {
   bool CountsHere(const CompiledRule& rule) const {
     return direction_ == MSEG_EGRESS ? rule.at_from : rule.at_to;
   }
+  bool CountsHere(const CompiledSelects& item) const {
+    return direction_ == MSEG_EGRESS ? item.egress : item.ingress;
+  }
   bool IsCoarse(uint32_t peer) const { return peer == kNone || groups_.coarse[peer]; }
   void AddRule(const CompiledRule& rule, const Judge& judge, Tri match, PeerLedgers* peers,
                LedgerMap* base) const;
@@ -108,7 +130,7 @@ class DirectionRules {
   SelectorIndex IndexOf(bool coarse) const;
   // Most rules are not for coarse peers; where few ends are made they are not asked for.
   const SelectorIndex& Others() const {
-    if (others_.first.empty()) others_ = IndexOf(false);
+    if (others_.empty()) others_ = IndexOf(false);
     return others_;
   }
 

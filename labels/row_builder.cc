@@ -10,9 +10,11 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "labels/class_parts.h"
+#include "labels/class_words.h"
 #include "labels/direction_rules.h"
 #include "labels/ledger.h"
-#include "labels/stable_numbers.h"
+#include "labels/row_writer.h"
 #include "labels/text.h"
 #include "mseg/decide.h"
 
@@ -27,71 +29,8 @@
 namespace mseg {
 namespace {
 
-struct Outcome {
-  uint32_t rule = 0;
-  uint8_t verdict = MSEG_ALLOW;
-  uint8_t reason = MSEG_REASON_DEFAULT;
-};
-
-// The order of docs/policy.md: fail-safe, deny rule, allow rule, default. `selecting` is the number
-// of the default that selects this end, kNone if none does.
-Outcome Resolve(const Ledger& ledger, int view, uint32_t selecting) {
-  if (ledger.failsafe != kNone) {
-    return {ledger.failsafe, MSEG_ALLOW, MSEG_REASON_FAILSAFE};
-  }
-  if (ledger.deny[view] != kNone) {
-    return {ledger.deny[view], MSEG_DENY, MSEG_REASON_RULE};
-  }
-  if (ledger.allow[view] != kNone) {
-    return {ledger.allow[view], MSEG_ALLOW, MSEG_REASON_RULE};
-  }
-  if (selecting == kNone) return {};
-  const bool possible = ledger.possible_allow[view] != kNone;
-  return {selecting, MSEG_DENY,
-          static_cast<uint8_t>(possible ? MSEG_REASON_UNKNOWN_IDENTITY : MSEG_REASON_DEFAULT)};
-}
-
-// Could the verdict be allow once everything about the peer is certain?
-bool MayAllow(const Ledger& ledger, uint32_t selecting) {
-  if (ledger.failsafe != kNone) return true;
-  if (ledger.certain_deny) return false;
-  return selecting == kNone || ledger.allow[0] != kNone || ledger.possible_allow[0] != kNone;
-}
-
-bool SameRow(const mseg_row& a, const mseg_row& b) { return std::memcmp(&a, &b, sizeof(a)) == 0; }
-
 absl::Status TooManyRows(const CompileOptions& options) {
   return absl::ResourceExhaustedError(Cat("more than ", options.max_rows, " rows are needed"));
-}
-
-// Which rows there are, as far as the classes say (mseg_hint).
-void SetHints(const GenerationImage::Table<mseg_row_key, mseg_row>& rows,
-              std::vector<mseg_class>* classes) {
-  absl::flat_hash_map<uint32_t, uint32_t> peers[2];  // by end
-  absl::flat_hash_map<uint32_t, uint32_t> ports[2];  // by tail
-  for (const auto& [key, row] : rows) {
-    if ((key.peer & MSEG_PEER_CELL) == 0) {
-      peers[key.direction][key.local] |= mseg_hint(key.peer);
-    } else if (key.port != 0) {
-      ports[key.direction][key.local] |= mseg_hint(key.port);
-    }
-  }
-  for (mseg_class& cls : *classes) {
-    for (int direction = 0; direction < 2; ++direction) {
-      const auto word = [](const auto& words, uint32_t number) {
-        const auto it = words.find(number);
-        return it == words.end() ? 0 : it->second;
-      };
-      if (cls.end[direction] == 0) continue;  // a peer only
-      cls.peers[direction] = word(peers[direction], cls.end[direction]);
-      cls.ports[direction] = word(ports[direction], cls.tail[direction]);
-    }
-  }
-}
-
-bool IsFar(const mseg_coarse& coarse) {
-  return std::any_of(std::begin(coarse.bits) + 1, std::end(coarse.bits),
-                     [](uint64_t word) { return word != 0; });
 }
 
 class RowBuilder {
@@ -107,7 +46,8 @@ class RowBuilder {
         direction_(direction),
         options_(options),
         image_(image),
-        rules_(program, groups, direction, std::move(shape)) {}
+        rules_(program, groups, direction, std::move(shape)),
+        writer_(program, ports, groups, direction) {}
 
   // Ends and tails of the direction whose rows were made; the others are those of before.
   struct Made {
@@ -131,10 +71,14 @@ class RowBuilder {
   absl::StatusOr<Made> Build(const std::set<uint32_t>& locals, const RuleChanges* changes,
                              Workings* workings, std::vector<mseg_class>* classes) {
     const RuleChanges::Direction* changed = nullptr;
-    if (changes != nullptr && SameParts(*options_.previous->workings)) {
+    const DirectionShape& shape = *rules_.shape();
+    const GenerationImage* previous = options_.previous;
+    if (changes != nullptr && SameParts(*previous->workings->shapes[direction_], shape)) {
       changed = &changes->directions[direction_];
     }
-    const Parts parts = changed != nullptr ? PartsBefore() : PartsOf(locals);
+    const Parts parts = changed != nullptr
+                            ? PartsBefore(*previous, direction_)
+                            : PartsOf(locals, signatures_, shape, direction_, previous);
     image_->budget.ends += parts.ends.size();
     Made made;
     made.all = changed == nullptr;
@@ -151,7 +95,7 @@ class RowBuilder {
         continue;
       made.tails.insert(part.number);
       if (absl::Status status = MakeTail(part, &tail); !status.ok()) return status;
-      if (absl::Status status = EmitTail(*tail); !status.ok()) return status;
+      if (absl::Status status = Append(writer_.OfTail(*tail)); !status.ok()) return status;
     }
     std::vector<End> list;
     std::vector<const Part*> listed;
@@ -209,86 +153,6 @@ class RowBuilder {
   static constexpr size_t kMostInPart = 64;
   static constexpr size_t kMostPeersInPart = 256;
 
-  // Classes that are one end, or have one tail.
-  struct Part {
-    uint32_t number = 0;
-    std::vector<uint64_t> members;
-  };
-  struct Parts {
-    std::vector<Part> ends;
-    std::vector<Part> tails;
-  };
-
-  // Classes by what they have in common.
-  struct Partition {
-    std::map<Signature, size_t> parts;
-    std::vector<std::vector<uint64_t>> members;
-    void Add(Signature common, uint32_t cls) {
-      const auto [it, added] = parts.emplace(std::move(common), members.size());
-      if (added) members.emplace_back();
-      members[it->second].push_back(cls);
-    }
-  };
-
-  // Tails of both directions share one table: even numbers are egress, odd ones ingress.
-  uint32_t TailNumber(uint32_t number) const {
-    return 2 * number + static_cast<uint32_t>(direction_);
-  }
-
-  Parts PartsOf(const std::set<uint32_t>& locals) const {
-    Partition ends;
-    Partition tails;
-    for (const uint32_t cls : locals) {
-      ends.Add(Restricted(*signatures_[cls], rules_.shape()->for_end), cls);
-      tails.Add(Restricted(*signatures_[cls], rules_.shape()->for_tail), cls);
-    }
-    NumberBook end_book;
-    NumberBook tail_book;
-    if (options_.previous != nullptr) {
-      for (const auto& [cls, entry] : options_.previous->classes) {
-        end_book.emplace(cls, entry.end[direction_]);
-        tail_book.emplace(cls, entry.tail[direction_] / 2);
-      }
-    }
-    const std::vector<uint32_t> end_numbers = AssignNumbers(ends.members, &end_book, 1);
-    const std::vector<uint32_t> tail_numbers = AssignNumbers(tails.members, &tail_book, 1);
-    Parts parts;
-    for (size_t i = 0; i < ends.members.size(); ++i) {
-      parts.ends.push_back({end_numbers[i], std::move(ends.members[i])});
-    }
-    for (size_t i = 0; i < tails.members.size(); ++i) {
-      parts.tails.push_back({TailNumber(tail_numbers[i]), std::move(tails.members[i])});
-    }
-    return parts;
-  }
-
-  // Whether the classes of before, which are those of now, are the same ends and tails, too.
-  bool SameParts(const Workings& before) const {
-    const DirectionShape& was = *before.shapes[direction_];
-    const DirectionShape& is = *rules_.shape();
-    return &is == &was || (is.for_end == was.for_end && is.for_tail == was.for_tail);
-  }
-  Parts PartsBefore() const {
-    Parts parts;
-    std::vector<size_t> ends;  // place in the list by number, from 1; 0: none yet
-    std::vector<size_t> tails;
-    auto add = [](uint32_t number, uint32_t cls, auto* places, std::vector<Part>* list) {
-      if (number >= places->size()) places->resize(2 * size_t{number} + 1);
-      size_t& place = (*places)[number];
-      if (place == 0) {
-        list->push_back({number, {}});
-        place = list->size();
-      }
-      (*list)[place - 1].members.push_back(cls);
-    };
-    for (const auto& [cls, entry] : options_.previous->classes) {
-      if (entry.end[direction_] == 0) continue;  // a peer only
-      add(entry.end[direction_], cls, &ends, &parts.ends);
-      add(entry.tail[direction_], cls, &tails, &parts.tails);
-    }
-    return parts;
-  }
-
   // Whether a changed rule counts at these classes.
   bool Touched(const Part& part, bool any, const std::vector<uint32_t>& selectors) const {
     constexpr size_t kMany = 256;  // looking for each takes longer than making all
@@ -312,42 +176,6 @@ class RowBuilder {
     }
   }
 
-  static Signature Restricted(const Signature& signature, const std::vector<bool>& to) {
-    Signature out;
-    out.state = signature.state;
-    for (const auto& hit : signature.selectors) {
-      if (to[hit.first]) out.selectors.push_back(hit);
-    }
-    return out;
-  }
-
-  // What is decided for peers of which nothing narrower is said: rows c to f.
-  struct Tail {
-    uint32_t number = 0;
-    uint32_t selecting[2] = {kNone, kNone};
-    mseg_coarse mask{};
-    LedgerMap base;                       // every peer, by port class
-    std::map<uint32_t, LedgerMap> cells;  // beside that, the peers of a cell
-    std::set<uint16_t> ports;             // that base or a cell names
-
-    Ledger At(uint32_t cell, uint16_t port) const {
-      Ledger ledger;
-      base.MergePort(port, &ledger);
-      if (const auto it = cells.find(cell); it != cells.end()) {
-        it->second.MergePort(port, &ledger);
-      }
-      return ledger;
-    }
-  };
-
-  struct End {
-    uint32_t number = 0;
-    uint32_t local = 0;  // one of its classes
-    const Tail* tail = nullptr;
-    bool by_peer = false;  // rows b are to be asked for first
-  };
-  using RowList = std::vector<std::pair<mseg_row_key, mseg_row>>;
-
   static DirectionRules::Judge JudgeOf(State state, const Tail& tail) {
     return {.state = state, .selected = {tail.selecting[0] != kNone, tail.selecting[1] != kNone}};
   }
@@ -369,7 +197,7 @@ class RowBuilder {
     const DirectionRules::Judge judge = JudgeOf(signature.state, tail);
     rules_.AddRulesOfAny(judge, true, &peers, &base);
     rules_.AddRules(signature.selectors, judge, true, &peers, &base);
-    tail.base = ByPort(base);
+    tail.base = writer_.ByPort(base);
 
     // What the selectors that matter here say of each group: a run of equal groups for each.
     struct Said {
@@ -407,7 +235,7 @@ class RowBuilder {
         const auto& [selector, tri] = said[i].hit;
         sets.Merge(peers.at(selector).For(tri));
       }
-      tail.cells.emplace(cell, ByPort(sets));
+      tail.cells.emplace(cell, writer_.ByPort(sets));
     }
     auto add_ports = [&tail](const LedgerMap& ledgers) {
       for (const auto& [port, ledger] : ledgers) {
@@ -474,7 +302,7 @@ class RowBuilder {
     const std::vector<LedgerMap> sets = rules_.ByPair(judging, hits, SetsOf(made->ports));
     RowList rows;
     for (size_t i = 0; i < sets.size(); ++i) {
-      AddPeer((*ends)[i / peers.size()], peers[i % peers.size()], sets[i], &rows);
+      writer_.AddPeer((*ends)[i / peers.size()], peers[i % peers.size()], sets[i], &rows);
     }
     std::erase_if(rows, [made](const auto& row) { return !made->ports[row.first.port]; });
     return Append(rows);
@@ -509,7 +337,7 @@ class RowBuilder {
     const ClassLedgers classes = rules_.ByClass(peers);
     end->by_peer = NamesEveryService(classes);
     RowList rows;
-    for (const auto& [peer, sets] : classes) AddPeer(*end, peer, sets, &rows);
+    for (const auto& [peer, sets] : classes) writer_.AddPeer(*end, peer, sets, &rows);
     return Append(rows);
   }
 
@@ -531,7 +359,9 @@ class RowBuilder {
     End pattern = *ends[0];
     pattern.by_peer = NamesEveryService(shared);
     absl::flat_hash_map<uint32_t, RowList> shared_rows;  // by peer
-    for (const auto& [peer, sets] : shared) AddPeer(pattern, peer, sets, &shared_rows[peer]);
+    for (const auto& [peer, sets] : shared) {
+      writer_.AddPeer(pattern, peer, sets, &shared_rows[peer]);
+    }
     for (End* end : ends) {
       PeerLedgers own_peers;
       const Hits own = Without(groups_.groups_of_wide.at(end->local), common);
@@ -543,7 +373,7 @@ class RowBuilder {
         if (const auto it = classes.find(peer); it != classes.end()) {
           it->second.Merge(sets);
         } else if (end->by_peer != pattern.by_peer) {
-          AddPeer(*end, peer, sets, &rows);
+          writer_.AddPeer(*end, peer, sets, &rows);
         } else {
           for (auto row : shared_rows[peer]) {
             row.first.local = end->number;
@@ -551,7 +381,7 @@ class RowBuilder {
           }
         }
       }
-      for (const auto& [peer, sets] : classes) AddPeer(*end, peer, sets, &rows);
+      for (const auto& [peer, sets] : classes) writer_.AddPeer(*end, peer, sets, &rows);
       if (absl::Status status = Append(rows); !status.ok()) return status;
     }
     return absl::OkStatus();
@@ -608,132 +438,12 @@ class RowBuilder {
                        [](const auto& peer) { return peer.second.Find(0) != nullptr; });
   }
 
-  // Rows a and b of one peer.
-  void AddPeer(const End& end, uint32_t peer, const LedgerMap& sets, RowList* rows) const {
-    const LedgerMap own = ByPort(sets);
-    const uint32_t cell = mseg_cell(&groups_.bits[groups_.group_of[peer]], &end.tail->mask);
-    if (end.by_peer) {
-      EmitPeer(end, peer, cell, own, rows);
-    } else {
-      EmitPorts(end, peer, cell, own, rows);
-    }
-  }
-
-  LedgerMap ByPort(const LedgerMap& sets) const {
-    LedgerMap out;
-    for (const auto& [set, ledger] : sets) {
-      if (set == 0) {
-        out[0].Merge(ledger);
-        continue;
-      }
-      for (uint16_t port : ports_.of_set[set]) out[port].Merge(ledger);
-    }
-    return out;
-  }
-
-  mseg_row RowOf(const Tail& tail, const Ledger& ledger) const {
-    const Outcome enforced = Resolve(ledger, 0, tail.selecting[0]);
-    const Outcome would_be = Resolve(ledger, 1, tail.selecting[1]);
-    mseg_row row{};
-    row.rule = program_.numbers[enforced.rule];
-    row.verdict = enforced.verdict;
-    row.reason = enforced.reason;
-    row.would_rule = program_.numbers[would_be.rule];
-    row.would_be = would_be.verdict;
-    row.would_reason = would_be.reason;
-    row.may = MayAllow(ledger, tail.selecting[0]) ? 1 : 0;
-    return row;
-  }
-  mseg_row TailRow(const Tail& tail, uint32_t cell, uint16_t port) const {
-    return RowOf(tail, tail.At(cell, port));
-  }
-
-  void Emit(uint32_t local, uint32_t peer, uint16_t port, const mseg_row& row,
-            RowList* rows) const {
-    mseg_row_key key{};
-    key.local = local;
-    key.peer = peer;
-    key.port = port;
-    key.direction = static_cast<uint8_t>(direction_);
-    rows->emplace_back(key, row);
-  }
-
   absl::Status Append(const RowList& rows) {
     if (image_->rows.size() + rows.size() > options_.max_rows) {
       return TooManyRows(options_);
     }
     image_->rows.insert(image_->rows.end(), rows.begin(), rows.end());
     return absl::OkStatus();
-  }
-
-  absl::Status EmitTail(const Tail& tail) {
-    RowList rows;
-    const mseg_row rest = TailRow(tail, 0, 0);
-    Emit(tail.number, MSEG_PEER_ALL, 0, rest, &rows);
-    for (const auto& [cell, ledgers] : tail.cells) {
-      const mseg_row row = TailRow(tail, cell, 0);
-      if (!SameRow(row, rest)) Emit(tail.number, MSEG_PEER_CELL | cell, 0, row, &rows);
-    }
-    for (const uint16_t port : tail.ports) EmitTailPort(tail, port, &rows);
-    return Append(rows);
-  }
-
-  // A row c hides e and f, so with it goes a row d for each cell that it does not speak for.
-  void EmitTailPort(const Tail& tail, uint16_t port, RowList* rows) const {
-    mseg_row all = TailRow(tail, 0, port);
-    bool needed = !SameRow(all, TailRow(tail, 0, 0));
-    std::vector<std::pair<uint32_t, mseg_row>> narrower;
-    for (const auto& [cell, ledgers] : tail.cells) {
-      const mseg_row row = TailRow(tail, cell, port);
-      needed = needed || !SameRow(row, TailRow(tail, cell, 0));
-      if (!SameRow(row, all)) narrower.emplace_back(cell, row);
-    }
-    if (!needed) return;
-    all.more = narrower.empty() ? 0 : 1;
-    Emit(tail.number, MSEG_PEER_ALL, port, all, rows);
-    for (const auto& [cell, row] : narrower) {
-      Emit(tail.number, MSEG_PEER_CELL | cell, port, row, rows);
-    }
-  }
-
-  // Rows a of a peer of which rules name single services only, as far as the tail says otherwise.
-  void EmitPorts(const End& end, uint32_t peer, uint32_t cell, const LedgerMap& own,
-                 RowList* rows) const {
-    for (const auto& [key, unused] : own) {
-      const uint16_t port = static_cast<uint16_t>(key);
-      Ledger ledger = end.tail->At(cell, port);
-      const mseg_row behind = RowOf(*end.tail, ledger);
-      own.MergePort(port, &ledger);
-      const mseg_row row = RowOf(*end.tail, ledger);
-      if (!SameRow(row, behind)) Emit(end.number, peer, port, row, rows);
-    }
-  }
-
-  // Row b of a peer, which hides the tail, and rows a for each port that it does not speak for.
-  void EmitPeer(const End& end, uint32_t peer, uint32_t cell, const LedgerMap& own,
-                RowList* rows) const {
-    const Tail& tail = *end.tail;
-    std::set<uint16_t> ports = tail.ports;
-    for (const auto& [port, ledger] : own) {
-      if (port != 0) ports.insert(static_cast<uint16_t>(port));
-    }
-    auto row_at = [&](uint16_t port) {
-      Ledger ledger = tail.At(cell, port);
-      own.MergePort(port, &ledger);
-      return RowOf(tail, ledger);
-    };
-    mseg_row every = row_at(0);
-    bool needed = !SameRow(every, TailRow(tail, cell, 0));
-    std::vector<std::pair<uint16_t, mseg_row>> narrower;
-    for (const uint16_t port : ports) {
-      const mseg_row row = row_at(port);
-      needed = needed || !SameRow(row, TailRow(tail, cell, port));
-      if (!SameRow(row, every)) narrower.emplace_back(port, row);
-    }
-    if (!needed) return;
-    every.more = narrower.empty() ? 0 : 1;
-    Emit(end.number, peer, 0, every, rows);
-    for (const auto& [port, row] : narrower) Emit(end.number, peer, port, row, rows);
   }
 
   const Program& program_;
@@ -744,30 +454,10 @@ class RowBuilder {
   const CompileOptions& options_;
   GenerationImage* image_;
   const DirectionRules rules_;
+  const RowWriter writer_;
 };
 
 }  // namespace
-
-void FillNearBits(GenerationImage* image) {
-  const absl::flat_hash_map<uint32_t, mseg_coarse> groups(image->groups.begin(),
-                                                          image->groups.end());
-  const absl::flat_hash_map<uint32_t, mseg_coarse> tails(image->tails.begin(), image->tails.end());
-  for (auto& [number, cls] : image->classes) {
-    cls.far = 0;
-    cls.bits = 0;
-    if (const auto group = groups.find(cls.group); group != groups.end()) {
-      cls.bits = group->second.bits[0];
-      if (IsFar(group->second)) cls.far |= MSEG_FAR_GROUP;
-    }
-    for (const int direction : {MSEG_EGRESS, MSEG_INGRESS}) {
-      cls.mask[direction] = 0;
-      const auto tail = tails.find(cls.tail[direction]);
-      if (tail == tails.end()) continue;
-      cls.mask[direction] = tail->second.bits[0];
-      if (IsFar(tail->second)) cls.far |= static_cast<uint8_t>(1U << direction);
-    }
-  }
-}
 
 absl::Status BuildRows(const Program& program, const PortClasses& ports,
                        const Signatures& signatures, const PeerGroups& groups,

@@ -26,9 +26,6 @@ absl::Status BuildRows(const Program& program, const PortClasses& ports,
                        const std::set<uint32_t>& locals, const CompileOptions& options,
                        const RuleChanges* changes, Workings* workings, GenerationImage* image);
 
-// What the classes repeat of their groups and tails: mseg_class.bits, mask and far.
-void FillNearBits(GenerationImage* image);
-
 }  // namespace mseg
 
 #endif  // MSEG_LABELS_ROW_BUILDER_H_

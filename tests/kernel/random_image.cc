@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "labels/row_builder.h"
+#include "labels/class_words.h"
 #include "mseg/decide.h"
 #include "tests/kernel/table_set.h"
 

@@ -222,7 +222,7 @@ TEST_CASE("two meanings of one short id are refused, both named") {
   // The same content at two paths is no collision.
   inventory.executables[1].digest = inventory.executables[0].digest;
   CHECK(Compile(PolicySet(), inventory, {}, &diagnostics).ok());
-  std::map<uint64_t, LabelSet> sets;
+  LabelSets sets;
   LabelSet a;
   LabelSet b;
   REQUIRE(a.Set("app", "a").ok());

@@ -297,6 +297,19 @@ std::vector<DocumentRef> Parse(const std::string& text) {
   return ShareDocuments(*std::move(documents));
 }
 
+std::shared_ptr<const GenerationImage> ImageOf(std::vector<DocumentRef> documents,
+                                               const Inventory& inventory,
+                                               const CompileOptions& options) {
+  Diagnostics diagnostics;
+  auto set = BuildPolicySet(std::move(documents), &diagnostics);
+  INFO((diagnostics.empty() ? std::string() : diagnostics[0].message));
+  REQUIRE(set.ok());
+  auto image = Compile(*set, inventory, options, &diagnostics);
+  INFO(std::string(image.status().message()));
+  REQUIRE(image.ok());
+  return std::make_shared<const GenerationImage>(*std::move(image));
+}
+
 class ReuseRound {
  public:
   ReuseRound(uint64_t seed, ReuseCoverage* coverage) : edits_(seed), coverage_(coverage) {}
@@ -341,16 +354,9 @@ class ReuseRound {
   }
   std::shared_ptr<const GenerationImage> Image(std::vector<DocumentRef> documents,
                                                const GenerationImage* previous) const {
-    Diagnostics diagnostics;
-    auto set = BuildPolicySet(std::move(documents), &diagnostics);
-    INFO((diagnostics.empty() ? std::string() : diagnostics[0].message));
-    REQUIRE(set.ok());
     CompileOptions options = edits_.options();
     options.previous = previous;
-    auto image = Compile(*set, edits_.inventory(), options, &diagnostics);
-    INFO(std::string(image.status().message()));
-    REQUIRE(image.ok());
-    return std::make_shared<const GenerationImage>(*std::move(image));
+    return ImageOf(std::move(documents), edits_.inventory(), options);
   }
 
   Edits edits_;
@@ -407,12 +413,12 @@ class ManyRules {
   }
 
   std::shared_ptr<const GenerationImage> Image(const GenerationImage* previous) const {
-    return ImageOf(others_, documents_, previous);
+    return With(others_, documents_, previous);
   }
   std::shared_ptr<const GenerationImage> Anew(const GenerationImage* previous) const {
     std::vector<DocumentRef> documents;
     for (size_t i = 0; i < kPolicies; ++i) documents.push_back(Parse(PolicyText(i))[0]);
-    return ImageOf(Parse(workloads_), documents, previous);
+    return With(Parse(workloads_), documents, previous);
   }
 
  private:
@@ -425,18 +431,13 @@ class ManyRules {
     }
     return PolicyYaml(Cat("p", policy), spec + "]}");
   }
-  std::shared_ptr<const GenerationImage> ImageOf(std::vector<DocumentRef> documents,
-                                                 const std::vector<DocumentRef>& policies,
-                                                 const GenerationImage* previous) const {
+  std::shared_ptr<const GenerationImage> With(std::vector<DocumentRef> documents,
+                                              const std::vector<DocumentRef>& policies,
+                                              const GenerationImage* previous) const {
     documents.insert(documents.end(), policies.begin(), policies.end());
-    Diagnostics diagnostics;
-    auto set = BuildPolicySet(std::move(documents), &diagnostics);
-    REQUIRE(set.ok());
     CompileOptions options;
     options.previous = previous;
-    auto image = Compile(*set, inventory_, options, &diagnostics);
-    REQUIRE(image.ok());
-    return std::make_shared<const GenerationImage>(*std::move(image));
+    return ImageOf(std::move(documents), inventory_, options);
   }
 
   std::vector<const char*> verdicts_[kPolicies];
